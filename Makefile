@@ -1,0 +1,40 @@
+# Everything runs from a virtual environment that the first command makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: quickstart test setup lint types browser pretrain-embedded clean
+
+quickstart: $(READY)  ## The main job: a small real ablation, end to end
+	$(BIN)/advlora ablate quickstart
+
+test: $(READY)  ## Unit and integration tests
+	$(BIN)/python -m pytest -m "(unit or integration) and not gpu and not slow and not browser"
+
+setup: $(READY)  ## Make .venv and install the project into it
+
+# An old pip does not finish resolving these requirements, so it is upgraded first.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $(READY)
+
+lint: $(READY)  ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## Static types of both packages
+	$(BIN)/mypy
+
+browser: $(READY)  ## Tests that open pages in Chromium
+	$(BIN)/python -m pytest -m browser
+
+pretrain-embedded: $(READY)  ## Make the shipped data and model again (about an hour on two cores)
+	$(BIN)/python -m scripts.embedded.pack
+	$(BIN)/python -m scripts.embedded.pretrain
+	$(BIN)/python -m scripts.embedded.card
+
+clean:  ## Remove the environment and all results
+	rm -rf $(VENV) build runs mlflow.db mlartifacts

@@ -1,0 +1,1 @@
+"""Shipped ablation studies; each YAML is usable by its name."""

@@ -1,0 +1,61 @@
+"""The click group whose verbs are loaded when they are needed."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+VERBS = {
+    "ablate": "Run an ablation study: arms x seeds, effects with intervals.",
+    "sweep": "Search a space with Optuna.",
+    "train": "Train one configuration and write the adapter and the merged model.",
+    "evaluate": "Measure a trained or pretrained model under a protocol.",
+    "report": "Write summary and report of a study again.",
+    "export": "Write the best configuration of a study.",
+    "plan": "Say what a study would run, and how long it takes.",
+    "ui": "Open the MLflow UI on the studies of this folder.",
+    "ls": "List shipped studies, search spaces, models and data sets.",
+    "validate": "Check a study without running it.",
+}
+
+
+class LazyVerbs(click.Group):
+    """Imports a verb's module only when the verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names the verbs in the order of a user's day."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Loads one verb; None for an unknown one, of which click tells the nearest."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"advlora_platform.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuses an unknown verb with the nearest known one."""
+        from advlora.errors import ConfigError, did_you_mean
+
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise ConfigError(f"unknown verb '{args[0]}'{did_you_mean(args[0], VERBS)}; verbs: {', '.join(VERBS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyVerbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Start with: advlora ls; advlora ablate quickstart",
+)
+@click.version_option(package_name="advlora")
+def application() -> None:
+    """Hyperparameter search and ablation of adversarial low-rank adaptation (AdvLoRA) on Ray."""

@@ -1,0 +1,49 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the trial (adapter.rank=16) or of the study (seeds=[0,1]); may be repeated.",
+)
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Study folder.  [default: runs/STUDY]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable object on stdout.")
+
+
+def study_arguments(function: Function) -> Function:
+    """Adds `NAME|FILE.yaml`, `--set`, `--out` and `--json` to a verb."""
+    for decorate in (json_option, out_option, set_option, click.argument("study", metavar="NAME|FILE.yaml")):
+        function = decorate(function)
+    return function
+
+
+def study_folder(reference: str) -> Path:
+    """Finds the folder of a study that has run, by path or by name below `runs/`.
+
+    Raises:
+        ConfigError: If there is no such folder.
+    """
+    from advlora.errors import ConfigError, did_you_mean
+    from advlora_platform.study.folder import StudyFolder
+
+    for candidate in (Path(reference), Path("runs") / reference):
+        if StudyFolder(candidate).study.is_file():
+            return candidate
+    known = [path.parent.name for path in Path("runs").glob("*/study.yaml")]
+    raise ConfigError(
+        f"no study folder '{reference}' (looked for {reference}/study.yaml and runs/{reference}/study.yaml)"
+        f"{did_you_mean(reference, known) or ('; known: ' + ', '.join(known) if known else '')}"
+    )

@@ -1,0 +1,97 @@
+"""Live progress of a study: a line per finished trial, and on a terminal a bar with the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from advlora_platform.cli.console import messages
+from advlora_platform.study.cells import Cell
+from advlora_platform.study.observer import Failure
+
+
+class ProgressDisplay:
+    """An `Observer` that prints what happens; estimates the time left from the trials that have ended."""
+
+    def __init__(self, study: str) -> None:
+        self._study = study
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=messages,
+            transient=True,
+        )
+        self._task = self._bar.add_task(f"{study}: starting Ray", total=None, left="")
+        self._done = self._total = 0
+        self._begin: float | None = None
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        if messages.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def expect(self, total: int, remaining: int) -> None:
+        """Says how many trials the study has and how many of them are still to run."""
+        self._total = remaining
+        kept = f" ({total - remaining} are done already)" if remaining < total else ""
+        messages.print(f"[bold]{self._study}[/]: {remaining} of {total} trials to run{kept}; starting Ray ...")
+        self._bar.update(self._task, total=remaining)
+
+    def trial_started(self, cell: Cell) -> None:
+        """Remembers when the first trial began: Ray's own start is no measure of a trial."""
+        now = time.monotonic()
+        self._begin = self._begin or now
+        self._started[cell.id] = now
+        self._bar.update(self._task, description=f"{self._study}: {self._label(cell)}")
+
+    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+        """An epoch alone prints nothing: the bar shows what runs."""
+
+    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
+        """Prints the trial with its accuracies."""
+        clean = metrics.get("val/clean_r1")
+        robust = next((value for name, value in metrics.items() if name.startswith("val/robust_r1:")), None)
+        parts = [f"{name} {value:6.1%}" for name, value in (("clean", clean), ("robust", robust)) if value is not None]
+        self._line(cell, "val " + "  ".join(parts) + ("  (stopped early)" if stopped_early else ""))
+
+    def trial_failed(self, cell: Cell, failure: Failure) -> None:
+        """Prints the failure in one line."""
+        self._line(cell, f"[red]failed ({failure.kind})[/]: {failure.message.splitlines()[0][:120]}")
+
+    def _line(self, cell: Cell, text: str) -> None:
+        self._done += 1
+        seconds = time.monotonic() - self._started.get(cell.id, time.monotonic())
+        left = self._time_left()
+        count = f"[{self._done:>{len(str(self._total))}}/{self._total}]".replace("[", r"\[", 1)
+        messages.print(f"{count} {self._label(cell):<44} {text}  {seconds:5.1f} s  {left}")
+        self._bar.update(self._task, completed=self._done, left=left)
+
+    def _time_left(self) -> str:
+        if self._begin is None or not 0 < self._done < self._total:
+            return ""
+        seconds = (time.monotonic() - self._begin) / self._done * (self._total - self._done)
+        return f"about {int(seconds // 60)}:{int(seconds % 60):02d} left"
+
+    @staticmethod
+    def _label(cell: Cell) -> str:
+        if cell.phase == "ablate":
+            return cell.name
+        varied = ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in cell.values.items())
+        return f"tune {cell.arm}" if cell.phase == "tune" else (varied[:44] or "base")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

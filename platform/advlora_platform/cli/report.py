@@ -1,0 +1,28 @@
+"""`advlora report`: write summary and report of a study again."""
+
+from __future__ import annotations
+
+import click
+
+from advlora_platform.cli.console import output, print_json
+from advlora_platform.cli.options import json_option, study_folder
+
+
+@click.command("report", epilog="Example: advlora report quickstart")
+@click.argument("study", metavar="STUDY|FOLDER")
+@json_option
+def command(study: str, as_json: bool) -> None:
+    """Write summary.json, report.md, report.html and the figures from what is done so far.
+
+    Works while a study runs, and shows which cells are missing.
+    """
+    from advlora_platform.launch import conclude, reopen
+    from advlora_platform.report import terminal_report
+
+    loaded, folder = reopen(study_folder(study))
+    summary = conclude(loaded, folder, tracker=None)
+    if as_json:
+        print_json(summary.to_json())
+        return
+    output.print(terminal_report(summary))
+    output.print(f"\nReport       {folder.report_html}")

@@ -1,0 +1,33 @@
+"""What `ablate` and `sweep` have in common: check, launch, show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from advlora_platform.cli.console import messages, output, print_json
+from advlora_platform.cli.progress import ProgressDisplay
+from advlora_platform.study.library import Kind, load_study
+
+
+def run_study(reference: str, kind: Kind, overrides: Iterable[str], out: Path | None, as_json: bool) -> None:
+    """Runs a study by name or file and prints its table, or its summary as JSON."""
+    study = load_study(reference, kind, overrides)
+    folder = out or Path("runs") / study.name
+    with messages.status("checking the study, the model and the data"):
+        from advlora_platform.launch import launch
+        from advlora_platform.study.check import check_study
+
+        check_study(study)
+    with ProgressDisplay(study.name) as progress:
+        summary = launch(study, folder, [progress])
+    if as_json:
+        print_json(summary.to_json())
+        return
+    from advlora_platform.report import terminal_report
+
+    output.print(terminal_report(summary))
+    output.print(f"\nReport       {folder / 'report.html'}  (text: {folder / 'report.md'})")
+    output.print(f"MLflow UI    advlora ui {folder}")
+    if summary.best is not None:
+        output.print(f"Train best   advlora train {folder / 'best.yaml'}")

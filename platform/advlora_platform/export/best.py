@@ -1,0 +1,71 @@
+"""`best.yaml`: the configuration that a study recommends, with all that is needed to get its numbers again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from advlora.config import EvaluationProtocol, TrialConfig, parse, read_yaml
+from advlora.config.base import Section
+from advlora_platform.analysis import Summary
+from advlora_platform.study.folder import StudyFolder, write_text
+from advlora_platform.study.spec import Study
+
+_HEADER = "# The best configuration of study '{study}'. Train it with: advlora train {file}\n"
+
+
+class Best(Section):
+    """The content of `best.yaml`; `advlora train` also takes a file with `trial` alone."""
+
+    name: str = "trained"
+    trial: TrialConfig
+    protocol: EvaluationProtocol = EvaluationProtocol()
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+
+def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
+    """Writes `best.yaml` into the study folder when the study has a best configuration."""
+    if summary.best is None:
+        return
+    best = {
+        "name": f"{study.name}-best",
+        "trial": summary.best.config,
+        "protocol": study.protocol.model_dump(mode="json"),
+        "provenance": {
+            "study": study.name,
+            "study_id": summary.study_id,
+            "selected": summary.best.reason,
+            "arm": summary.best.arm,
+            "cell": summary.best.cell,
+            "mlflow_run_id": summary.best.mlflow_run_id,
+            "seeds": list(summary.best.seeds),
+            "data_hash": summary.best.data_hash,
+            "metrics": summary.best.metrics,
+            **summary.provenance,
+        },
+    }
+    header = _HEADER.format(study=study.name, file="best.yaml")
+    write_text(folder.best, header + yaml.safe_dump(best, sort_keys=False))
+
+
+def read_best(path: Path) -> Best:
+    """Reads a file that `advlora train` runs.
+
+    Raises:
+        ConfigError: With every problem of the file.
+    """
+    return parse(Best, read_yaml(path))
+
+
+def check_reproduction(best: Best, metrics: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Compares validation metrics with those that the study recorded.
+
+    Returns:
+        The metrics that differ: name -> (recorded, now). Empty when every number is the same.
+    """
+    recorded = {key: value for key, value in best.provenance.get("metrics", {}).items() if key.startswith("val/")}
+    return {key: (value, metrics[key]) for key, value in recorded.items() if metrics.get(key) != value}

@@ -1,0 +1,1 @@
+"""A study: its YAML, its arms and cells, its folder, and the ledger of what is done."""

@@ -1,0 +1,72 @@
+"""A cell: one resolved configuration that is run once and never again.
+
+Its id is the hash of everything that determines its numbers: configuration, protocol, data and the method's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, with_values
+from advlora.identity import code_version, fingerprint
+
+Phase = Literal["ablate", "tune", "search"]
+
+TUNE_KEYS = ("arm", "seed", "phase")
+"""Keys of a Tune configuration that are not parameters of the trial."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trial of a study."""
+
+    id: str
+    arm: str
+    seed: int
+    phase: Phase
+    values: dict[str, Any]
+    """What varies: dotted key -> value."""
+    config: TrialConfig
+
+    @property
+    def test(self) -> bool:
+        """Whether the final model is also measured on `test`: only cells that are reported, never those that select."""
+        return self.phase == "ablate"
+
+    @property
+    def name(self) -> str:
+        """A name for people: arm and seed, and the id where arm and seed do not tell cells apart."""
+        return f"{self.arm}/seed {self.seed}" if self.phase == "ablate" else f"{self.arm}/{self.id[:8]}"
+
+
+@dataclass(frozen=True)
+class CellFactory:
+    """Resolves what a searcher suggests into cells. Plain data, so that it travels to workers."""
+
+    base: dict[str, Any]
+    protocol: EvaluationProtocol
+    data_hash: str
+
+    def cell(self, arm: str, seed: int, values: Mapping[str, Any], phase: Phase) -> Cell:
+        """Builds the cell of an arm.
+
+        Raises:
+            ConfigError: If a value is not allowed in the resolved configuration.
+        """
+        tree = with_values(merged(self.base, {"seed": seed}), values)
+        config = parse(TrialConfig, tree)
+        test = phase == "ablate"
+        identity = (config.model_dump(), self.protocol.model_dump(), self.data_hash, code_version(), test)
+        return Cell(fingerprint(*identity), arm, seed, phase, dict(values), config)
+
+    def from_tune(self, config: Mapping[str, Any]) -> Cell:
+        """Builds the cell of a flat Tune configuration: `arm`, `seed`, `phase` and the values that vary."""
+        values = {key: value for key, value in config.items() if key not in TUNE_KEYS}
+        return self.cell(config["arm"], config["seed"], values, config["phase"])
+
+
+def to_tune(arm: str, seed: int, phase: Phase, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes a cell as the flat configuration that Tune carries."""
+    return {"arm": arm, "seed": seed, "phase": phase, **values}

@@ -1,0 +1,106 @@
+"""Everything about a study that can be known to be wrong before any compute starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from advlora.adapters import check_adapter
+from advlora.config import DataConfig, ModelConfig, TrialConfig, all_keys, parse, with_values
+from advlora.data import check_data
+from advlora.errors import ConfigError, UserError, did_you_mean
+from advlora.models import linear_shapes
+from advlora_platform.search.space import check_space
+from advlora_platform.study.plan import arms
+from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, extremes
+
+
+def check_study(study: Study) -> None:
+    """Checks keys, values, model, data and adapter of every arm.
+
+    Raises:
+        ConfigError: With one sentence per problem; all that were found.
+    """
+    problems = _ablation_problems(study) if isinstance(study, AblationStudy) else _sweep_problems(study)
+    unique = list(dict.fromkeys(problems))
+    if unique:
+        raise ConfigError(unique)
+
+
+def check_trial(config: TrialConfig) -> list[str]:
+    """Checks one resolved configuration against its model and its data."""
+    problems = []
+    try:
+        shapes = _shapes(config.model, config.adapter.target)
+        problems += check_adapter(config.adapter, shapes)
+    except UserError as error:
+        problems += error.problems
+    return [*problems, *_data_problems(config.data)]
+
+
+@cache
+def _shapes(model: ModelConfig, target: str) -> dict[str, tuple[int, int]]:
+    return linear_shapes(model, target)
+
+
+@cache
+def _data_problems(data: DataConfig) -> tuple[str, ...]:
+    return tuple(check_data(data))
+
+
+def _ablation_problems(study: AblationStudy) -> list[str]:
+    problems = list(_key_problems(study))
+    if problems:
+        return problems
+    if "seed" in study.base:
+        problems.append("base.seed is not allowed in an ablation; list the seeds under 'seeds'")
+    for arm in arms(study):
+        try:
+            config = parse(TrialConfig, with_values(study.base, arm.values), where="")
+        except ConfigError as error:
+            problems += [f"arm '{arm.name}': {problem}" for problem in error.problems]
+        else:
+            problems += [f"arm '{arm.name}': {problem}" for problem in check_trial(config)]
+    if study.tuning is not None:
+        problems += check_space(study.tuning.parameters, (), base=study.base)
+    return _common(problems)
+
+
+def _common(problems: list[str]) -> list[str]:
+    """Says a problem that every arm shares once, without the arm."""
+    bare = [problem.partition("': ")[2] if problem.startswith("arm '") else problem for problem in problems]
+    return [text if bare.count(text) > 1 else problem for text, problem in zip(bare, problems, strict=True)]
+
+
+def _key_problems(study: AblationStudy) -> Iterable[str]:
+    known = all_keys(TrialConfig)
+    for name, factor in study.factors.items():
+        if factor.key not in known:
+            yield f"factors.{name}.key: '{factor.key}' is not a key of a trial{did_you_mean(factor.key, known)}"
+    for name, values in study.arms.items():
+        for key in values:
+            if key not in known:
+                yield f"arms.{name}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
+    names = [arm.name for arm in arms(study)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"arms.{name}: the factors' design already has an arm of this name"
+
+
+def _sweep_problems(study: SweepStudy) -> list[str]:
+    problems = check_space(study.parameters, study.points, base=study.base)
+    if problems:
+        return problems
+    problems += check_trial(parse(TrialConfig, study.base))
+    for key, parameter in study.parameters.items():
+        for value in extremes(parameter):
+            try:
+                config = parse(TrialConfig, with_values(study.base, {**_conditions(study, key), key: value}))
+            except ConfigError:
+                continue  # a value that only a condition further up makes impossible; the search reports it
+            problems += [f"parameters.{key} = {value}: {problem}" for problem in check_trial(config)]
+    return problems
+
+
+def _conditions(study: SweepStudy, key: str) -> dict[str, Any]:
+    return dict(study.parameters[key].when)

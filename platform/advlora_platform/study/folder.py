@@ -1,0 +1,106 @@
+"""The files of a study: one folder that holds everything a study knows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Names the files of a study folder, so that no other module spells them."""
+
+    path: Path
+
+    @property
+    def study(self) -> Path:
+        """The resolved study."""
+        return self.path / "study.yaml"
+
+    @property
+    def identity(self) -> Path:
+        """The id that ties the folder to its MLflow runs."""
+        return self.path / "identity.json"
+
+    @property
+    def ledger(self) -> Path:
+        """One JSON record per cell."""
+        return self.path / "ledger"
+
+    @property
+    def lease(self) -> Path:
+        """Who drives the study now."""
+        return self.path / "lease.json"
+
+    @property
+    def summary(self) -> Path:
+        """Arms, seeds, metrics, intervals and the best configuration, for programs."""
+        return self.path / "summary.json"
+
+    @property
+    def report_markdown(self) -> Path:
+        """The report as text."""
+        return self.path / "report.md"
+
+    @property
+    def report_html(self) -> Path:
+        """The report as one self-contained page."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The figures of the report."""
+        return self.path / "figures"
+
+    @property
+    def best(self) -> Path:
+        """The best configuration, ready for `advlora train`."""
+        return self.path / "best.yaml"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's own files of the run."""
+        return self.path / "ray"
+
+    @property
+    def cache(self) -> Path:
+        """The k-means results that all trials share."""
+        return self.path / "cache"
+
+    @property
+    def spool(self) -> Path:
+        """Tracking calls that a tracking server did not take."""
+        return self.path / "tracking-spool.jsonl"
+
+    def trial(self, cell_id: str) -> Path:
+        """The folder of a cell: its checkpoints and trained weights."""
+        return self.path / "trials" / cell_id
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON in one step: a reader, or a crash, sees the old file or the new one, never half of it."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in one step, flushed to disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with draft.open("w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    draft.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Reads a JSON object, or None when the file does not exist."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return content

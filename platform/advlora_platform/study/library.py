@@ -1,0 +1,93 @@
+"""Finds studies: shipped ones by name, others by file; and applies `--set` overrides."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from advlora.config import TrialConfig, parse, parse_override, read_yaml, with_values
+from advlora.errors import ConfigError, did_you_mean
+from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
+
+Kind = Literal["ablation", "sweep"]
+SCHEMAS: dict[str, type[AblationStudy] | type[SweepStudy]] = {"ablation": AblationStudy, "sweep": SweepStudy}
+_SHELVES: dict[Kind, str] = {"ablation": "advlora_ablations", "sweep": "advlora_search_spaces"}
+VERBS: dict[Kind, str] = {"ablation": "ablate", "sweep": "sweep"}
+
+
+def shipped(kind: Kind) -> dict[str, Path]:
+    """Returns the studies of a kind that ship with the package: name -> file."""
+    folder = Path(str(importlib.resources.files(_SHELVES[kind])))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(reference: str, kind: Kind) -> Path:
+    """Returns the file of a study that is given by name or by path.
+
+    Raises:
+        ConfigError: If there is neither a shipped study of that name nor such a file.
+    """
+    known = shipped(kind)
+    if reference in known:
+        return known[reference]
+    path = Path(reference)
+    if path.suffix in {".yaml", ".yml"} or "/" in reference:
+        if not path.is_file():
+            raise ConfigError(f"study file '{reference}' does not exist")
+        return path
+    raise ConfigError(
+        f"no shipped {kind} is called '{reference}'; shipped: {', '.join(known)}{did_you_mean(reference, known)} "
+        "(a file must end in .yaml)"
+    )
+
+
+def load_study(reference: str, kind: Kind, overrides: Iterable[str] = ()) -> Study:
+    """Reads, overrides and validates a study.
+
+    Raises:
+        ConfigError: With every problem of the file and the overrides.
+    """
+    path = find(reference, kind)
+    return read_study(read_yaml(path), overrides, expected=kind)
+
+
+def load_any(reference: str, overrides: Iterable[str] = ()) -> Study:
+    """Reads a study of either kind; a name is looked up among the ablations first.
+
+    Raises:
+        ConfigError: With every problem of the file and the overrides.
+    """
+    kind: Kind = "ablation" if reference in shipped("ablation") or reference not in shipped("sweep") else "sweep"
+    return read_study(read_yaml(find(reference, kind)), overrides)
+
+
+def read_study(content: Mapping[str, Any], overrides: Iterable[str] = (), expected: Kind | None = None) -> Study:
+    """Validates the content of a study file; `expected` is the kind that the verb runs.
+
+    Raises:
+        ConfigError: With every problem found.
+    """
+    kind = content.get("kind")
+    if kind not in SCHEMAS:
+        raise ConfigError(f"kind: {kind!r} is not allowed; a study says 'kind: ablation' or 'kind: sweep'")
+    if expected is not None and kind != expected:
+        raise ConfigError(f"this is a study of kind '{kind}'; run it with 'advlora {VERBS[kind]}'")  # type: ignore[index]
+    schema = SCHEMAS[kind]
+    values = [parse_override(text) for text in overrides]
+    placed = {_place(key, schema): value for key, value in values}
+    study = parse(schema, with_values(content, placed))
+    parse(TrialConfig, study.base, where="base.")
+    return study
+
+
+def _place(key: str, schema: type[AblationStudy] | type[SweepStudy]) -> str:
+    """Returns the path of an override within the study: trial keys belong to its base."""
+    head = key.partition(".")[0]
+    if head in schema.model_fields:
+        return key
+    if head in TrialConfig.model_fields:
+        return f"base.{key}"
+    known = [*TrialConfig.model_fields, *schema.model_fields]
+    raise ConfigError(f"unknown key '{key}' in --set{did_you_mean(head, known)}")

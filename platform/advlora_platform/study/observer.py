@@ -1,0 +1,35 @@
+"""What the driver tells about trials. Ledger, tracker and progress display each listen; none knows of Tune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from advlora_platform.study.cells import Cell
+
+FailureClass = Literal["diverged", "out_of_memory", "user_error", "lost_worker", "error"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial has no result."""
+
+    kind: FailureClass
+    message: str
+
+
+class Observer(Protocol):
+    """Listens to the trials of a study, in the driver process only."""
+
+    def trial_started(self, cell: Cell) -> None:
+        """A worker takes the cell up, for the first time or again after an interruption."""
+
+    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+        """An epoch is complete."""
+
+    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
+        """The cell has its last metrics; `stopped_early` when the scheduler ended it."""
+
+    def trial_failed(self, cell: Cell, failure: Failure) -> None:
+        """The cell ends without a result."""

@@ -1,0 +1,193 @@
+"""The YAML of a study: what varies around which base, examined how, with which budget.
+
+Two kinds. An *ablation* answers "which part earns its cost?" with arms, seeds and intervals. A *sweep* searches a
+space with Optuna. Both share the base configuration and the fixed evaluation protocol.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from advlora.config import EvaluationProtocol, clean_metric, robust_metric
+from advlora.config.base import Count, Positive, Ratio, Section
+
+Choice = bool | int | float | str | None
+
+
+class CategoricalParameter(Section):
+    """One of a list of values, without order."""
+
+    type: Literal["categorical"]
+    choices: Annotated[tuple[Choice, ...], Field(min_length=1)]
+    when: dict[str, Choice] = {}
+    """Other parameters and the values at which this one exists."""
+
+
+class IntParameter(Section):
+    """A whole number from `low` to `high`, both included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    step: Count = 1
+    log: bool = False
+    when: dict[str, Choice] = {}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_bounds(self.low, self.high, self.log)
+        if self.log and self.step != 1:
+            raise ValueError("a parameter on a log scale takes no step")
+        return self
+
+
+class FloatParameter(Section):
+    """A real number from `low` to `high`; bounds may be written as fractions (`4/255`)."""
+
+    type: Literal["float"]
+    low: Ratio
+    high: Ratio
+    step: Ratio | None = None
+    log: bool = False
+    when: dict[str, Choice] = {}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_bounds(self.low, self.high, self.log)
+        if self.log and self.step is not None:
+            raise ValueError("a parameter on a log scale takes no step")
+        return self
+
+
+def _check_bounds(low: float, high: float, log: bool) -> None:
+    if low > high:
+        raise ValueError(f"low {low:g} is above high {high:g}")
+    if log and low <= 0:
+        raise ValueError(f"low {low:g} must be positive on a log scale")
+
+
+def extremes(parameter: CategoricalParameter | IntParameter | FloatParameter) -> tuple[Choice, ...]:
+    """Returns the values at the edges of a parameter, where a configuration is most likely to be impossible."""
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.choices
+    return (parameter.low, parameter.high)
+
+
+Parameter = Annotated[CategoricalParameter | IntParameter | FloatParameter, Field(discriminator="type")]
+Space = dict[str, Parameter]
+
+Sampler = Literal["tpe", "gp", "cma-es", "nsga-ii", "random", "grid"]
+
+
+class SchedulerConfig(Section):
+    """Early stopping of weak trials by ASHA (Li et al., 2020) on the first objective."""
+
+    kind: Literal["asha", "none"] = "asha"
+    grace_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
+class SearchConfig(Section):
+    """How Optuna searches, and for how long."""
+
+    sampler: Sampler = "tpe"
+    trials: Count = 20
+    seed: Annotated[int, Field(ge=0)] = 0
+    objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("robust",)
+    """`robust`, `clean`, or any metric name of a trial; all but `cost/...` are maximised."""
+    scheduler: SchedulerConfig = SchedulerConfig()
+
+
+class FactorConfig(Section):
+    """One component of the method that an ablation switches."""
+
+    key: str
+    on: Any = True
+    off: Any = False
+
+
+class TuningConfig(Section):
+    """Nuisance parameters that are tuned inside every arm, with the same budget, before the seeds are run."""
+
+    parameters: Annotated[Space, Field(min_length=1)]
+    trials: Count = 4
+    sampler: Sampler = "tpe"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class StudyBase(Section):
+    """What both kinds of study share."""
+
+    name: str
+    description: str = ""
+    base: dict[str, Any] = {}
+    """The trial configuration that everything is measured around (a partial `TrialConfig`)."""
+    protocol: EvaluationProtocol = EvaluationProtocol()
+    max_concurrent: Count | None = None
+    """Upper bound of trials at once; None means as many as the cluster holds."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise ValueError(f"{name!r} is not allowed; use letters, digits, '.', '_' and '-', at most 64")
+        return name
+
+
+class AblationStudy(StudyBase):
+    """A factorial over components plus further arms, each run with the same seeds."""
+
+    kind: Literal["ablation"] = "ablation"
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    factors: dict[str, FactorConfig] = {}
+    design: Literal["factorial", "leave_one_out", "one_in"] = "factorial"
+    """`factorial`: all combinations. `leave_one_out`: all on, and each one off. `one_in`: all off, and each one on."""
+    all_on: str = "all on"
+    """Name of the arm with every factor on."""
+    all_off: str = "all off"
+    """Name of the arm with every factor off; the reference of comparisons."""
+    arms: dict[str, dict[str, Any]] = {}
+    """Further arms: name -> dotted overrides of the base (all factors off)."""
+    tuning: TuningConfig | None = None
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+    @model_validator(mode="after")
+    def _some_arms(self) -> Self:
+        if not self.factors and not self.arms:
+            raise ValueError("an ablation needs factors or arms")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)} must differ")
+        return self
+
+
+class SweepStudy(StudyBase):
+    """A search space and how Optuna walks through it."""
+
+    kind: Literal["sweep"] = "sweep"
+    parameters: Annotated[Space, Field(min_length=1)]
+    points: tuple[dict[str, Any], ...] = ()
+    """Known-good points that are run first."""
+    search: SearchConfig = SearchConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every trial (the search has its own)."""
+    budget_seconds: Positive | None = None
+    """No new trial starts after this many seconds of running."""
+
+
+Study = AblationStudy | SweepStudy
+
+
+def objective_metrics(study: Study) -> tuple[str, ...]:
+    """Returns the metric names that a study is judged by; the first one selects."""
+    epsilon = study.protocol.epsilon
+    names = {"robust": robust_metric("val", epsilon), "clean": clean_metric("val")}
+    objectives = study.search.objectives if isinstance(study, SweepStudy) else ("robust",)
+    return tuple(names.get(objective, objective) for objective in objectives)
+
+
+def direction(metric: str) -> Literal["min", "max"]:
+    """Costs and losses are minimised, everything else is maximised."""
+    return "min" if metric.startswith(("cost/", "train/")) else "max"

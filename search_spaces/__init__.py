@@ -1,0 +1,1 @@
+"""Shipped search spaces; each YAML is usable by its name."""
