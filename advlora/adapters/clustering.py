@@ -1,0 +1,140 @@
+"""Ingredient 1, clustering: k-means on the rows or columns of a pretrained weight.
+
+The centroids C and the one-hot assignment S approximate the weight by S C, a matrix of rank at most K.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from advlora.adapters.memo import content_hash, recall
+
+Axis = Literal["rows", "columns"]
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Clusters of the P rows (or columns) of a weight `(m, n)`, each a point of dimension d.
+
+    Attributes:
+        centroids: C `(K, d)`.
+        assignment: Cluster of each point, int64 `(P,)`; S is its one-hot matrix.
+        counts: Points of each cluster `(K,)`.
+        explained_variance: Share of the weight's squared Frobenius norm that S C holds; comparable with the share of
+            the leading squared singular values.
+        axis: Whether the points are rows or columns.
+    """
+
+    centroids: Tensor
+    assignment: Tensor
+    counts: Tensor
+    explained_variance: float
+    axis: Axis
+
+    def matrix(self) -> Tensor:
+        """Returns the approximation of the weight `(m, n)`: every row (column) replaced by its centroid."""
+        rows = self.centroids[self.assignment]
+        return rows if self.axis == "rows" else rows.T
+
+    def factors(self, rank: int) -> tuple[Tensor, Tensor]:
+        """Factorises the approximation.
+
+        Args:
+            rank: At most this many directions; with fewer clusters there are K.
+
+        Returns:
+            B `(m, k)` and A `(k, n)` with k = min(rank, K). For K = rank, A holds the centroids and B the assignment.
+            Otherwise B A is the best approximation of rank k, from the SVD of the count-weighted centroids. Column j
+            of B and row j of A have the same norm.
+        """
+        weights = self.counts.clamp_min(1).sqrt()
+        if rank == len(self.centroids):
+            left, right = torch.diag(1 / weights), weights[:, None] * self.centroids
+        else:
+            u, s, vh = torch.linalg.svd(weights[:, None] * self.centroids, full_matrices=False)
+            k = min(rank, len(self.centroids))
+            left, right = u[:, :k] / weights[:, None], s[:k, None] * vh[:k]
+        scale = right.norm(dim=1).sqrt()
+        right = right / scale.where(scale > 0, 1)[:, None]
+        spread = (left * scale)[self.assignment]
+        return (spread, right) if self.axis == "rows" else (right.T, spread.T)
+
+
+def kmeans(
+    weight: Tensor, clusters: int, *, iterations: int = 25, seed: int = 0, axis: Axis = "rows"
+) -> Clustering:  # fmt: skip
+    """Lloyd's algorithm from a k-means++ start (Arthur & Vassilvitskii, 2007), deterministic for a seed.
+
+    Args:
+        weight: `(m, n)`; read as float32 on the CPU.
+        clusters: K, at most the number of points.
+        iterations: At most this many; stops once the inertia falls by less than one in ten thousand.
+        seed: Of the k-means++ draws.
+        axis: Cluster the rows or the columns.
+    """
+    points = weight.detach().to("cpu", torch.float32)
+    points = (points if axis == "rows" else points.T).contiguous()
+    centroids = _plus_plus(points, clusters, torch.Generator().manual_seed(seed))
+    previous = float("inf")
+    for _ in range(iterations):
+        assignment, distance = _assign(points, centroids)
+        centroids, assignment = _means(points, assignment, distance, clusters)
+        inertia = float(distance.sum())
+        if inertia > (1 - TOLERANCE) * previous:
+            break
+        previous = inertia
+    counts = torch.bincount(assignment, minlength=clusters)
+    held = (counts * centroids.square().sum(1)).sum() / points.square().sum().clamp_min(torch.finfo().tiny)
+    return Clustering(centroids, assignment, counts, float(held), axis)
+
+
+def clustered(
+    weight: Tensor, clusters: int, *, iterations: int, seed: int, axis: Axis, folder: Path | None = None
+) -> Clustering:
+    """Returns `kmeans` of a weight, computed once per content and settings; `folder` shares it between processes."""
+
+    def compute() -> dict[str, Tensor]:
+        found = kmeans(weight, clusters, iterations=iterations, seed=seed, axis=axis)
+        share = torch.tensor(found.explained_variance, dtype=torch.float64)
+        return {"centroids": found.centroids, "assignment": found.assignment, "counts": found.counts, "share": share}
+
+    key = f"kmeans-{content_hash(weight)}-{clusters}-{axis}-{iterations}-{seed}"
+    stored = recall(key, compute, folder)
+    return Clustering(stored["centroids"], stored["assignment"], stored["counts"], float(stored["share"]), axis)
+
+
+def _plus_plus(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
+    first = int(torch.randint(len(points), (1,), generator=generator))
+    chosen, nearest = [first], _distances(points, points[[first]])[:, 0]
+    while len(chosen) < clusters:
+        # The floor lets duplicates be drawn once every distinct point is a centroid.
+        chosen.append(int(torch.multinomial(nearest + torch.finfo().tiny, 1, generator=generator)))
+        nearest = torch.minimum(nearest, _distances(points, points[[chosen[-1]]])[:, 0])
+    return points[chosen]
+
+
+def _distances(points: Tensor, centroids: Tensor) -> Tensor:
+    cross = points @ centroids.T
+    return (points.square().sum(1)[:, None] - 2 * cross + centroids.square().sum(1)).clamp_min(0)
+
+
+def _assign(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    distance, assignment = _distances(points, centroids).min(1)
+    return assignment, distance
+
+
+def _means(points: Tensor, assignment: Tensor, distance: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
+    """Moves every centroid to the mean of its points; an empty cluster first takes the point that fits worst."""
+    counts = torch.bincount(assignment, minlength=clusters)
+    for empty in (counts == 0).nonzero()[:, 0]:
+        lonely = distance.where(counts[assignment] > 1, -1).argmax()
+        counts[assignment[lonely]] -= 1
+        assignment[lonely], counts[empty], distance[lonely] = empty, 1, 0
+    sums = points.new_zeros(clusters, points.shape[1]).index_add_(0, assignment, points)
+    return sums / counts[:, None], assignment

@@ -1,0 +1,192 @@
+"""AdvLoRA as a PEFT LoRA variant: PEFT's own layers, merging and saving, with another start and a learnable scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora.layer import Linear as LoraLinear
+from peft.tuners.lora.layer import LoraVariant
+from torch import Tensor, nn
+
+from advlora.adapters.adaptive import alpha_parameter, initial_alpha
+from advlora.adapters.alignment import ClusterTarget, misfit, penalised, product_inner, weight_inner
+from advlora.adapters.starts import Start
+from advlora.config import AdapterConfig
+
+
+@dataclass
+class AdvLoraConfig(LoraConfig):
+    """PEFT configuration of the adapter; build it with `of`.
+
+    Attributes:
+        recipe: An `AdapterConfig` as plain data, so that PEFT can write it as JSON.
+        seed: The trial's seed.
+        cache_dir: Where k-means and SVD are shared between processes.
+    """
+
+    recipe: dict[str, Any] = field(default_factory=dict, metadata={"is_lora_variant": True})
+    seed: int = 0
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._register_custom_module({nn.Linear: AdvLoraLinear})
+
+    @classmethod
+    def of(cls, config: AdapterConfig, targets: list[str], seed: int, cache_dir: Path | None = None) -> AdvLoraConfig:
+        """Translates an `AdapterConfig` for the layers named in `targets`."""
+        return cls(
+            r=config.rank,
+            lora_alpha=config.rank if config.alpha is None else config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=targets,
+            init_lora_weights=False,
+            recipe=config.model_dump(),
+            seed=seed,
+            cache_dir=None if cache_dir is None else str(cache_dir),
+        )
+
+    @classmethod
+    def from_peft_type(cls, **kwargs: Any) -> AdvLoraConfig:
+        """Rebuilds from saved values; PEFT's own version would return a plain `LoraConfig` and drop the recipe."""
+        known = {entry.name for entry in fields(cls) if entry.init}
+        return cls(**{name: value for name, value in kwargs.items() if name in known - {"peft_type"}})
+
+    @property
+    def start(self) -> Start:
+        """The start that the recipe describes."""
+        return Start(
+            AdapterConfig.model_validate(self.recipe),
+            self.seed,
+            None if self.cache_dir is None else Path(self.cache_dir),
+        )
+
+
+class Anchor(nn.Module):
+    """What stays fixed beside one adapter: the start that the base weight lacks, and the target of the penalty.
+
+    The target is the clustered weight S C, or the pretrained weight where `clusters` is None.
+    """
+
+    def __init__(self, weight: Tensor, b0: Tensor, a0: Tensor, factor: float, clusters: ClusterTarget | None) -> None:
+        """Takes the pretrained weight `(m, n)`, B0, A0, a0 s, and the clusters if they are the target."""
+        super().__init__()
+        self.factor, self.clusters = factor, clusters
+        self.b0: Tensor
+        self.a0: Tensor
+        self.squared_norm: Tensor
+        norm = weight.square().sum() if clusters is None else clusters.squared_norm()
+        for name, tensor in {"b0": b0, "a0": a0, "squared_norm": norm}.items():
+            self.register_buffer(name, tensor.clone(), persistent=False)
+
+    def product(self) -> Tensor:
+        """Returns a0 s B0 A0 `(m, n)`, which the base weight lacks."""
+        return self.factor * (self.b0 @ self.a0)
+
+    def misfit(self, b: Tensor, a: Tensor, residual: Tensor) -> Tensor:
+        """Returns the relative squared distance of B A from the target; `residual` is the base weight."""
+        if self.clusters is not None:
+            inner = self.clusters.inner(b, a)
+        else:
+            inner = weight_inner(b, a, residual) + self.factor * product_inner(b, a, self.b0, self.a0)
+        return misfit(b, a, inner, self.squared_norm)
+
+
+class AdvLoraLinear(LoraLinear):
+    """PEFT's adapted linear layer, plus alpha (`lora_adaptive`) and the anchor."""
+
+    @property
+    def lora_variants(self) -> dict[tuple[str, ...], type[LoraVariant] | None]:
+        """PEFT's registry of variants with this one added."""
+        return {**super().lora_variants, ("recipe",): AdvLoraVariant}
+
+    def get_delta_weight(self, adapter: str) -> Tensor:
+        """Returns s B diag(alpha) A `(m, n)`, which is added to the base weight."""
+        b, a = self.scaled_factors(adapter)
+        delta: Tensor = b @ a
+        return delta
+
+    def scaled_factors(self, adapter: str = "default") -> tuple[Tensor, Tensor]:
+        """Returns s B diag(alpha) `(m, r)` and A `(r, n)`."""
+        b, a = self.lora_B[adapter].weight, self.lora_A[adapter].weight
+        alpha = self.lora_adaptive.get(adapter, 1.0)
+        return b * alpha * self.scaling[adapter], a
+
+    def misfit(self, adapter: str = "default") -> Tensor:
+        """Returns the relative squared distance of the product from the alignment target."""
+        anchor: Anchor = self.anchors[adapter]
+        return anchor.misfit(*self.scaled_factors(adapter), self.get_base_layer().weight)
+
+    @torch.no_grad()
+    def move_anchor(self, b0: Tensor, a0: Tensor, adapter: str = "default") -> None:
+        """Changes the start that the base weight lacks; the base weight stays bit for bit if it is the same."""
+        anchor, base = self.anchors[adapter], self.get_base_layer()
+        if torch.equal(anchor.b0, b0.to(anchor.b0)) and torch.equal(anchor.a0, a0.to(anchor.a0)):
+            return
+        base.weight += anchor.product()
+        anchor.b0.copy_(b0)
+        anchor.a0.copy_(a0)
+        base.weight -= anchor.product()
+
+
+class AdvLoraVariant(LoraVariant):
+    """The hooks through which PEFT starts, runs, merges and unmerges the adapter."""
+
+    @staticmethod
+    @torch.no_grad()
+    def init(module: AdvLoraLinear, adapter_name: str, config: AdvLoraConfig, **_: Any) -> None:
+        """Sets A, B and alpha, and subtracts a0 s B0 A0 from the base weight."""
+        if not hasattr(module, "lora_adaptive"):
+            module.adapter_layer_names = (*module.adapter_layer_names, "lora_adaptive")
+            module.lora_adaptive, module.anchors = nn.ParameterDict(), nn.ModuleDict()
+        start, base = config.start, module.get_base_layer().weight
+        recipe = start.config
+        a, b = module.lora_A[adapter_name].weight, module.lora_B[adapter_name].weight
+        alpha = alpha_parameter(recipe.adaptive, recipe.rank)
+        if alpha is not None:
+            module.lora_adaptive[adapter_name] = alpha.to(a)
+        b0, a0 = start.factors(base)
+        factor = initial_alpha(recipe.adaptive) * module.scaling[adapter_name]
+        anchor = Anchor(base, b0, a0, factor, _target(start, base))
+        module.anchors[adapter_name] = anchor
+        if b0.any():
+            base -= anchor.product()
+        if a.device.type != "meta":  # on the meta device, PEFT fills them from a file
+            a.copy_(a0)
+            b.copy_(b0)
+
+    @staticmethod
+    def forward(module: AdvLoraLinear, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
+        """Adds s B diag(alpha) A x to the base layer's output."""
+        hidden = module.lora_A[active_adapter](module.lora_dropout[active_adapter](x))
+        if active_adapter in module.lora_adaptive:
+            hidden = hidden * module.lora_adaptive[active_adapter]
+        update: Tensor = module.lora_B[active_adapter](hidden) * module.scaling[active_adapter]
+        return result + update
+
+    @staticmethod
+    def merge_safe(module: AdvLoraLinear, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """Returns the merged weight."""
+        return orig_weight + module.get_delta_weight(active_adapter).to(orig_weight.dtype)
+
+    @staticmethod
+    def merge_unsafe(module: AdvLoraLinear, active_adapter: str, orig_weight: Tensor) -> None:
+        """Merges in place."""
+        orig_weight.data += module.get_delta_weight(active_adapter).to(orig_weight.dtype)
+
+    @staticmethod
+    def unmerge(module: AdvLoraLinear, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """Returns the weight before merging."""
+        unmerged: Tensor = orig_weight.data - module.get_delta_weight(active_adapter).to(orig_weight.dtype)
+        return unmerged
+
+
+def _target(start: Start, weight: Tensor) -> ClusterTarget | None:
+    """Returns the clusters if the penalty in training compares with them."""
+    if not (start.config.clustering.enabled and penalised(start.config)):
+        return None
+    return ClusterTarget(start.clustering(weight)).to(weight.device)

@@ -1,0 +1,74 @@
+"""The threat model: a ball of perturbations around each image, within the pixel range [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+TINY = 1e-12
+"""Keeps the direction of a vanishing gradient finite."""
+
+
+@dataclass(frozen=True)
+class Threat:
+    """All images within `epsilon` of the clean one in the given norm, per image.
+
+    Attributes:
+        norm: `linf` bounds every pixel, `l2` the Euclidean length of the whole perturbation.
+        epsilon: Radius, in units of the pixel range [0, 1].
+    """
+
+    norm: Literal["linf", "l2"]
+    epsilon: float
+
+    def project(self, perturbed: Tensor, images: Tensor) -> Tensor:
+        """Moves `perturbed` into the ball around `images` and into [0, 1]; both are `(B, 3, H, W)`.
+
+        In L2, clamping after scaling can only bring the point nearer to an image that lies in [0, 1] itself.
+        """
+        delta = perturbed - images
+        if self.norm == "linf":
+            return (images + delta.clamp(-self.epsilon, self.epsilon)).clamp(0, 1)
+        return (images + delta * (self.epsilon / _length(delta).clamp_min(TINY)).clamp_max(1)).clamp(0, 1)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Returns the steepest ascent of length 1 in the norm: the sign (L-inf), or the unit gradient (L2)."""
+        return gradient.sign() if self.norm == "linf" else gradient / _length(gradient).clamp_min(TINY)
+
+    def draw(self, images: Tensor, generators: Iterable[torch.Generator]) -> Tensor:
+        """Draws uniformly from the ball, each image from its own generator.
+
+        So the noise of an image depends neither on the other images of its batch nor on the number of processes.
+
+        Args:
+            images: `(B, 3, H, W)`; gives shape, device and type.
+            generators: B of them, on the CPU.
+        """
+        noise = [self._draw_one(images.shape[1:], source) for source in generators]
+        return torch.stack(noise).to(images) if noise else torch.zeros_like(images)
+
+    def _draw_one(self, shape: torch.Size, source: torch.Generator) -> Tensor:
+        if self.norm == "linf":
+            return self.epsilon * (2 * torch.rand(shape, generator=source) - 1)
+        towards = torch.randn(shape, generator=source)
+        radius: Tensor = torch.rand((), generator=source) ** (1 / shape.numel())
+        return self.epsilon * radius * towards / torch.linalg.vector_norm(towards)
+
+
+def check_range(images: Tensor) -> None:
+    """Refuses images outside [0, 1]: an attack on normalised pixels would mean another epsilon.
+
+    Raises:
+        ValueError: If a pixel lies outside, or is not a number.
+    """
+    if images.numel() and not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError("attacks need images in [0, 1]; normalisation belongs inside the model")
+
+
+def _length(x: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
+    return length

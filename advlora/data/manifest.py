@@ -1,0 +1,137 @@
+"""`dataset.json`: classes, templates and splits of a data set, and the shards that hold them."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from advlora.config import DataConfig, parse
+from advlora.config.base import Count, Section
+from advlora.errors import ConfigError, DataError, did_you_mean
+from advlora.identity import fingerprint
+
+MANIFEST_FILE = "dataset.json"
+REMOTE = ("http://", "https://")
+SPLITS = ("train", "val", "test")
+
+
+def _inside(url: str) -> str:
+    path = PurePosixPath(url)
+    if not url.startswith(REMOTE) and (path.is_absolute() or ".." in path.parts or ":" in url or "\\" in url):
+        raise ValueError(f"'{url}' must be a path inside the folder of the data set, or start with http:// or https://")
+    return url
+
+
+def _one_slot(template: str) -> str:
+    if template.count("{}") != 1 or template.replace("{}", "").strip("{}") != template.replace("{}", ""):
+        raise ValueError(f"'{template}' must hold {{}} exactly once, for the name of the class")
+    return template
+
+
+class Shard(Section):
+    """A WebDataset archive: `.tar`, possibly compressed; `.png` or `.jpg`, `.cls` and `.txt` per sample."""
+
+    url: Annotated[str, AfterValidator(_inside)]
+    """Path relative to the manifest's folder, or an http(s) address."""
+    samples: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def remote(self) -> bool:
+        """Whether the shard is read over the network."""
+        return self.url.startswith(REMOTE)
+
+
+class Split(Section):
+    """The shards of one split, in order."""
+
+    samples: Count
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        total = sum(shard.samples for shard in self.shards)
+        if total != self.samples:
+            raise ValueError(f"samples is {self.samples}, but the shards hold {total}")
+        return self
+
+
+class Manifest(Section):
+    """What `dataset.json` holds."""
+
+    name: str
+    task: Literal["zero-shot"] = "zero-shot"
+    licence: str = ""
+    source: str = ""
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    templates: Annotated[tuple[Annotated[str, AfterValidator(_one_slot)], ...], Field(min_length=1)]
+    """Captions of a class, such as `a photo of a {}`."""
+    splits: dict[str, Split]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if missing := [name for name in SPLITS if name not in self.splits]:
+            raise ValueError(f"splits: {', '.join(missing)} missing; a data set needs {', '.join(SPLITS)}")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a name occurs twice")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """Identifies the content: shards, classes and templates."""
+        shards = {name: [shard.sha256 for shard in split.shards] for name, split in self.splits.items()}
+        return fingerprint(shards, self.classes, self.templates)
+
+    def captions(self, label: int) -> list[str]:
+        """Returns every template filled with the name of a class."""
+        return [template.replace("{}", self.classes[label]) for template in self.templates]
+
+
+def embedded_data() -> list[str]:
+    """Returns the names of the data sets that ship with the package."""
+    return sorted(manifest.parent.name for manifest in _shelf().glob(f"*/{MANIFEST_FILE}"))
+
+
+def data_folder(config: DataConfig) -> Path:
+    """Finds the folder of a data set: an embedded one by name, any other by path.
+
+    Raises:
+        DataError: If there is none.
+    """
+    known = embedded_data()
+    if config.name in known:
+        return _shelf() / config.name
+    folder = Path(config.name).expanduser()
+    if not folder.is_dir():
+        nearest = did_you_mean(config.name, known) or f"; embedded: {', '.join(known)}"
+        raise DataError(f"data.name: '{config.name}' is neither an embedded data set nor a folder{nearest}")
+    if not (folder / MANIFEST_FILE).is_file():
+        raise DataError(f"data.name: folder '{config.name}' holds no {MANIFEST_FILE}")
+    return folder
+
+
+def load_manifest(config: DataConfig) -> Manifest:
+    """Reads and validates the manifest of a data set.
+
+    Raises:
+        DataError: If the data set is unknown, or its manifest is missing or malformed.
+    """
+    file = data_folder(config) / MANIFEST_FILE
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is not readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{file} must hold a mapping, but holds {type(content).__name__}")
+    try:
+        return parse(Manifest, content)
+    except ConfigError as error:
+        raise DataError([f"{file}: {problem}" for problem in error.problems]) from None
+
+
+def _shelf() -> Path:
+    return Path(str(resources.files("advlora"))) / "embedded"

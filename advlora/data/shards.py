@@ -1,0 +1,146 @@
+"""WebDataset shards as tensors. Every shard is checked against its hash before a byte of it is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from advlora.config import DataConfig
+from advlora.data.manifest import Manifest, Shard, data_folder, load_manifest
+from advlora.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGE_SUFFIXES = ("png", "jpg", "jpeg")
+DAMAGE = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What tarfile, gzip and Pillow raise on damaged bytes."""
+
+
+@dataclass(frozen=True)
+class ImageTextSet:
+    """Samples of a split, in the order of its shards. Shared between trials: not to be changed in place.
+
+    Attributes:
+        images: `(N, 3, H, W)`, uint8.
+        labels: `(N,)`, int64, indices into the manifest's classes.
+        captions: One per sample.
+    """
+
+    images: Tensor
+    labels: Tensor
+    captions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def load_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
+    """Reads the first samples of a split into memory; shards beyond them are not opened.
+
+    Args:
+        config: The data set.
+        split: `train`, `val` or `test`.
+        image_size: Height and width in pixels; an image of another size is scaled (bicubic) and cropped to it.
+        limit: At most this many samples; None for all.
+
+    Raises:
+        DataError: If the data set, the split or a shard is missing or damaged.
+    """
+    import torch
+
+    manifest, folder = load_manifest(config), data_folder(config)
+    if split not in manifest.splits:
+        raise DataError(f"data set '{manifest.name}' has no split '{split}'{did_you_mean(split, manifest.splits)}")
+    samples = (
+        decoded
+        for shard in manifest.splits[split].shards
+        for decoded in _decode_shard(shard, read_shard(shard, folder), manifest, image_size)
+    )
+    images, labels, captions = zip(*islice(samples, limit), strict=True)
+    return ImageTextSet(torch.from_numpy(np.stack(images)), torch.tensor(labels), captions)
+
+
+def read_shard(shard: Shard, folder: Path) -> bytes:
+    """Reads the bytes of a shard.
+
+    Raises:
+        DataError: If it is missing, or its hash is not the manifest's.
+    """
+    try:
+        content = _fetch(shard.url) if shard.remote else (folder / shard.url).read_bytes()
+    except OSError as error:
+        raise DataError(f"shard '{_where(shard, folder)}' cannot be read: {error.strerror or error}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != shard.sha256:
+        raise DataError(
+            f"shard '{_where(shard, folder)}' is damaged or was changed: "
+            f"its SHA-256 is {found[:12]}..., the manifest says {shard.sha256[:12]}..."
+        )
+    return content
+
+
+def _fetch(url: str) -> bytes:
+    from webdataset import gopen
+
+    with gopen(url) as stream:
+        content: bytes = stream.read()
+    return content
+
+
+def _where(shard: Shard, folder: Path) -> str:
+    return shard.url if shard.remote else str(folder / shard.url)
+
+
+def _decode_shard(
+    shard: Shard, content: bytes, manifest: Manifest, size: int
+) -> Iterator[tuple[np.ndarray[Any, Any], int, str]]:
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    count = 0
+    try:
+        for sample in group_by_keys(tar_file_expander([{"url": shard.url, "stream": io.BytesIO(content)}])):
+            yield _decode(sample, manifest, size)
+            count += 1
+    except DAMAGE as error:
+        reason = error.args[0] if error.args else type(error).__name__  # WebDataset appends streams to the arguments
+        raise DataError(f"shard '{shard.url}' of data set '{manifest.name}' is damaged: {reason}") from error
+    if count != shard.samples:
+        raise DataError(
+            f"shard '{shard.url}' of data set '{manifest.name}' holds {count} samples, "
+            f"the manifest says {shard.samples}"
+        )
+
+
+def _decode(sample: dict[str, Any], manifest: Manifest, size: int) -> tuple[np.ndarray[Any, Any], int, str]:
+    """Returns image `(3, H, W)`, label and caption; without a `.txt` the caption is the first template, filled.
+
+    Raises:
+        ValueError: If a file of the sample is missing or makes no sense.
+    """
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if suffix in sample), None)
+    if suffix is None or "cls" not in sample:
+        raise ValueError(f"sample {sample['__key__']} lacks {'an image' if suffix is None else 'its .cls'}")
+    label = int(sample["cls"])
+    if not 0 <= label < len(manifest.classes):
+        raise ValueError(f"sample {sample['__key__']} has class {label}, there are {len(manifest.classes)}")
+    caption = sample["txt"].decode().strip() if "txt" in sample else manifest.captions(label)[0]
+    return _pixels(sample[suffix], size), label, caption
+
+
+def _pixels(content: bytes, size: int) -> np.ndarray[Any, Any]:
+    with Image.open(io.BytesIO(content)) as image:
+        colour = image.convert("RGB")
+    if colour.size != (size, size):
+        colour = ImageOps.fit(colour, (size, size), method=Image.Resampling.BICUBIC)
+    return np.asarray(colour).transpose(2, 0, 1)

@@ -1,0 +1,75 @@
+"""The few collective operations that training needs, over `torch.distributed`; with one process they do nothing.
+
+Gradients are summed explicitly after the backward pass instead of by `DistributedDataParallel`: attacks run the bare
+model several times per step, a worker may hold no sample of the last batch, and a fixed layout makes a continued
+training equal to an uninterrupted one bit for bit (DDP regroups its buckets after the first step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one trial."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def current(cls) -> Group:
+        """Returns the group that `torch.distributed` was initialised with, or a single process."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return SOLO
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Returns the elementwise sum over all processes; every process gets it.
+
+        Args:
+            tensor: Same shape everywhere; on the GPU where the backend is nccl.
+        """
+        if self.world_size == 1:
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    def broadcast(self, value: Value) -> Value:
+        """Returns the small picklable value of process 0."""
+        if self.world_size == 1:
+            return value
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, src=0)
+        received: Value = box[0]
+        return received
+
+    def share(self, indices: Tensor) -> Tensor:
+        """Returns the part of `indices` that this process works on."""
+        return indices[self.rank :: self.world_size]
+
+    @torch.no_grad()
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Replaces every gradient by its sum over all processes; a missing one counts as zero."""
+        if self.world_size == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        total = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(gradients, torch.split(total, [g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+SOLO = Group()
+"""One process."""

@@ -1,0 +1,152 @@
+"""open_clip models: loading by name, tag, file or folder, and writing back in open_clip's own layout."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advlora.errors import ModelError
+from advlora.models.attention import fused_state_dict, split_attention
+from advlora.models.base import VisionLanguageModel
+from advlora.models.quiet import contained
+
+LOCAL = "local-dir:"
+SETTINGS_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+TEXT_BATCH = 256
+
+
+class OpenClipModel(VisionLanguageModel):
+    """A frozen open_clip model with its own tokenizer and pixel normalisation."""
+
+    def __init__(self, clip: nn.Module, tokenizer: Any, settings: dict[str, Any], folder: Path | None = None) -> None:
+        """Wraps and freezes.
+
+        Args:
+            clip: As `open_clip.create_model` returns it; its attention may be split.
+            tokenizer: Maps a list of captions to `(N, context)` token ids.
+            settings: `model_cfg` and `preprocess_cfg`, as in `open_clip_config.json`.
+            folder: Where the tokenizer's files lie, if they do.
+        """
+        super().__init__()
+        self.clip: Any = clip.requires_grad_(False)
+        self.tokenizer, self.settings, self.folder = tokenizer, settings, folder
+        self.image_size, self.embed_dim = _square(clip), int(settings["model_cfg"]["embed_dim"])
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("logit_scale", clip.get_parameter("logit_scale").detach().exp().squeeze())
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(settings["preprocess_cfg"][name]).view(3, 1, 1))
+        self.eval()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OpenClipModel:
+        """Copies all but the tokenizer, which never changes and takes longer to copy than a small model."""
+        memo[id(self.tokenizer)] = self.tokenizer
+        twin = object.__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    @property
+    def vision(self) -> nn.Module:
+        """The vision tower `visual`."""
+        tower: nn.Module = self.clip.visual
+        return tower
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Embeds images `(B, 3, H, W)` in [0, 1] as `(B, D)`, not normalised."""
+        features: Tensor = self.clip.encode_image((images - self.mean) / self.std)
+        return features
+
+    @torch.no_grad()
+    def encode_texts(self, captions: Sequence[str]) -> Tensor:
+        """Embeds captions as `(N, D)`, not normalised, without gradient."""
+        tokens = self.tokenizer(list(captions)).to(self.logit_scale.device)
+        return torch.cat([self.clip.encode_text(part) for part in tokens.split(TEXT_BATCH)])
+
+    def save(self, folder: Path) -> None:
+        """Writes what `open_clip.create_model("local-dir:FOLDER")` and `get_tokenizer` read."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            name: tensor.detach().cpu().clone().contiguous() for name, tensor in fused_state_dict(self.clip).items()
+        }
+        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        (folder / SETTINGS_FILE).write_text(json.dumps(self.settings, indent=2))
+        if self.folder is not None:
+            for pattern in TOKENIZER_FILES:
+                for file in filter(Path.is_file, self.folder.glob(pattern)):
+                    shutil.copyfile(file, folder / file.name)
+        elif hasattr(self.tokenizer, "save_pretrained"):
+            self.tokenizer.save_pretrained(folder)
+
+
+def load_open_clip(name: str, pretrained: str | None = None, *, split: bool = True) -> OpenClipModel:
+    """Loads a checked reference.
+
+    Args:
+        name: Architecture, or `local-dir:PATH`.
+        pretrained: Tag or file; None for a folder.
+        split: Whether the attention of the vision tower is split; if not, every module is open_clip's own.
+
+    Raises:
+        ModelError: If the weights or the tokenizer cannot be downloaded or read.
+    """
+    import open_clip
+
+    with contained():
+        try:
+            clip = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True)
+            tokenizer = open_clip.get_tokenizer(name)
+        except Exception as error:  # open_clip, the hub, safetensors and pickle share no base class of errors
+            raise ModelError(_unreadable(name, pretrained, error)) from error
+    if split:
+        split_attention(clip.visual)
+    preprocess = open_clip.get_model_preprocess_cfg(clip)
+    settings = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": preprocess}
+    return OpenClipModel(clip, tokenizer, settings, Path(name.removeprefix(LOCAL)) if name.startswith(LOCAL) else None)
+
+
+def blank_vision(name: str) -> nn.Module:
+    """Builds the vision tower of a checked reference on the meta device, attention split; reads no weights.
+
+    Raises:
+        ModelError: If open_clip cannot build the architecture.
+    """
+    import open_clip
+
+    with contained(), torch.device("meta"):
+        try:
+            clip = open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta")
+        except Exception as error:  # a malformed description fails in as many ways as it has keys
+            raise ModelError(f"open_clip cannot build model '{name}': {_first_line(error)}") from error
+        return split_attention(clip.visual)
+
+
+def _square(clip: Any) -> int:
+    size = clip.visual.image_size
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    if height != width:
+        raise ModelError(f"the model takes images of {height} x {width} pixels, but only square ones are supported")
+    return int(height)
+
+
+def _unreadable(name: str, pretrained: str | None, error: Exception) -> str:
+    if pretrained is None or Path(pretrained).is_file():
+        return f"model '{name}' cannot be read{f' from {pretrained!r}' if pretrained else ''}: {_first_line(error)}"
+    return (
+        f"the weights '{pretrained}' of model '{name}' cannot be downloaded or read "
+        f"(is the Hugging Face hub reachable?): {_first_line(error)}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,186 @@
+"""`fine_tune`: one trial as a generator of epoch reports. It knows nothing of who runs it.
+
+A training that continues from the state of any epoch gives the numbers of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from advlora.adapters import AdaptedModel, adapt
+from advlora.config import EvaluationProtocol, TrialConfig
+from advlora.cost import Meter, once_forwards, step_forwards
+from advlora.data import ImageTextSet
+from advlora.distributed import SOLO, Group
+from advlora.evaluator import evaluate
+from advlora.losses import build_loss
+from advlora.updates import Updates
+from advlora.workbench import Workbench
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is known after an epoch.
+
+    Attributes:
+        epoch: Number of epochs that are finished; 0 where nothing is trained.
+        epochs: Number of epochs in all; 0 where nothing is trained.
+        metrics: By name. Those on `val` only if it was examined after this epoch.
+        state: Continues from here; CPU tensors and plain data, fit for `torch.load(weights_only=True)`.
+        final: Whether this is the last report.
+    """
+
+    epoch: int
+    epochs: int
+    metrics: dict[str, float]
+    state: dict[str, Any]
+    final: bool
+
+
+def fine_tune(
+    config: TrialConfig,
+    protocol: EvaluationProtocol,
+    *,
+    bench: Workbench,
+    group: Group = SOLO,
+    device: torch.device = CPU,
+    state: dict[str, Any] | None = None,
+    test: bool = False,
+) -> Iterator[EpochReport]:
+    """Adapts the pretrained model to the attack and examines it.
+
+    Args:
+        config: The trial.
+        protocol: The examination.
+        bench: Gives model, data and frozen features.
+        group: The processes that share the trial; all of them iterate in step and get the same metrics.
+        device: Where this process computes.
+        state: Of an earlier report of the same trial; training goes on after its epoch.
+        test: Whether the final model is also measured on `test`.
+
+    Yields:
+        A report after every epoch; a single one for adapter kind `none`, or if `state` is that of the last epoch.
+
+    Raises:
+        Diverged: If a loss or gradient is not finite.
+        DataError: If a shard is missing or damaged.
+        ModelError: If the model or its weights are missing.
+    """
+    _settle_torch(config)
+    trial = _Trial(config, protocol, bench, group, device, state)
+    if trial.finished:
+        yield trial.report(test)
+    while not trial.finished:
+        trial.train_epoch()
+        yield trial.report(test)
+
+
+def restore(config: TrialConfig, bench: Workbench, state: dict[str, Any] | None = None) -> AdaptedModel:
+    """Returns the adapted model of a trial, on the CPU, as it was at a report, or before the first step.
+
+    Raises:
+        ValueError: If the state belongs to another configuration.
+    """
+    adapted = adapt(bench.model(config.model), config.adapter, config.seed, bench.cache)
+    if state is not None:
+        adapted.load_state(state["adapter"])
+    adapted.model.eval()
+    return adapted
+
+
+def _settle_torch(config: TrialConfig) -> None:
+    """Makes torch deterministic and gives it its share of the cores."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(config.resources.cpus_per_worker)
+
+
+class _Trial:
+    """A trial between two epochs."""
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        protocol: EvaluationProtocol,
+        bench: Workbench,
+        group: Group,
+        device: torch.device,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self.config, self.protocol, self.bench, self.group, self.device = config, protocol, bench, group, device
+        self.adapted = restore(config, bench, state)
+        self.adapted.model.to(device)
+        self.epochs = 0 if config.adapter.kind == "none" else config.optimiser.epochs
+        self.epoch: int = 0 if state is None else state["epoch"]
+        self.latest: dict[str, float] = {} if state is None else dict(state["metrics"])
+        self.meter = Meter(device, None if state is None else state["cost"])
+        self.updates = self._updates(state) if self.epochs else None
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= self.epochs
+
+    def train_epoch(self) -> None:
+        assert self.updates is not None, "nothing is trained"
+        with self.meter.running():
+            loss = self.updates.run(self.epoch)
+        images, passes = len(self.updates.data), step_forwards(self.config)
+        self.meter.forwards += images * (passes + (once_forwards(self.config) if self.epoch == 0 else 0))
+        self.latest["train/loss"] = loss
+        self.epoch += 1
+
+    def report(self, test: bool) -> EpochReport:
+        metrics = self._sizes_and_costs() | self._examination(test)
+        self.latest |= metrics
+        return EpochReport(self.epoch, self.epochs, metrics, self._state(), self.finished)
+
+    def _updates(self, state: dict[str, Any] | None) -> Updates:
+        data = self._split("train", self.config.data.train_samples)
+        loss = build_loss(self.config, self.bench, data, self.adapted.model.logit_scale)
+        updates = Updates(self.adapted, loss, data, self.config, self.group)
+        if state is not None:
+            updates.load_state(state["optimiser"])
+        return updates
+
+    def _split(self, name: str, limit: int | None) -> ImageTextSet:
+        return self.bench.split(self.config.data, name, self.adapted.model.image_size, limit)
+
+    def _sizes_and_costs(self) -> dict[str, float]:
+        loss = {"train/loss": self.latest["train/loss"]} if "train/loss" in self.latest else {}
+        sizes = {
+            "params/trainable": float(self.adapted.trainable),
+            "params/trainable_fraction": self.adapted.trainable_fraction,
+        }
+        return loss | self.meter.metrics() | sizes
+
+    def _examination(self, test: bool) -> dict[str, float]:
+        """Measures `val` when it is due, and at the end, with the curve, `val` and, if wanted, `test`."""
+        interval = self.protocol.interval
+        if self.finished:
+            return self._examine("val", curve=True) | (self._examine("test", curve=True) if test else {})
+        return self._examine("val", curve=False) if interval and self.epoch % interval == 0 else {}
+
+    def _examine(self, split: str, curve: bool) -> dict[str, float]:
+        classes = self.bench.class_features(self.config.model, self.config.data).to(self.device)
+        data = self._split(split, getattr(self.protocol.samples, split))
+        model = self.adapted.model
+        return evaluate(
+            model, classes, data, self.protocol, split=split, curve=curve, device=self.device, group=self.group
+        )
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "adapter": self.adapted.state(),
+            "optimiser": self.updates.state() if self.updates is not None else {},
+            "cost": self.meter.state(),
+            "metrics": dict(self.latest),
+        }

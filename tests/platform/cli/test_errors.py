@@ -1,0 +1,106 @@
+"""Every mistake a user can make: one clear sentence, exit code 2, no traceback, before compute starts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.unit
+EMBEDDED = Path(__file__).parents[3] / "advlora" / "embedded"
+
+
+def ablation(folder: Path, **changes) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({"kind": "ablation", "name": "s", "arms": {"a": {}}, **changes}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ({"adapter": {"rnk": 4}}, ["base.adapter.rnk", "did you mean 'rank'"]),
+        ({"adapter": {"rank": "many"}}, ["adapter.rank", "'many'", "integer"]),
+        ({"adapter": {"rank": 4096}}, ["rank", "4096", "128"]),
+        ({"adapter": {"clustering": {"clusters": 4096}}}, ["clusters", "4096", "128"]),
+        ({"attack": {"epsilon": 8}}, ["epsilon 8", "8/255"]),
+        ({"attack": {"epsilon": -0.1}}, ["attack.epsilon", "-0.1"]),
+        ({"model": {"name": "tiny-clop"}}, ["tiny-clop", "did you mean 'tiny-clip'"]),
+        ({"model": {"source": "open_clip", "name": "ViT-B-23"}}, ["ViT-B-23", "did you mean 'ViT-B-32'"]),
+        ({"data": {"name": "fashion-mnits"}}, ["fashion-mnits", "did you mean 'fashion-mnist'"]),
+        ({"data": {"name": "./absent"}}, ["./absent"]),
+        ({"data": {"train_samples": 10**6}}, ["train_samples", "1000000", "10000"]),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(advlora, tmp_path, base, said):
+    answer = advlora("validate", ablation(tmp_path, base=base))
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+    lines = [line for line in answer.err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, answer.err
+    for word in said:
+        assert word in lines[0]
+
+
+def test_all_problems_come_at_once(advlora, tmp_path):
+    base = {"adapter": {"rnk": 4, "rank": 0}, "attack": {"kind": "pdg"}}
+    answer = advlora("validate", ablation(tmp_path, base=base), "--json")
+    assert answer.code == 2
+    errors = json.loads(answer.out)["errors"]
+    assert len(errors) == 3
+    assert any("did you mean 'pgd'" in error for error in errors)
+
+
+def test_a_corrupt_shard_is_named(advlora, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(EMBEDDED / "fashion-mnist", data)
+    shard = data / "val-000000.tar.gz"
+    shard.write_bytes(shard.read_bytes()[:50_000])
+    answer = advlora("validate", ablation(tmp_path, base={"data": {"name": str(data)}}))
+    assert answer.code == 2
+    assert "val-000000.tar.gz" in answer.err
+    assert answer.err.count("error:") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ablat", "quickstart"], "did you mean 'ablate'"),
+        (["ablate", "quickstrat"], "did you mean 'quickstart'"),
+        (["ablate", "absent.yaml"], "does not exist"),
+        (["ablate", "quickstart", "--set", "adapter.rank"], "key=value"),
+        (["ablate", "quickstart", "--set", "adaptor.rank=4"], "did you mean 'adapter'"),
+        (["ablate", "quickstart", "--set", "adapter.rank=0"], "adapter.rank"),
+        (["sweep", "quickstart", "--set", "search.sampler=tpee"], "did you mean 'tpe'"),
+        (["train", "absent.yaml"], "absent.yaml"),
+        (["export", "absent"], "no study folder 'absent'"),
+        (["report", "absent"], "no study folder 'absent'"),
+        (["evaluate", "tiny-clop"], "tiny-clop"),
+        (["evaluate", "tiny-clip", "--protocol", "absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
+    answer = advlora(*arguments)
+    assert answer.code == 2
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    "verb", ["ablate", "sweep", "train", "evaluate", "report", "export", "plan", "ui", "ls", "validate"]
+)
+def test_every_verb_shows_an_example(advlora, verb):
+    answer = advlora(verb, "--help")
+    assert answer.code == 0
+    assert f"Example: advlora {verb}" in answer.out
+
+
+def test_shipped_studies_are_listed_and_valid(advlora):
+    shelves = json.loads(advlora("ls", "--json").out)
+    assert "tiny-clip" in shelves["models"]
+    assert "fashion-mnist" in shelves["data"]
+    for name in [*shelves["ablations"], *shelves["search_spaces"]]:
+        assert advlora("validate", name).code == 0

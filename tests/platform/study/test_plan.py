@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+
+from advlora.config import parse
+from advlora.errors import ConfigError
+from advlora_platform.study.cells import CellFactory, to_tune
+from advlora_platform.study.library import load_any, load_study, read_study, shipped
+from advlora_platform.study.plan import arms
+from advlora_platform.study.spec import AblationStudy, SweepStudy, direction, objective_metrics
+
+pytestmark = pytest.mark.unit
+
+FACTORS = {
+    "clustering": {"key": "adapter.clustering.enabled"},
+    "adaptive": {"key": "adapter.adaptive.enabled"},
+}
+
+
+def study(**changes) -> AblationStudy:
+    return parse(AblationStudy, {"name": "s", "factors": FACTORS, "arms": {"full": {"adapter.kind": "full"}}, **changes})
+
+
+def test_a_factorial_has_every_combination_and_the_further_arms():
+    planned = arms(study())
+    assert [arm.name for arm in planned] == ["all off", "adaptive", "clustering", "all on", "full"]
+    assert planned[1].factors == {"clustering": False, "adaptive": True}
+    assert planned[-1].factors is None
+    assert planned[-1].values == {
+        "adapter.clustering.enabled": False,
+        "adapter.adaptive.enabled": False,
+        "adapter.kind": "full",
+    }
+
+
+def test_leave_one_out_and_one_in():
+    names = [arm.name for arm in arms(study(design="leave_one_out", arms={}))]
+    assert names == ["all on", "adaptive", "clustering"]
+    names = [arm.name for arm in arms(study(design="one_in", arms={}))]
+    assert names == ["all off", "clustering", "adaptive"]
+
+
+def test_a_study_refuses_what_it_cannot_mean():
+    for changes, message in (
+        ({"factors": {}, "arms": {}}, "needs factors or arms"),
+        ({"seeds": [1, 1]}, "must differ"),
+        ({"name": "../escape"}, "use letters, digits"),
+        ({"protocol": {"epsilon": 9}}, "larger than the whole pixel range"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            study(**changes)
+
+
+def test_a_cell_is_known_by_all_that_determines_its_numbers():
+    def factory(**changes):
+        return CellFactory(**{"base": {}, "protocol": study().protocol, "data_hash": "d", **changes})
+
+    cell = factory().cell("a", 0, {"adapter.rank": 4}, "ablate")
+    assert cell.config.adapter.rank == 4
+    assert cell.config.seed == 0
+    assert cell.id == factory().cell("another name", 0, {"adapter.rank": 4}, "ablate").id
+    others = [
+        factory().cell("a", 1, {"adapter.rank": 4}, "ablate"),
+        factory().cell("a", 0, {"adapter.rank": 5}, "ablate"),
+        factory().cell("a", 0, {"adapter.rank": 4}, "tune"),
+        factory(data_hash="e").cell("a", 0, {"adapter.rank": 4}, "ablate"),
+        factory(protocol=study(protocol={"epsilon": "4/255"}).protocol).cell("a", 0, {"adapter.rank": 4}, "ablate"),
+    ]
+    assert len({cell.id, *(other.id for other in others)}) == 6
+
+
+def test_a_cell_survives_the_way_through_tune():
+    factory = CellFactory({}, study().protocol, "d")
+    cell = factory.cell("a", 3, {"adapter.rank": 4}, "search")
+    assert factory.from_tune(to_tune(cell.arm, cell.seed, cell.phase, cell.values)) == cell
+    assert not cell.test
+
+
+def test_shipped_studies_are_valid_and_found_by_name():
+    assert {"quickstart", "components"} <= set(shipped("ablation"))
+    assert {"quickstart", "advlora"} <= set(shipped("sweep"))
+    assert isinstance(load_study("components", "ablation"), AblationStudy)
+    assert isinstance(load_study("advlora", "sweep"), SweepStudy)
+    assert load_any("quickstart").kind == "ablation"
+    assert len(arms(load_study("components", "ablation"))) == 14
+
+
+def test_overrides_reach_the_trial_and_the_study():
+    changed = load_study("quickstart", "ablation", ["adapter.rank=4", "protocol.samples.val=10", "seeds=[7]"])
+    assert changed.base["adapter"]["rank"] == 4
+    assert changed.protocol.samples.val == 10
+    assert changed.seeds == (7,)
+    with pytest.raises(ConfigError, match=r"unknown key 'adaptr\.rank' in --set; did you mean 'adapter'"):
+        load_study("quickstart", "ablation", ["adaptr.rank=4"])
+
+
+def test_an_unknown_study_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'quickstart'"):
+        load_study("quickstrat", "ablation")
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_study("absent.yaml", "ablation")
+    with pytest.raises(ConfigError, match="advlora sweep"):
+        read_study({"kind": "sweep"}, expected="ablation")
+    with pytest.raises(ConfigError, match="kind: None is not allowed"):
+        read_study({})
+
+
+def test_objectives_follow_the_protocol():
+    sweep = load_study("advlora", "sweep", ["protocol.epsilon=4/255", "search.objectives=[robust,clean,cost/seconds]"])
+    assert objective_metrics(sweep) == ("val/robust_r1:4_255", "val/clean_r1", "cost/seconds")
+    assert [direction(name) for name in objective_metrics(sweep)] == ["max", "max", "min"]
