@@ -80,17 +80,18 @@ def kmeans(
     """
     points = weight.detach().to("cpu", torch.float32)
     points = (points if axis == "rows" else points.T).contiguous()
-    centroids = _plus_plus(points, clusters, torch.Generator().manual_seed(seed))
+    lengths = points.square().sum(1)
+    centroids = _plus_plus(points, lengths, clusters, torch.Generator().manual_seed(seed))
     previous = float("inf")
     for _ in range(iterations):
-        assignment, distance = _assign(points, centroids)
+        distance, assignment = _distances(points, lengths, centroids).min(1)
         centroids, assignment = _means(points, assignment, distance, clusters)
         inertia = float(distance.sum())
         if inertia > (1 - TOLERANCE) * previous:
             break
         previous = inertia
     counts = torch.bincount(assignment, minlength=clusters)
-    held = (counts * centroids.square().sum(1)).sum() / points.square().sum().clamp_min(torch.finfo().tiny)
+    held = (counts * centroids.square().sum(1)).sum() / lengths.sum().clamp_min(torch.finfo().tiny)
     return Clustering(centroids, assignment, counts, float(held), axis)
 
 
@@ -109,24 +110,19 @@ def clustered(
     return Clustering(stored["centroids"], stored["assignment"], stored["counts"], float(stored["share"]), axis)
 
 
-def _plus_plus(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
+def _plus_plus(points: Tensor, lengths: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
     first = int(torch.randint(len(points), (1,), generator=generator))
-    chosen, nearest = [first], _distances(points, points[[first]])[:, 0]
+    chosen, nearest = [first], _distances(points, lengths, points[[first]])[:, 0]
     while len(chosen) < clusters:
         # The floor lets duplicates be drawn once every distinct point is a centroid.
         chosen.append(int(torch.multinomial(nearest + torch.finfo().tiny, 1, generator=generator)))
-        nearest = torch.minimum(nearest, _distances(points, points[[chosen[-1]]])[:, 0])
+        nearest = torch.minimum(nearest, _distances(points, lengths, points[[chosen[-1]]])[:, 0])
     return points[chosen]
 
 
-def _distances(points: Tensor, centroids: Tensor) -> Tensor:
-    cross = points @ centroids.T
-    return (points.square().sum(1)[:, None] - 2 * cross + centroids.square().sum(1)).clamp_min(0)
-
-
-def _assign(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    distance, assignment = _distances(points, centroids).min(1)
-    return assignment, distance
+def _distances(points: Tensor, lengths: Tensor, centroids: Tensor) -> Tensor:
+    """Returns squared distances `(P, K)`; `lengths` are the squared norms of the points."""
+    return (lengths[:, None] - 2 * (points @ centroids.T) + centroids.square().sum(1)).clamp_min(0)
 
 
 def _means(points: Tensor, assignment: Tensor, distance: Tensor, clusters: int) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,8 @@ class Threat:
             return self.epsilon * (2 * torch.rand(shape, generator=source) - 1)
         towards = torch.randn(shape, generator=source)
         radius: Tensor = torch.rand((), generator=source) ** (1 / shape.numel())
-        return self.epsilon * radius * towards / torch.linalg.vector_norm(towards)
+        noise: Tensor = self.epsilon * radius * towards / torch.linalg.vector_norm(towards)
+        return noise
 
 
 def check_range(images: Tensor) -> None:

@@ -119,7 +119,8 @@ def _sentence(schema: type[BaseModel], problem: Any, where: str) -> str:
     if problem["type"] == "literal_error":
         allowed = problem["ctx"]["expected"]
         names = allowed.replace("'", "").replace(" or ", ", ").split(", ")
-        return f"{key}: {problem['input']!r} is not allowed; allowed: {allowed}{did_you_mean(str(problem['input']), names)}"
+        nearest = did_you_mean(str(problem["input"]), names)
+        return f"{key}: {problem['input']!r} is not allowed; allowed: {allowed}{nearest}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message

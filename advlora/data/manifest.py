@@ -50,7 +50,7 @@ class Split(Section):
     """The shards of one split, in order."""
 
     samples: Count
-    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
+    shards: tuple[Shard, ...]
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -67,8 +67,8 @@ class Manifest(Section):
     task: Literal["zero-shot"] = "zero-shot"
     licence: str = ""
     source: str = ""
-    classes: Annotated[tuple[str, ...], Field(min_length=2)]
-    templates: Annotated[tuple[Annotated[str, AfterValidator(_one_slot)], ...], Field(min_length=1)]
+    classes: tuple[str, ...]
+    templates: tuple[Annotated[str, AfterValidator(_one_slot)], ...]
     """Captions of a class, such as `a photo of a {}`."""
     splits: dict[str, Split]
 
@@ -76,8 +76,10 @@ class Manifest(Section):
     def _complete(self) -> Self:
         if missing := [name for name in SPLITS if name not in self.splits]:
             raise ValueError(f"splits: {', '.join(missing)} missing; a data set needs {', '.join(SPLITS)}")
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: a name occurs twice")
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: at least two names are needed, and none twice")
+        if not self.templates:
+            raise ValueError("templates: at least one is needed, such as 'a photo of a {}'")
         return self
 
     @property

@@ -19,8 +19,8 @@ from advlora_platform.report import write_report
 from advlora_platform.search import PlanSearcher, build_scheduler, build_search
 from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
-from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.lease import Lease
+from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.library import read_study
 from advlora_platform.study.observer import Observer
 from advlora_platform.study.plan import arms

@@ -37,15 +37,11 @@ def train_tokenizer(concepts: dict[str, list[str]], folder: Path) -> None:
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 1, special_tokens=["[PAD]", "[UNK]"], show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - 1, special_tokens=["[PAD]", "[UNK]"], show_progress=False)
     tokenizer.train_from_iterator(captions, trainer)
     tokenizer.add_special_tokens(["[END]"])
     end = tokenizer.token_to_id("[END]")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A [END]", special_tokens=[("[END]", end)]
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A [END]", special_tokens=[("[END]", end)])
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]"
     )

@@ -72,6 +72,11 @@ class StudyFolder:
         return self.path / "cache"
 
     @property
+    def tracking(self) -> Path:
+        """Where the study is tracked: store, experiment and the run of every cell."""
+        return self.path / "tracking.json"
+
+    @property
     def spool(self) -> Path:
         """Tracking calls that a tracking server did not take."""
         return self.path / "tracking-spool.jsonl"

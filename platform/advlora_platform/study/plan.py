@@ -44,9 +44,7 @@ def _levels(study: AblationStudy) -> Iterator[dict[str, bool]]:
 
 
 def _factor_arm(study: AblationStudy, levels: dict[str, bool]) -> Arm:
-    values = {
-        factor.key: factor.on if levels[name] else factor.off for name, factor in study.factors.items()
-    }
+    values = {factor.key: factor.on if levels[name] else factor.off for name, factor in study.factors.items()}
     active = [name for name, on in levels.items() if on]
     if not active:
         name = study.all_off

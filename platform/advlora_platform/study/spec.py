@@ -115,7 +115,8 @@ class TuningConfig(Section):
     parameters: Annotated[Space, Field(min_length=1)]
     trials: Count = 4
     sampler: Sampler = "tpe"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 1000
+    """Of the sampler and of the tuning trials; not one of `seeds`, lest the choice be fitted to a reported seed."""
 
 
 class StudyBase(Section):

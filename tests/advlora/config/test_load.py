@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from advlora.config import TrialConfig, all_keys, leaves, merged, parse, parse_override, parse_yaml, read_yaml, with_values
+from advlora.config import (
+    TrialConfig,
+    all_keys,
+    leaves,
+    merged,
+    parse,
+    parse_override,
+    parse_yaml,
+    read_yaml,
+    with_values,
+)
 from advlora.errors import ConfigError
 
 pytestmark = pytest.mark.unit

@@ -9,7 +9,8 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "name"), [(8 / 255, "8_255"), (0.5 / 255, "0.5_255"), (64 / 255, "64_255"), (0.03, "0.03"), (0.5, "0.5")]
+    ("epsilon", "name"),
+    [(8 / 255, "8_255"), (0.5 / 255, "0.5_255"), (64 / 255, "64_255"), (0.03, "0.03"), (0.5, "0.5")],
 )
 def test_a_strength_has_one_spelling(epsilon, name):
     assert strength(epsilon) == name

@@ -18,7 +18,9 @@ FACTORS = {
 
 
 def study(**changes) -> AblationStudy:
-    return parse(AblationStudy, {"name": "s", "factors": FACTORS, "arms": {"full": {"adapter.kind": "full"}}, **changes})
+    return parse(
+        AblationStudy, {"name": "s", "factors": FACTORS, "arms": {"full": {"adapter.kind": "full"}}, **changes}
+    )
 
 
 def test_a_factorial_has_every_combination_and_the_further_arms():

@@ -1,0 +1,1 @@
+"""Execution on Ray: one warm path for every trial."""

@@ -1,0 +1,1 @@
+"""Search: spaces, samplers, early stopping, and an ablation as a searcher."""

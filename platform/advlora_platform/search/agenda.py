@@ -1,0 +1,105 @@
+"""What an ablation still has to run: tuning inside every arm, then every arm with every seed.
+
+A pure function of what is settled, so that a continued study takes the same decisions as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from advlora_platform.search.samplers import build_sampler
+from advlora_platform.search.space import suggest
+from advlora_platform.study.cells import Cell, CellFactory
+from advlora_platform.study.ledger import Record
+from advlora_platform.study.plan import Arm, arms
+from advlora_platform.study.spec import AblationStudy, TuningConfig, objective_metrics
+
+Scores = Mapping[str, float | None]
+"""Cell id -> selecting metric of a settled cell; None where it has none because it failed."""
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """The cells of one arm, as far as they are known.
+
+    Attributes:
+        arm: The row of the ablation table.
+        tuning: Tuning cells in order: the settled ones, and the next one if tuning is not finished.
+        tuned: The chosen nuisance values; empty where nothing is tuned, None until tuning is finished.
+        cells: One per seed, in the study's order; empty until tuning is finished.
+        budget: How many tuning cells the arm has in all.
+    """
+
+    arm: Arm
+    tuning: tuple[Cell, ...]
+    tuned: dict[str, Any] | None
+    cells: tuple[Cell, ...]
+    budget: int
+
+
+def scores_of(study: AblationStudy, records: Iterable[Record]) -> dict[str, float | None]:
+    """Returns the selecting metric of every settled record."""
+    metric = objective_metrics(study)[0]
+    return {
+        record.cell_id: record.metrics.get(metric) if record.status == "done" else None
+        for record in records
+        if record.settled
+    }
+
+
+def plan_arms(study: AblationStudy, factory: CellFactory, scores: Scores) -> list[ArmPlan]:
+    """Returns the cells of every arm, given what is settled."""
+    return [_plan_arm(study, factory, arm, scores) for arm in arms(study)]
+
+
+def _plan_arm(study: AblationStudy, factory: CellFactory, arm: Arm, scores: Scores) -> ArmPlan:
+    tuning = _tuning_of(study, factory, arm)
+    if tuning is None:
+        return ArmPlan(arm, (), {}, _seed_cells(study, factory, arm, {}), 0)
+    tried, tuned = _tune(tuning, factory, arm, scores)
+    cells = () if tuned is None else _seed_cells(study, factory, arm, tuned)
+    return ArmPlan(arm, tuple(tried), tuned, cells, tuning.trials)
+
+
+def _tuning_of(study: AblationStudy, factory: CellFactory, arm: Arm) -> TuningConfig | None:
+    """Returns what is tuned in an arm: nothing where nothing is trained, and no value that the arm itself sets."""
+    if study.tuning is None or factory.cell(arm.name, 0, arm.values, "tune").config.adapter.kind == "none":
+        return None
+    free = {key: parameter for key, parameter in study.tuning.parameters.items() if key not in arm.values}
+    return study.tuning.model_copy(update={"parameters": free}) if free else None
+
+
+def _seed_cells(study: AblationStudy, factory: CellFactory, arm: Arm, tuned: dict[str, Any]) -> tuple[Cell, ...]:
+    return tuple(factory.cell(arm.name, seed, {**arm.values, **tuned}, "ablate") for seed in study.seeds)
+
+
+def _tune(
+    tuning: TuningConfig, factory: CellFactory, arm: Arm, scores: Scores
+) -> tuple[list[Cell], dict[str, Any] | None]:
+    """Replays the tuning of an arm up to the first cell that is not settled.
+
+    Every suggestion follows from the results before it, and arms share the sampler's seed: the first suggestions are
+    the same in all of them.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = build_sampler(tuning.sampler, tuning.seed, tuning.parameters)
+    walk = optuna.create_study(sampler=sampler, direction="maximize")
+    tried: list[Cell] = []
+    found: list[tuple[float, dict[str, Any]]] = []
+    for _ in range(tuning.trials):
+        trial = walk.ask()
+        values = suggest(trial, tuning.parameters)
+        tried.append(factory.cell(arm.name, tuning.seed, {**arm.values, **values}, "tune"))
+        if tried[-1].id not in scores:
+            return tried, None
+        score = scores[tried[-1].id]
+        if score is None:
+            walk.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            walk.tell(trial, score)
+            found.append((score, values))
+    return tried, max(found, key=lambda pair: pair[0])[1] if found else {}

@@ -1,0 +1,113 @@
+"""The ledger: what became of every cell, one file each, written before anything else hears of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from advlora_platform.study.cells import Cell, Phase
+from advlora_platform.study.folder import StudyFolder, read_json, write_json
+from advlora_platform.study.observer import Failure
+
+Status = Literal["running", "done", "stopped", "failed"]
+FINAL_FAILURES = ("diverged", "out_of_memory")
+"""Failures that the same configuration would meet again; others are tried again at the next launch."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one cell. A cell without a record is missing.
+
+    Attributes:
+        cell_id: Hash of all that determines the numbers.
+        config: The resolved configuration, as plain data.
+        status: `stopped` means that early stopping ended it; `running` is also what an interrupted driver leaves.
+        metrics: The last report that held each metric; empty until the first.
+        history: One entry per epoch: its metrics and `epoch`.
+        failure: Why it failed, if it did.
+        began: Unix time at which a worker took it up.
+        ended: Unix time of the end; None while it runs.
+    """
+
+    cell_id: str
+    arm: str
+    seed: int
+    phase: Phase
+    values: dict[str, Any]
+    config: dict[str, Any]
+    status: Status
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: tuple[dict[str, float], ...] = ()
+    failure: Failure | None = None
+    began: float = 0.0
+    ended: float | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether running the cell again could not change its record."""
+        final = self.failure is not None and self.failure.kind in FINAL_FAILURES
+        return self.status in {"done", "stopped"} or final
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Record:
+        """Rebuilds a record from plain data."""
+        failure = content["failure"]
+        changes = {"failure": None if failure is None else Failure(**failure), "history": tuple(content["history"])}
+        return cls(**{**content, **changes})
+
+
+class Ledger:
+    """An `Observer` that keeps the records of a study on disk.
+
+    Every record is replaced in one step and flushed, so that after a crash a cell is as it was at its last report.
+    """
+
+    def __init__(self, folder: StudyFolder) -> None:
+        """Opens the ledger of a study folder; it may be empty."""
+        self._folder = folder.ledger
+
+    def records(self) -> list[Record]:
+        """Returns every record, oldest first."""
+        contents = [read_json(path) for path in self._folder.glob("*.json")]
+        records = [Record.from_json(content) for content in contents if content is not None]
+        return sorted(records, key=lambda record: (record.began, record.cell_id))
+
+    def record(self, cell_id: str) -> Record | None:
+        """Returns the record of one cell; None where it is missing."""
+        content = read_json(self._folder / f"{cell_id}.json")
+        return None if content is None else Record.from_json(content)
+
+    def trial_started(self, cell: Cell) -> None:
+        """Notes that a worker has the cell; what an interrupted run reported is kept until it reports again."""
+        known = self.record(cell.id) or Record(
+            cell.id, cell.arm, cell.seed, cell.phase, cell.values, cell.config.model_dump(mode="json"), "running"
+        )
+        self._write(replace(known, status="running", failure=None, began=known.began or time.time(), ended=None))
+
+    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Adds an epoch; a repeated one replaces what was known of it."""
+        known = self._known(cell)
+        earlier = tuple(entry for entry in known.history if entry["epoch"] < epoch)
+        history = (*earlier, {"epoch": epoch, **metrics})
+        self._write(replace(known, history=history, metrics={**known.metrics, **metrics}))
+
+    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
+        """Notes the last metrics."""
+        status: Status = "stopped" if stopped_early else "done"
+        self._write(replace(self._known(cell), status=status, metrics=dict(metrics), ended=time.time()))
+
+    def trial_failed(self, cell: Cell, failure: Failure) -> None:
+        """Notes why there is no result."""
+        self._write(replace(self._known(cell), status="failed", failure=failure, ended=time.time()))
+
+    def _known(self, cell: Cell) -> Record:
+        if self.record(cell.id) is None:
+            self.trial_started(cell)
+        record = self.record(cell.id)
+        assert record is not None, "just written"
+        return record
+
+    def _write(self, record: Record) -> None:
+        write_json(self._folder / f"{record.cell_id}.json", asdict(record))

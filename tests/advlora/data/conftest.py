@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+import pytest
+from shard_files import Folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    return Folder(tmp_path)

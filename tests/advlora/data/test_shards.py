@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import gzip
+import http.server
+import shutil
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from shard_files import grey, image_bytes
+
+from advlora.config import DataConfig
+from advlora.data import check_data, load_split
+from advlora.errors import DataError
+
+pytestmark = pytest.mark.unit
+
+
+def load(folder, split="val", size=8, limit=None):
+    return load_split(DataConfig(name=str(folder.path)), split, size, limit)
+
+
+def test_the_embedded_split_is_what_its_captions_say():
+    data = load_split(DataConfig(), "val", 28, 300)
+    assert data.images.shape == (300, 3, 28, 28)
+    assert data.images.dtype == torch.uint8
+    assert data.labels.dtype == torch.int64
+    assert len(data) == 300
+    assert set(data.labels.tolist()) == set(range(10))
+    names = ["t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
+    assert all(names[label] in caption for label, caption in zip(data.labels.tolist(), data.captions, strict=True))
+
+
+def test_shards_are_read_in_order_compressed_or_not(folder):
+    data = load(folder, "train")
+    assert data.images[:, :, 0, 0].tolist() == [[10 * i] * 3 for i in range(6)]
+    assert data.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert data.captions == tuple(f"caption {i}" for i in range(6))
+
+
+def test_a_limit_takes_the_first_samples_and_opens_no_further_shard(folder):
+    (folder.path / "b.tar.gz").unlink()
+    assert load(folder, "train", limit=3).labels.tolist() == [0, 1, 0]
+    with pytest.raises(DataError, match=r"b\.tar\.gz"):
+        load(folder, "train")
+
+
+def test_colour_jpeg_is_decoded_within_its_own_error(folder):
+    colour = np.zeros((8, 8, 3), np.uint8)
+    colour[...] = (200, 100, 50)
+    folder.replace_val([{"jpg": image_bytes(colour, "JPEG"), "cls": b"1"}])
+    pixel = load(folder).images[0, :, 4, 4].float()
+    assert (pixel - torch.tensor([200.0, 100.0, 50.0])).abs().max() <= 3
+
+
+def test_without_a_caption_the_first_template_is_filled(folder):
+    folder.replace_val([{"png": grey(0), "cls": b"1"}])
+    assert load(folder).captions == ("a dog",)
+
+
+def test_another_size_is_scaled_and_cropped_to_the_middle(folder):
+    wide = np.zeros((8, 24), np.uint8)
+    wide[:, 8:16] = 255
+    folder.replace_val([{"png": image_bytes(wide), "cls": b"0"}])
+    image = load(folder, size=4).images[0]
+    assert image.shape == (3, 4, 4)
+    assert image.float().mean() > 230
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "truncated"])
+def test_a_bad_shard_is_named(folder, damage):
+    file = folder.path / "val.tar"
+    if damage == "missing":
+        file.unlink()
+    elif damage == "changed":
+        content = bytearray(file.read_bytes())
+        content[600] ^= 1
+        file.write_bytes(content)
+    else:
+        file.write_bytes(file.read_bytes()[:700])
+    with pytest.raises(DataError, match=r"val\.tar"):
+        load(folder)
+
+
+def test_a_truncated_archive_is_named_even_if_its_hash_was_taken_so(folder):
+    file = folder.path / "b.tar.gz"
+    file.write_bytes(file.read_bytes()[:60])
+    folder.pin("b.tar.gz")
+    with pytest.raises(DataError, match=r"b\.tar\.gz.*damaged"):
+        load(folder, "train")
+
+
+def test_a_shard_with_too_few_samples_is_named(folder):
+    content = gzip.decompress((folder.path / "b.tar.gz").read_bytes())
+    (folder.path / "b.tar.gz").write_bytes(gzip.compress(content[: 3 * 1024] + bytes(1024)))
+    folder.pin("b.tar.gz")
+    with pytest.raises(DataError, match=r"b\.tar\.gz.* holds 1 samples, the manifest says 2"):
+        load(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("sample", "reason"),
+    [
+        ({"png": b"no image", "cls": b"0"}, "damaged"),
+        ({"cls": b"0"}, "lacks an image"),
+        ({"png": grey(0)}, r"lacks its \.cls"),
+        ({"png": grey(0), "cls": b"2"}, "has class 2, there are 2"),
+        ({"png": grey(0), "cls": b"-1"}, "has class -1"),
+        ({"png": grey(0), "cls": b"cat"}, "damaged"),
+    ],
+)
+def test_a_sample_that_makes_no_sense_is_a_data_error(folder, sample, reason):
+    folder.replace_val([sample])
+    with pytest.raises(DataError, match=reason):
+        load(folder)
+
+
+def test_an_unknown_split_gets_the_nearest_known_one(folder):
+    with pytest.raises(DataError, match="did you mean 'test'"):
+        load(folder, "tests")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="WebDataset reads http through curl")
+def test_a_remote_shard_is_read_and_its_hash_is_checked(folder):
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder.path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shard = folder.manifest["splits"]["val"]["shards"][0]
+        shard["url"] = f"http://127.0.0.1:{server.server_port}/val.tar"
+        folder.save()
+        assert check_data(DataConfig(name=str(folder.path))) == []
+        assert load(folder).captions == ("caption 0",)
+        shard["sha256"] = "0" * 64
+        folder.save()
+        with pytest.raises(DataError, match=r"http://127.*val\.tar.*SHA-256"):
+            load(folder)
+        shard["url"] = f"http://127.0.0.1:{server.server_port}/absent.tar"
+        folder.save()
+        with pytest.raises(DataError, match=r"absent\.tar.*cannot be read"):
+            load(folder)
+        server.shutdown()
