@@ -15,7 +15,7 @@ from advlora_platform.study.spec import CategoricalParameter, Choice, FloatParam
 
 FIXED = {
     "protocol": "a sweep that may choose its own examiner chooses a weak one",
-    "seed": "the best seed is luck, not a setting",
+    "seed": "a lucky seed is no setting",
     "resources": "it does not change what is learned",
 }
 """Keys that must not vary, and why."""

@@ -10,7 +10,7 @@ from advlora.config import DataConfig, ModelConfig, TrialConfig, all_keys, parse
 from advlora.data import check_data
 from advlora.errors import ConfigError, UserError, did_you_mean
 from advlora.models import linear_shapes
-from advlora_platform.search.space import check_space, conditions, grid_problems
+from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
 from advlora_platform.study.plan import arms
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, TuningConfig, extremes, metric_names
 
@@ -80,14 +80,15 @@ def _common(problems: list[str]) -> list[str]:
 
 
 def _key_problems(study: AblationStudy) -> Iterable[str]:
+    keys = [(f"factors.{name}.key", factor.key) for name, factor in study.factors.items()]
+    keys += [(f"arms.{name}", key) for name, values in study.arms.items() for key in values]
     known = all_keys(TrialConfig)
-    for name, factor in study.factors.items():
-        if factor.key not in known:
-            yield f"factors.{name}.key: '{factor.key}' is not a key of a trial{did_you_mean(factor.key, known)}"
-    for name, values in study.arms.items():
-        for key in values:
-            if key not in known:
-                yield f"arms.{name}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
+    for where, key in keys:
+        head = key.partition(".")[0]
+        if head in FIXED:
+            yield f"{where}: '{key}' must not differ between arms: {FIXED[head]}"
+        elif key not in known:
+            yield f"{where}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
     names = [arm.name for arm in arms(study)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"arms.{name}: the factors' design already has an arm of this name"
