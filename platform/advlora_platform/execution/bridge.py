@@ -20,6 +20,10 @@ class Bridge(tune.Callback):
         self._latest: dict[str, dict[str, float]] = {}
         self._ended: set[str] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Saves nothing when Tune saves its run: observers hold locks, and the ledger continues a study."""
+        return {}
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Shows that the driver lives."""
         self._heartbeat()

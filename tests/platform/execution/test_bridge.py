@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -77,6 +79,11 @@ def test_a_failure_is_told_once(bridge, diary):
 def test_a_lost_slot_is_a_failure(bridge, diary):
     bridge.on_trial_error(0, [], TRIAL)
     assert diary.entries == [("failed", Failure("lost_worker", "the process of the slot died"))]
+
+
+def test_tune_may_save_its_callbacks_whatever_the_observers_hold(diary):
+    diary.lock = threading.RLock()
+    pickle.dumps(Bridge(CellFactory({}, EvaluationProtocol(), "d"), [diary], diary.lock.acquire))
 
 
 def test_every_turn_of_the_loop_is_a_sign_of_life(bridge, diary):
