@@ -43,7 +43,7 @@ class PlanSearcher(Searcher):
         if ready is None:
             return None if left else self.FINISHED
         self._running[trial_id] = ready
-        return to_tune(ready.arm, ready.seed, ready.phase, ready.values)
+        return to_tune(ready)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the result of a cell; one that failed is not handed out again."""

@@ -78,7 +78,7 @@ class SweepSearcher(OptunaSearch):
             if cell.id not in self._known:
                 self._known.add(cell.id)
                 self._left -= 1
-                return to_tune(cell.arm, cell.seed, cell.phase, cell.values)
+                return to_tune(cell)
             self._ot_study.tell(self._ot_trials.pop(trial_id), state=optuna.trial.TrialState.FAIL)
         return str(self.FINISHED)
 

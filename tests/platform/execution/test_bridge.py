@@ -40,10 +40,11 @@ def diary():
 
 @pytest.fixture
 def bridge(diary):
-    return Bridge(CellFactory({}, EvaluationProtocol(), "d"), [diary], lambda: diary.entries.append("alive"))
+    return Bridge(FACTORY, [diary], lambda: diary.entries.append("alive"))
 
 
-TRIAL = SimpleNamespace(trial_id="t", config=to_tune("a", 3, "search", {}))
+FACTORY = CellFactory({}, EvaluationProtocol(), "d")
+TRIAL = SimpleNamespace(trial_id="t", config=to_tune(FACTORY.cell("a", 3, {}, "search")))
 
 
 def tell(bridge, **result):
@@ -83,7 +84,7 @@ def test_a_lost_slot_is_a_failure(bridge, diary):
 
 def test_tune_may_save_its_callbacks_whatever_the_observers_hold(diary):
     diary.lock = threading.RLock()
-    pickle.dumps(Bridge(CellFactory({}, EvaluationProtocol(), "d"), [diary], diary.lock.acquire))
+    pickle.dumps(Bridge(FACTORY, [diary], diary.lock.acquire))
 
 
 def test_every_turn_of_the_loop_is_a_sign_of_life(bridge, diary):
