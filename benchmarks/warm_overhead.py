@@ -82,7 +82,12 @@ def main() -> None:
     differences = [warm - bare for warm, bare in zip(watch.warm, watch.bare, strict=True)]
     ratios = [warm / bare for warm, bare in zip(watch.warm, watch.bare, strict=True)]
     print(f"{len(differences)} trials after the first; median (smallest to largest)")
-    for name, values in (("bare s", watch.bare), ("warm s", watch.warm), ("overhead s", differences), ("ratio", ratios)):
+    for name, values in (
+        ("bare s", watch.bare),
+        ("warm s", watch.warm),
+        ("overhead s", differences),
+        ("ratio", ratios),
+    ):
         print(f"{name:<12} {statistics.median(values):7.3f}  ({min(values):.3f} to {max(values):.3f})")
 
 

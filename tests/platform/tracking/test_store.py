@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,14 @@ def test_a_store_that_cannot_be_used_is_one_sentence_within_seconds(monkeypatch,
     assert caught.value.__cause__ is None
     for words in said:
         assert words in message
+
+
+def test_a_server_that_keeps_silent_is_given_up(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        with pytest.raises(UserError, match="the server does not answer in time"):
+            open_store(os.environ["MLFLOW_TRACKING_URI"])
 
 
 def test_a_database_that_cannot_be_written_is_refused(store, monkeypatch, tmp_path):

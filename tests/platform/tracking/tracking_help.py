@@ -10,13 +10,20 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow.entities import Run
+
 from advlora.config import parse
+from advlora_platform.analysis import Summary, summarise
+from advlora_platform.search.agenda import plan_arms, scores_of
 from advlora_platform.study.cells import Cell, CellFactory
-from advlora_platform.study.folder import StudyFolder, write_json
+from advlora_platform.study.folder import StudyFolder, read_json, write_json
+from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.spec import AblationStudy, SweepStudy
 from advlora_platform.tracking import ui_command
+from advlora_platform.tracking.store import open_store
 
 ROBUST = "val/robust_r1:8_255"
+TEST_ROBUST = "test/robust_r1:8_255"
 WIDE = {"adapter.rank": 16}
 
 
@@ -31,22 +38,45 @@ def sweep() -> SweepStudy:
 
 def folder(path: Path, study, study_id: str = "a1b2c3") -> StudyFolder:
     opened = StudyFolder(path)
-    write_json(opened.identity, {"study_id": study_id, "name": study.name, "kind": study.kind})
+    identity = {"study_id": study_id, "name": study.name, "kind": study.kind, "data_hash": "data", "provenance": {}}
+    write_json(opened.identity, identity)
     return opened
 
 
+def factory(study) -> CellFactory:
+    return CellFactory({}, study.protocol, "data")
+
+
 def cell(arm: str = "plain", seed: int = 0, phase: str = "ablate", **values) -> Cell:
-    factory = CellFactory({}, ablation().protocol, "data")
     dotted = {key.replace("__", "."): value for key, value in values.items()}
-    return factory.cell(arm, seed, {**(WIDE if arm == "wide" else {}), **dotted}, phase)
+    return factory(ablation()).cell(arm, seed, {**(WIDE if arm == "wide" else {}), **dotted}, phase)
 
 
-def play(observer, trial: Cell, robust: float = 0.5, epochs: int = 2) -> None:
+def play(observers, trial: Cell, robust: float = 0.5, epochs: int = 2) -> None:
     """A trial from start to end."""
-    observer.trial_started(trial)
-    for epoch in range(1, epochs + 1):
-        observer.trial_reported(trial, epoch, {ROBUST: robust * epoch / epochs, "train/loss": 1 / epoch})
-    observer.trial_finished(trial, {ROBUST: robust, "cost/seconds": 3.0}, False)
+    for observer in observers:
+        observer.trial_started(trial)
+        for epoch in range(1, epochs + 1):
+            observer.trial_reported(trial, epoch, {ROBUST: robust * epoch / epochs, "train/loss": 1 / epoch})
+        observer.trial_finished(trial, {ROBUST: robust, TEST_ROBUST: robust - 0.1}, False)
+
+
+def summary(study, opened: StudyFolder, tracker) -> Summary:
+    """What `launch.conclude` computes."""
+    records, plans = Ledger(opened).records(), []
+    if isinstance(study, AblationStudy):
+        plans = plan_arms(study, factory(study), scores_of(study, records))
+    return summarise(study, plans, records, read_json(opened.identity), tracker.runs())
+
+
+def tracked(uri: str, study_id: str = "a1b2c3") -> dict[str, Run]:
+    """Every run of a study by its name, as a fresh client sees them; fails where a name occurs twice."""
+    client = open_store(uri)
+    found = [run for each in client.search_experiments() for run in client.search_runs([each.experiment_id])]
+    own = [run for run in found if run.data.tags["advlora.study_id"] == study_id]
+    names = [run.info.run_name for run in own]
+    assert len(set(names)) == len(names), names
+    return dict(zip(names, own, strict=True))
 
 
 def free_port() -> int:
