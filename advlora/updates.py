@@ -68,15 +68,16 @@ class Updates:
         return copied
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `state`."""
-        self.optimiser.load_state_dict(state)
+        """Goes on from `state`, which stays as it is."""
+        self.optimiser.load_state_dict(_copied(state))  # torch would go on in the tensors of `state` themselves
 
     def _step(self, batch: Tensor, epoch: int, number: int) -> float:
-        own = self.group.share(batch)
+        share = self.group.share(batch)
+        own = share if len(share) else batch[:1]  # models refuse an empty batch: this one does not count below
         images = self._attacked(own, batch, epoch)
         self.optimiser.zero_grad(set_to_none=True)
         with self._dropout(epoch, number):
-            loss = self._losses(images, own, batch).sum() / len(batch)
+            loss = self._losses(images, own, batch)[: len(share)].sum() / len(batch)
         penalty = self.adapted.penalty()
         objective = loss if penalty is None else loss + penalty / self.group.world_size
         objective.backward()  # type: ignore[no-untyped-call]  # torch
@@ -115,7 +116,7 @@ class Updates:
 
 
 def _copied(tree: Any) -> Any:
-    """Copies nested plain data and tensors to the CPU; the optimiser goes on changing its own in place."""
+    """Copies nested plain data and tensors to the CPU: the optimiser changes its own in place."""
     if isinstance(tree, Tensor):
         return tree.detach().cpu().clone()
     if isinstance(tree, dict):
