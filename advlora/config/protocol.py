@@ -56,6 +56,10 @@ _FIXED: dict[str, dict[str, Any]] = {
 """Kind -> what its name settles; as with every key that a kind does not take, no other value is allowed."""
 
 
+_NAMES = {"autoattack": "AutoAttack", "autoattack-plus": "AutoAttack+", "square": "Square", "noise": "noise"}
+"""Kinds that are not written in capitals."""
+
+
 class EvaluationAttackConfig(Section):
     """One attack of the protocol, in pixel space [0, 1]. What it does not say is the standard of its kind.
 
@@ -100,7 +104,9 @@ class EvaluationAttackConfig(Section):
             if key in values and key not in {"kind", "norm", *_TAKES[kind]} and values[key] != standard[key]
         ]
         if idle:
-            raise ValueError(f"kind '{kind}' does not take {', '.join(idle)}; it takes {_listed(kind)}")
+            raise ValueError(
+                f"kind '{kind}' does not take {', '.join(idle)}; it takes {', '.join(('norm', *_TAKES[kind]))}"
+            )
         return standard | values
 
     @model_validator(mode="after")
@@ -122,9 +128,17 @@ class EvaluationAttackConfig(Section):
         words += [f"x{self.restarts}"] if self.restarts > 1 else []
         return " ".join(words)
 
-
-def _listed(kind: str) -> str:
-    return ", ".join(("norm", *_TAKES[kind]))
+    def describe(self, epsilon: float) -> str:
+        """Names the attack for a reader, such as `PGD-10 (cross-entropy, L-inf 8/255)`."""
+        takes = _TAKES[self.kind]
+        transferred = "transferred " if self.source == "pretrained" else ""
+        count = f"-{self.steps}" if "steps" in takes else ""
+        repeated = f" with {self.restarts} restarts" if self.restarts > 1 else ""
+        details = [self.loss.replace("_", "-")] if "loss" in takes else []
+        details.append(f"{'L-inf' if self.norm == 'linf' else 'L2'} {_readable(epsilon)}")
+        details += [] if self.step_size is None else [f"step {_readable(self.step_size)}"]
+        name = _NAMES.get(self.kind, self.kind.upper())
+        return f"{transferred}{name}{count}{repeated} ({', '.join(details)})"
 
 
 class SamplesConfig(Section):
@@ -176,6 +190,15 @@ class EvaluationProtocol(Section):
                 )
         return self
 
+    def describe(self) -> str:
+        """Says in one clause what a number under this protocol means.
+
+        Such as `PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images`.
+        """
+        attacks = " and ".join(attack.describe(self.epsilon) for attack in self.attacks)
+        worst = "worst case of " if len(self.attacks) > 1 else ""
+        return f"{worst}{attacks}, {self.samples.val} val / {self.samples.test} test images"
+
 
 def clean_metric(split: str) -> str:
     """Name of clean accuracy, such as `val/clean_r1` (recall at 1 against the class texts)."""
@@ -196,3 +219,7 @@ def strength(epsilon: float) -> str:
     if 0 < steps <= 64 and abs(steps - epsilon * 255) < 1e-6:
         return f"{steps:g}_255"
     return f"{epsilon:g}"
+
+
+def _readable(epsilon: float) -> str:
+    return strength(epsilon).replace("_", "/")

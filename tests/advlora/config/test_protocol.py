@@ -88,3 +88,35 @@ def test_a_key_that_would_have_no_effect_is_refused(values, message):
 )
 def test_a_label_says_what_was_done(values, label):
     assert attack(**values).label == label
+
+
+def test_a_protocol_says_what_its_numbers_mean():
+    plain = parse(EvaluationProtocol, {"samples": {"val": 400, "test": 1000}})
+    assert plain.describe() == "PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images"
+    several = parse(
+        EvaluationProtocol,
+        {
+            "epsilon": 0.5,
+            "attacks": [{"norm": "l2", "steps": 20, "restarts": 3}, {"loss": "margin", "step_size": "2/255"}],
+        },
+    )
+    assert several.describe() == (
+        "worst case of PGD-20 with 3 restarts (cross-entropy, L2 0.5) and PGD-10 (margin, L-inf 0.5, step 2/255), "
+        "500 val / 1000 test images"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"kind": "autoattack"}, "AutoAttack (L-inf 8/255)"),
+        ({"kind": "autoattack-plus", "norm": "l2"}, "AutoAttack+ (L2 8/255)"),
+        ({"kind": "apgd-t"}, "APGD-T-100 (L-inf 8/255)"),
+        ({"kind": "square", "steps": 500}, "Square-500 (L-inf 8/255)"),
+        ({"kind": "fgsm"}, "FGSM (cross-entropy, L-inf 8/255)"),
+        ({"kind": "di"}, "transferred DI-10 (cross-entropy, L-inf 8/255)"),
+        ({"kind": "noise", "restarts": 5}, "noise with 5 restarts (L-inf 8/255)"),
+    ],
+)
+def test_a_description_names_every_kind(values, text):
+    assert attack(**values).describe(8 / 255) == text
