@@ -158,7 +158,7 @@ class GuardConfig(Section):
     be left at the large epsilon, and the largest share of examples with vanishing gradients."""
     steps: Count = 20
     """At most as many steps are taken where the protocol's attacks are run again at other strengths."""
-    queries: Count = 500
+    queries: Count = 200
     """Of the black-box attack on what withstands the protocol."""
     large_epsilon: Annotated[Ratio, Field(gt=0)] | None = None
     """Radius at which nothing can be robust; None means 0.5 in L-inf, and its counterpart in L2."""
