@@ -1,8 +1,29 @@
 """Attacks in pixel space [0, 1]: for training, and for examination."""
 
+from advlora.attacks.case import Case, Classifier, probe
+from advlora.attacks.ensembles import applicable, expanded, labels, needs_surrogate
 from advlora.attacks.examination import withstands
 from advlora.attacks.gradient import fgsm_rs, n_fgsm, pgd
+from advlora.attacks.objectives import margin, objective
 from advlora.attacks.threat import Threat, check_range
 from advlora.attacks.training import attack, gradient_steps
 
-__all__ = ["Threat", "attack", "check_range", "fgsm_rs", "gradient_steps", "n_fgsm", "pgd", "withstands"]
+__all__ = [
+    "Case",
+    "Classifier",
+    "Threat",
+    "applicable",
+    "attack",
+    "check_range",
+    "expanded",
+    "fgsm_rs",
+    "gradient_steps",
+    "labels",
+    "margin",
+    "n_fgsm",
+    "needs_surrogate",
+    "objective",
+    "pgd",
+    "probe",
+    "withstands",
+]
