@@ -13,13 +13,23 @@ from typing import Any
 import torch
 
 from advlora.adapters import AdaptedModel, adapt
+from advlora.adapters.export import merged
 from advlora.attacks import needs_surrogate
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.cost import Meter, once_forwards, step_forwards
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.evaluator import evaluate
-from advlora.guards import OverfittingFinding, check_overfitting, switched, watched
+from advlora.guards import (
+    GuardFinding,
+    OverfittingFinding,
+    check_overfitting,
+    examine_guards,
+    guard_metrics,
+    switched,
+    unreliable,
+    watched,
+)
 from advlora.losses import build_loss
 from advlora.updates import Updates
 from advlora.workbench import Workbench
@@ -39,6 +49,8 @@ class EpochReport:
         metrics: By name. Those on `val` only if it was examined after this epoch.
         state: Continues from here; CPU tensors and plain data, fit for `torch.load(weights_only=True)`.
         final: Whether this is the last report.
+        unreliable: Why the robust accuracy of the final model cannot be trusted; empty where nothing was found, or
+            nothing was looked for.
     """
 
     epoch: int
@@ -46,6 +58,7 @@ class EpochReport:
     metrics: dict[str, float]
     state: dict[str, Any]
     final: bool
+    unreliable: str = ""
 
 
 def fine_tune(
@@ -150,8 +163,11 @@ class _Trial:
 
     def report(self, test: bool) -> EpochReport:
         metrics = self._sizes_and_costs() | self._examination(test)
+        findings = self._guards() if self.finished and self.protocol.guards.enabled else []
+        metrics |= guard_metrics(findings) if findings else {}
         self.latest |= metrics
-        return EpochReport(self.epoch, self.epochs, metrics, self._state(), self.finished)
+        reason = unreliable(findings) or ""
+        return EpochReport(self.epoch, self.epochs, metrics, self._state(), self.finished, reason)
 
     def _watch(self, before: dict[str, Any] | None) -> None:
         """Looks for catastrophic overfitting and acts on it; `before` is the state to go back to."""
@@ -221,6 +237,20 @@ class _Trial:
             device=self.device,
             group=self.group,
             surrogate=surrogate,
+        )
+
+    def _guards(self) -> list[GuardFinding]:
+        """Checks whether the numbers of the final model can be trusted; every process does the same."""
+        trained = self.config.adapter.kind != "none"
+        data = self._split("val", self.protocol.samples.val)
+        return examine_guards(
+            self.adapted.model,
+            self.bench.class_features(self.config.model, self.config.data).to(self.device),
+            data,
+            self.protocol,
+            device=self.device,
+            surrogate=self.bench.model(self.config.model).to(self.device) if trained else None,
+            merged=merged(self.adapted).to(self.device) if self.adapted.layers else None,
         )
 
     def _state(self) -> dict[str, Any]:
