@@ -12,12 +12,15 @@ from advlora.config.base import Count, Positive, Ratio, Section, Share
 class ModelConfig(Section):
     """The pretrained model that is adapted."""
 
-    source: Literal["embedded", "open_clip"] = "embedded"
-    """`embedded`: shipped in the package. `open_clip`: by architecture name and pretrained tag or file."""
+    source: Literal["embedded", "open_clip", "transformers"] = "embedded"
+    """`embedded`: shipped in the package. `open_clip`: by architecture name and pretrained tag or file.
+    `transformers`: CLIP, SigLIP or BLIP image-text retrieval by the hub's name."""
     name: str = "tiny-clip"
-    """Embedded name, open_clip architecture (`ViT-B-32`), or `local-dir:PATH` of an open_clip folder."""
+    """Embedded name, open_clip architecture (`ViT-B-32`), name on the hub (`Salesforce/blip-itm-base-coco`), or
+    `local-dir:PATH` of a folder of the source's library."""
     pretrained: str | None = None
-    """open_clip tag or checkpoint file; None for a `local-dir:` folder or an embedded model."""
+    """open_clip tag or checkpoint file, or revision on the hub; None for a `local-dir:` folder, an embedded model, or
+    the newest revision."""
 
 
 class DataConfig(Section):
