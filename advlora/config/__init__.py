@@ -10,6 +10,8 @@ from advlora.config.protocol import (
     strength,
 )
 from advlora.config.trial import (
+    LOW_RANK,
+    AdaLoraConfig,
     AdapterConfig,
     AdaptiveConfig,
     AlignmentConfig,
@@ -18,12 +20,15 @@ from advlora.config.trial import (
     LossConfig,
     ModelConfig,
     OptimiserConfig,
+    RanksConfig,
     ResourcesConfig,
     TrainingAttackConfig,
     TrialConfig,
 )
 
 __all__ = [
+    "LOW_RANK",
+    "AdaLoraConfig",
     "AdapterConfig",
     "AdaptiveConfig",
     "AlignmentConfig",
@@ -34,6 +39,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimiserConfig",
+    "RanksConfig",
     "ResourcesConfig",
     "SamplesConfig",
     "TrainingAttackConfig",

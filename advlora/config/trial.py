@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil, sqrt
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -39,7 +40,12 @@ class ClusteringConfig(Section):
     clusters: Count | None = None
     """Number of clusters K; None means the rank."""
     axis: Literal["rows", "columns"] = "rows"
+    algorithm: Literal["kmeans", "spherical", "random"] = "kmeans"
+    """`spherical`: by the angle between rows (Dhillon & Modha 2001); the centroids are means of the rows themselves.
+    `random`: equal parts drawn at random, the control for what the clusters are worth."""
     iterations: Count = 25
+    restarts: Count = 1
+    """Runs of k-means from different draws; the one that fits best counts."""
     seed: int | None = None
     """Seed of k-means; None means the trial's seed."""
 
@@ -57,30 +63,104 @@ class AlignmentConfig(Section):
 
 
 class AdaptiveConfig(Section):
-    """Ingredient 3: a learnable scale alpha of the low-rank product."""
+    """Ingredient 3: a scale alpha of the low-rank product, learnable by default."""
 
     enabled: bool = True
+    mode: Literal["learnable", "scheduled", "fixed"] = "learnable"
+    """`scheduled`: alpha goes from `initial` to `final` over the training. `fixed`: it stays at `initial`."""
     per: Literal["matrix", "rank"] = "matrix"
     initial: float = 1.0
+    final: float = 2.0
+    """Where a scheduled alpha ends."""
+    shape: Literal["linear", "cosine"] = "linear"
+    """How a scheduled alpha gets there."""
+
+
+class RanksConfig(Section):
+    """Ranks of some roles where they differ from the adapter's; None means the adapter's rank."""
+
+    attention: Count | None = None
+    mlp: Count | None = None
+
+
+class AdaLoraConfig(Section):
+    """How AdaLoRA (Zhang et al. 2023) gives out its ranks; `adapter.rank` is the mean rank that is left."""
+
+    initial_rank: Count | None = None
+    """Rank of every matrix at the start; None means 1.5 times the rank that is left."""
+    warmup: Share = 0.1
+    """Share of all steps before ranks are taken away."""
+    final: Share = 0.3
+    """Share of all steps after the last ranks were taken away."""
+    interval: Count = 1
+    """Steps between two allocations."""
+    orthogonality: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the penalty that keeps the factors orthogonal."""
+
+    @model_validator(mode="after")
+    def _room_between(self) -> Self:
+        if self.warmup + self.final >= 1:
+            raise ValueError("adalora.warmup and adalora.final must add up to less than 1")
+        return self
+
+
+Also = Literal["norms", "biases", "patch_embedding", "position_embedding", "projection"]
+LOW_RANK = ("lora", "dora", "adalora")
 
 
 class AdapterConfig(Section):
     """What is trained, and how it starts."""
 
-    kind: Literal["lora", "full", "linear_probe", "none"] = "lora"
-    """`lora`: low-rank adapter with the three ingredients. `full`: the whole vision tower.
-    `linear_probe`: only the projection into the joint space. `none`: the pretrained model as it is."""
+    kind: Literal["lora", "dora", "adalora", "full", "linear_probe", "norms", "none"] = "lora"
+    """`lora`: low-rank adapter with the three ingredients. `dora`: magnitude and direction apart (Liu et al. 2024).
+    `adalora`: ranks given out by importance (Zhang et al. 2023). `full`: the whole tower. `linear_probe`: only the
+    projection into the joint space. `norms`: only the layer norms. `none`: the pretrained model as it is."""
     rank: Count = 8
+    ranks: RanksConfig = RanksConfig()
     alpha: Positive | None = None
     """LoRA's alpha: the product is scaled by alpha / rank. None means alpha = rank (scale 1)."""
+    rslora: bool = False
+    """Scales by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023)."""
+    tower: Literal["vision", "text", "both"] = "vision"
     target: Literal["all-linear", "attention", "attention-qv", "mlp"] = "all-linear"
+    blocks: tuple[int, int] | None = None
+    """First and last transformer block, both included; negative ones count from the end. None means all."""
     dropout: Share = 0.0
+    also: tuple[Also, ...] = ()
+    """Small parameters that are trained beside a low-rank adapter."""
+    norm_before: bool = False
+    """A learnable LayerNorm in front of the low-rank factors (FullLoRA-AT, Yuan et al. 2024, section 3.2)."""
     start: Literal["gaussian", "norm_matched", "svd", "minor_svd"] = "gaussian"
     """The start where clustering is off: LoRA's own; a random one of the clustered start's norm; the leading
     singular directions (PiSSA, Meng et al. 2024); the trailing ones (MiLoRA, Wang et al. 2024)."""
     clustering: ClusteringConfig = ClusteringConfig()
     alignment: AlignmentConfig = AlignmentConfig()
     adaptive: AdaptiveConfig = AdaptiveConfig()
+    adalora: AdaLoraConfig = AdaLoraConfig()
+
+    @model_validator(mode="after")
+    def _low_rank_only(self) -> Self:
+        if self.also and self.kind not in LOW_RANK:
+            raise ValueError(f"also: {', '.join(self.also)} is trained beside a low-rank adapter, not by '{self.kind}'")
+        if self.kind == "adalora" and self.ranks != RanksConfig():
+            raise ValueError("ranks: AdaLoRA gives out the ranks itself; leave ranks out")
+        if self.kind == "adalora" and self.initial_rank < self.rank:
+            raise ValueError(f"adalora.initial_rank: {self.adalora.initial_rank} is below the rank {self.rank}")
+        return self
+
+    @model_validator(mode="after")
+    def _norm_before_fits(self) -> Self:
+        if not self.norm_before:
+            return self
+        aligned = self.alignment.enabled and self.alignment.at != "training"
+        if self.kind != "lora" or self.clustering.enabled or self.start != "gaussian" or aligned:
+            raise ValueError(
+                "norm_before needs kind 'lora', start 'gaussian', and clustering and alignment at the start off: "
+                "behind a norm, no other start keeps the function of the pretrained model"
+            )
+        if self.tower != "vision":
+            raise ValueError("norm_before: only the vision tower can be trained with it")
+        return self
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -90,8 +170,23 @@ class AdapterConfig(Section):
 
     @property
     def scaling(self) -> float:
-        """The factor alpha / rank of the low-rank product (Hu et al., 2022, section 4.1)."""
+        """The factor of the low-rank product: alpha / rank (Hu et al., 2022, section 4.1), or alpha / sqrt(rank)."""
+        if self.rslora:
+            return (self.rank if self.alpha is None else self.alpha) / sqrt(self.rank)
         return 1.0 if self.alpha is None else self.alpha / self.rank
+
+    @property
+    def initial_rank(self) -> int:
+        """The rank that AdaLoRA starts from."""
+        return self.adalora.initial_rank or ceil(1.5 * self.rank)
+
+    def rank_of(self, role: str) -> int:
+        """Returns the rank of the layers of a role, such as `query` or `up`."""
+        return (self.ranks.mlp if role in ("up", "down") else self.ranks.attention) or self.rank
+
+    def with_rank(self, rank: int) -> AdapterConfig:
+        """Returns the configuration of a layer of this rank."""
+        return self if rank == self.rank else self.model_copy(update={"rank": rank})
 
     @property
     def clusters(self) -> int:
