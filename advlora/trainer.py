@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from advlora.adapters import AdaptedModel, adapt
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.cost import Meter, once_forwards, step_forwards
-from advlora.data import ImageTextSet
+from advlora.data import ImageTextSet, load_manifest
 from advlora.distributed import SOLO, Group
 from advlora.evaluator import evaluate
 from advlora.losses import build_loss
+from advlora.tasks.zero_shot import live_class_features
 from advlora.updates import Updates
 from advlora.workbench import Workbench
 
@@ -88,7 +90,13 @@ def restore(config: TrialConfig, bench: Workbench, state: dict[str, Any] | None 
     Raises:
         ValueError: If the state belongs to another configuration.
     """
-    adapted = adapt(bench.model(config.model), config.adapter, config.seed, bench.cache)
+    adapted = adapt(
+        bench.model(config.model),
+        config.adapter,
+        config.seed,
+        bench.cache,
+        keep_originals=config.loss.kind == "pmg_aft",
+    )
     if state is not None:
         adapted.load_state(state["adapter"])
     adapted.model.eval()
@@ -144,7 +152,7 @@ class _Trial:
 
     def _updates(self, state: dict[str, Any] | None) -> Updates:
         data = self._split("train", self.config.data.train_samples)
-        loss = build_loss(self.config, self.bench, data, self.adapted.model.logit_scale)
+        loss = build_loss(self.config, self.bench, data, self.adapted)
         updates = Updates(self.adapted, loss, data, self.config, self.group)
         if state is not None:
             updates.load_state(state["optimiser"])
@@ -169,12 +177,18 @@ class _Trial:
         return self._examine("val", curve=False) if interval and self.epoch % interval == 0 else {}
 
     def _examine(self, split: str, curve: bool) -> dict[str, float]:
-        classes = self.bench.class_features(self.config.model, self.config.data).to(self.device)
+        classes = self._class_features().to(self.device)
         data = self._split(split, getattr(self.protocol.samples, split))
         model = self.adapted.model
         return evaluate(
             model, classes, data, self.protocol, split=split, curve=curve, device=self.device, group=self.group
         )
+
+    @torch.no_grad()
+    def _class_features(self) -> Tensor:
+        if self.adapted.trains_text:
+            return live_class_features(self.adapted.model.eval().encode_texts, load_manifest(self.config.data))
+        return self.bench.class_features(self.config.model, self.config.data)
 
     def _state(self) -> dict[str, Any]:
         return {

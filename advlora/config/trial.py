@@ -197,17 +197,17 @@ class AdapterConfig(Section):
 class TrainingAttackConfig(Section):
     """The threat that the trial trains against, in pixel space [0, 1]."""
 
-    kind: Literal["none", "fgsm_rs", "n_fgsm", "pgd"] = "pgd"
+    kind: Literal["none", "fgsm_rs", "n_fgsm", "pgd", "universal"] = "pgd"
     """`none`: clean training. `fgsm_rs`: Wong et al. 2020. `n_fgsm`: de Jorge et al. 2022.
-    `pgd`: Madry et al. 2018."""
+    `pgd`: Madry et al. 2018. `universal`: one perturbation for all images (AdvCLIP-LoRA, Ghiasvand et al. 2025)."""
     norm: Literal["linf", "l2"] = "linf"
     epsilon: Annotated[Ratio, Field(ge=0)] = 8 / 255
     """Radius: at most 1 for L-inf; in L2 the length of the perturbation of one image."""
     steps: Count = 2
-    """Gradient steps of PGD; the one-step attacks ignore it."""
+    """Gradient steps of PGD, or of the universal perturbation per batch; the one-step attacks ignore it."""
     step_size: Annotated[Ratio, Field(gt=0)] | None = None
-    """None means the attack's standard: 1.25 epsilon (FGSM-RS), epsilon (N-FGSM), 2.5 epsilon / steps (PGD,
-    at most epsilon)."""
+    """None means the attack's standard: 1.25 epsilon (FGSM-RS), epsilon (N-FGSM), 2.5 epsilon / steps (PGD and
+    universal, at most epsilon)."""
     random_start: bool = True
 
     @model_validator(mode="after")
@@ -223,10 +223,30 @@ class TrainingAttackConfig(Section):
 class LossConfig(Section):
     """What the adapted model is trained to do."""
 
-    kind: Literal["cross_entropy", "contrastive", "fare"] = "cross_entropy"
+    kind: Literal["cross_entropy", "contrastive", "fare", "trades", "pmg_aft", "itm"] = "cross_entropy"
     """`cross_entropy`: against the text features of the classes (TeCoA, Mao et al. 2023). `contrastive`: against
-    the captions of the batch, same-caption pairs as positives. `fare`: keep the clean embedding of the pretrained
-    model, without labels (Schlarmann et al. 2024)."""
+    the captions of the batch, same-caption pairs as positives; in both directions where the text tower is trained.
+    `fare`: keep the clean embedding of the pretrained model, without labels (Schlarmann et al. 2024). `trades`: Zhang
+    et al. 2019. `pmg_aft`: guided by the pretrained model (Wang et al. 2024). `itm`: image-text matching (BLIP)."""
+    beta: Annotated[float, Field(ge=0)] = 6.0
+    """TRADES: weight of the divergence."""
+    teacher_weight: Annotated[float, Field(ge=0)] = 1.0
+    """PMG-AFT: weight of the divergence from the pretrained model."""
+    clean_weight: Annotated[float, Field(ge=0)] = 1.0
+    """PMG-AFT: weight of the divergence from the clean image."""
+    itm: Annotated[float, Field(ge=0)] = 0.0
+    """Contrastive: weight of an image-text matching loss beside it (BLIP)."""
+
+    @model_validator(mode="after")
+    def _itm_beside_contrastive(self) -> Self:
+        if self.itm and self.kind != "contrastive":
+            raise ValueError(f"itm is a weight beside the contrastive loss, not beside '{self.kind}'")
+        return self
+
+    @property
+    def matches(self) -> bool:
+        """Whether the loss needs an image-text matching head."""
+        return self.kind == "itm" or self.itm > 0
 
 
 class OptimiserConfig(Section):
@@ -264,3 +284,17 @@ class TrialConfig(Section):
     """Precision of training; evaluation is always fp32."""
     seed: Annotated[int, Field(ge=0)] = 0
     resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> Self:
+        adapter, loss, attack = self.adapter, self.loss, self.attack
+        if adapter.tower != "vision" and loss.kind == "contrastive" and self.resources.workers > 1:
+            raise ValueError(
+                "resources.workers: the contrastive loss with a trained text tower compares every caption with all "
+                "images of the batch, so one worker must hold them; set it to 1"
+            )
+        if adapter.tower == "text" and loss.kind == "fare":
+            raise ValueError("loss.kind: 'fare' trains image embeddings only, but adapter.tower is 'text'")
+        if loss.kind == "trades" and attack.kind in ("pgd", "universal") and not attack.random_start:
+            raise ValueError("attack.random_start: from the clean image the loss of TRADES has no gradient; set it")
+        return self

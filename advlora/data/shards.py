@@ -32,14 +32,22 @@ class ImageTextSet:
     """Samples of a split, in the order of its shards. Shared between trials: not to be changed in place.
 
     Attributes:
-        images: `(N, 3, H, W)`, uint8.
+        images: `(N, 3, H, W)`, uint8; videos `(N, F, 3, H, W)`.
         labels: `(N,)`, int64, indices into the manifest's classes.
         captions: One per sample.
+        others: Further captions of each sample; empty where there are none.
     """
 
     images: Tensor
     labels: Tensor
     captions: tuple[str, ...]
+    others: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def references(self) -> tuple[tuple[str, ...], ...]:
+        """All captions of each sample."""
+        others = self.others or ((),) * len(self.captions)
+        return tuple((first, *rest) for first, rest in zip(self.captions, others, strict=True))
 
     def __len__(self) -> int:
         return len(self.captions)

@@ -122,6 +122,10 @@ class VisionLanguageModel(nn.Module):
         """Returns the patch tokens of images `(B, 3, H, W)` in [0, 1] that `match` compares, `(B, T, W)`."""
         raise ModelError(f"{type(self).__name__} has no image-text matching head")
 
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Embeds images by the tokens `(B, T, W)` of `image_tokens`, `(B, D)`, as `encode_images` does."""
+        raise ModelError(f"{type(self).__name__} has no image-text matching head")
+
     def match(self, tokens: Tensor, captions: Sequence[str]) -> Tensor:
         """Scores pairs of an image and a caption; with gradient.
 
