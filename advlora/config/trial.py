@@ -24,11 +24,33 @@ class ModelConfig(Section):
     the newest revision."""
 
 
+class PoisonConfig(Section):
+    """A backdoor: a trigger in some training images. With rate 0 only its success is measured."""
+
+    kind: Literal["none", "badnets", "blended", "stripe", "triangle", "label_consistent"] = "none"
+    rate: Share = 0.01
+    """Share of the training set that is poisoned; of the target class for `label_consistent`."""
+    target: str = ""
+    """Name of the class that the trigger stands for."""
+    size: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    """Side of a patch, as a share of the image's."""
+    opacity: Share = 0.2
+    """How much of a pattern over the whole image is seen."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the trigger's pattern and of which samples are poisoned."""
+
+
 class DataConfig(Section):
     """The data set; its manifest names shards, classes, templates and splits."""
 
     name: str = "fashion-mnist"
-    """Name of an embedded data set, or the path of a folder that holds a `dataset.json`."""
+    """Name of an embedded data set, or the path of a folder that holds a `dataset.json` or what `layout` says."""
+    layout: Literal["shards", "karpathy", "folders", "msrvtt"] = "shards"
+    """`shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or MSCOCO with Karpathy's JSON.
+    `folders`: a folder per class and `prompts.txt`. `msrvtt`: videos or their frames and `MSRVTT_data.json`."""
+    frames: Count = 8
+    """Frames of a video, sampled uniformly."""
+    poison: PoisonConfig = PoisonConfig()
     train_samples: Count | None = None
     """How many training samples are used (the first of the split); None for all."""
 
