@@ -20,6 +20,8 @@ from advlora.data import ImageTextSet, load_manifest
 from advlora.distributed import SOLO, Group
 from advlora.evaluator import evaluate
 from advlora.losses import build_loss
+from advlora.tasks.backdoor import attack_success_rate
+from advlora.tasks.retrieval import evaluate_retrieval
 from advlora.tasks.zero_shot import live_class_features
 from advlora.updates import Updates
 from advlora.workbench import Workbench
@@ -124,6 +126,7 @@ class _Trial:
         state: dict[str, Any] | None,
     ) -> None:
         self.config, self.protocol, self.bench, self.group, self.device = config, protocol, bench, group, device
+        self.manifest = load_manifest(config.data)
         self.adapted = restore(config, bench, state)
         self.adapted.model.to(device)
         self.epochs = 0 if config.adapter.kind == "none" else config.optimiser.epochs
@@ -177,17 +180,45 @@ class _Trial:
         return self._examine("val", curve=False) if interval and self.epoch % interval == 0 else {}
 
     def _examine(self, split: str, curve: bool) -> dict[str, float]:
+        if self.manifest.task == "retrieval":
+            data = self._split(split, getattr(self.protocol.samples, split))
+            return evaluate_retrieval(
+                self.adapted.model,
+                data,
+                self.protocol,
+                split=split,
+                curve=curve,
+                device=self.device,
+                group=self.group,
+            )
         classes = self._class_features().to(self.device)
         data = self._split(split, getattr(self.protocol.samples, split))
         model = self.adapted.model
-        return evaluate(
+        metrics = evaluate(
             model, classes, data, self.protocol, split=split, curve=curve, device=self.device, group=self.group
         )
+        return metrics | self._backdoor(split, classes, data)
+
+    def _backdoor(self, split: str, classes: Tensor, data: ImageTextSet) -> dict[str, float]:
+        poison = self.config.data.poison
+        if poison.kind == "none":
+            return {}
+        rate = attack_success_rate(
+            self.adapted.model,
+            classes,
+            data,
+            poison,
+            self.manifest,
+            batch_size=self.protocol.batch_size,
+            device=self.device,
+            group=self.group,
+        )
+        return {f"{split}/attack_success_rate": rate}
 
     @torch.no_grad()
     def _class_features(self) -> Tensor:
         if self.adapted.trains_text:
-            return live_class_features(self.adapted.model.eval().encode_texts, load_manifest(self.config.data))
+            return live_class_features(self.adapted.model.eval().encode_texts, self.manifest)
         return self.bench.class_features(self.config.model, self.config.data)
 
     def _state(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from advlora.adapters import AdaptedModel
 from advlora.config import TrialConfig
 from advlora.data import ImageTextSet, load_manifest
-from advlora.errors import ModelError
+from advlora.errors import DataError, ModelError
 from advlora.losses.base import Loss
 from advlora.losses.captions import CaptionTable, Contrastive, Matching
 from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
@@ -28,6 +28,7 @@ def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapte
         adapted: The model, on the device of training.
 
     Raises:
+        DataError: If the data set has no classes, and the loss needs them.
         ModelError: If the model has no matching head, and the loss needs one.
     """
     kind, device = config.loss.kind, adapted.model.logit_scale.device
@@ -37,10 +38,16 @@ def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapte
         return Fare(bench.image_features(config.model, data, device).to(device))
     if kind in ("contrastive", "itm"):
         return _caption_loss(config, bench, data, adapted)
+    manifest = load_manifest(config.data)
+    if manifest.task == "retrieval":
+        raise DataError(
+            f"loss.kind: '{kind}' needs classes, but data set '{manifest.name}' has captions only; "
+            f"use 'contrastive', 'itm' or 'fare'"
+        )
     classes = bench.class_features(config.model, config.data).to(device)
     live = None
     if adapted.trains_text:
-        live = partial(live_class_features, adapted.model.embed_texts, load_manifest(config.data))
+        live = partial(live_class_features, adapted.model.embed_texts, manifest)
     common = (classes, data.labels.to(device), adapted.model.logit_scale)
     if kind == "trades":
         return Trades(*common, live, config.loss.beta)
