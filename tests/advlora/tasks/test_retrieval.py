@@ -78,7 +78,7 @@ def trained(tiny, data):
     texts = normalize(model.encode_texts(data.captions), dim=1)
     parameters = list(model.tower("vision").parameters().values())
     optimiser = torch.optim.Adam([p.requires_grad_() for p in parameters], lr=3e-3)
-    for _ in range(60):
+    for _ in range(200):
         features = normalize(model.encode_images(data.images.float() / 255), dim=1)
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(20 * features @ texts.T, torch.arange(10)).backward()
