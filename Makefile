@@ -31,7 +31,7 @@ types: $(READY)  ## Static types of both packages
 browser: $(READY)  ## Tests that open pages in Chromium
 	$(BIN)/python -m pytest -m browser
 
-pretrain-embedded: $(READY)  ## Make the shipped data and model again (about an hour on two cores)
+pretrain-embedded: $(READY)  ## Make the shipped data and model again (about half an hour on two free cores)
 	$(BIN)/python -m scripts.embedded.pack
 	$(BIN)/python -m scripts.embedded.pretrain
 	$(BIN)/python -m scripts.embedded.card

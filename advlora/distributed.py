@@ -53,6 +53,11 @@ class Group:
         received: Value = box[0]
         return received
 
+    def wait(self) -> None:
+        """Returns when every process has come this far."""
+        if self.world_size > 1:
+            dist.barrier()
+
     def share(self, indices: Tensor) -> Tensor:
         """Returns the part of `indices` that this process works on."""
         return indices[self.rank :: self.world_size]

@@ -133,7 +133,7 @@ class _Trial:
         self.epoch: int = 0 if state is None else state["epoch"]
         self.latest: dict[str, float] = {} if state is None else dict(state["metrics"])
         self.meter = Meter(device, None if state is None else state["cost"])
-        self.updates = self._updates(state) if self.epochs else None
+        self.updates = None if self.finished else self._updates(state)
 
     @property
     def finished(self) -> bool:
@@ -225,7 +225,8 @@ class _Trial:
         return {
             "epoch": self.epoch,
             "adapter": self.adapted.state(),
-            "optimiser": self.updates.state() if self.updates is not None else {},
+            # The last state only has to give the trained model back, and the optimiser's part is the larger one.
+            "optimiser": {} if self.finished or self.updates is None else self.updates.state(),
             "cost": self.meter.state(),
             "metrics": dict(self.latest),
         }

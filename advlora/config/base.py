@@ -14,7 +14,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-def _number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
     """Reads `"8/255"` as the number it is; anything else is left to pydantic."""
     if isinstance(value, str) and "/" in value:
         try:
@@ -24,7 +24,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-Ratio = Annotated[float, BeforeValidator(_number)]
+Ratio = Annotated[float, BeforeValidator(as_number)]
 """A number that may be written as a fraction, such as `4/255`."""
 
 Epsilon = Annotated[Ratio, Field(ge=0, le=1)]

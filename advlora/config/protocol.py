@@ -21,6 +21,13 @@ class EvaluationAttackConfig(Section):
     """None means 2.5 epsilon / steps, at most epsilon."""
     restarts: Count = 1
 
+    def describe(self, epsilon: float) -> str:
+        """Names the attack for a reader, such as `PGD-10 (cross-entropy, L-inf 8/255)`."""
+        repeated = f" with {self.restarts} restarts" if self.restarts > 1 else ""
+        norm = {"linf": "L-inf", "l2": "L2"}[self.norm]
+        step = "" if self.step_size is None else f", step {_readable(self.step_size)}"
+        return f"PGD-{self.steps}{repeated} ({self.loss.replace('_', '-')}, {norm} {_readable(epsilon)}{step})"
+
 
 class SamplesConfig(Section):
     """How many samples of each split are examined (the first ones)."""
@@ -56,6 +63,15 @@ class EvaluationProtocol(Section):
                 )
         return self
 
+    def describe(self) -> str:
+        """Says in one clause what a number under this protocol means.
+
+        Such as `PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images`.
+        """
+        attacks = " and ".join(attack.describe(self.epsilon) for attack in self.attacks)
+        worst = "worst case of " if len(self.attacks) > 1 else ""
+        return f"{worst}{attacks}, {self.samples.val} val / {self.samples.test} test images"
+
 
 def clean_metric(split: str) -> str:
     """Name of clean accuracy, such as `val/clean_r1` (recall at 1 against the class texts)."""
@@ -76,3 +92,7 @@ def strength(epsilon: float) -> str:
     if 0 < steps <= 64 and abs(steps - epsilon * 255) < 1e-6:
         return f"{steps:g}_255"
     return f"{epsilon:g}"
+
+
+def _readable(epsilon: float) -> str:
+    return strength(epsilon).replace("_", "/")

@@ -291,6 +291,8 @@ class ResourcesConfig(Section):
     cpus_per_worker: Count = 1
     """CPU cores, and torch threads, of each worker."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    memory_gb_per_worker: Positive = 1.0
+    """Main memory that a worker is expected to need; bounds how many trials run at once."""
 
 
 class TrialConfig(Section):

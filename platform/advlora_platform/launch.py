@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,21 @@ from advlora.config import TrialConfig, parse, read_yaml
 from advlora.data import load_manifest
 from advlora.errors import UserError
 from advlora_platform.analysis import Summary, summarise
-from advlora_platform.execution import run
+from advlora_platform.execution import available, concurrency, run
 from advlora_platform.export import provenance, write_best
 from advlora_platform.report import write_report
-from advlora_platform.search import PlanSearcher, build_scheduler, build_search
+from advlora_platform.search.ablation import PlanSearcher
+from advlora_platform.search.agenda import ArmPlan, plan_arms, scores_of
+from advlora_platform.search.early_stopping import build_scheduler
+from advlora_platform.search.sweep import SweepSearcher, belonging
 from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
 from advlora_platform.study.lease import Lease
-from advlora_platform.study.ledger import Ledger
+from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.library import read_study
-from advlora_platform.study.observer import Observer
-from advlora_platform.study.plan import arms
+from advlora_platform.study.observer import Expectant, Observer
 from advlora_platform.study.spec import AblationStudy, Study
-from advlora_platform.tracking import MlflowTracker
+from advlora_platform.tracking import MlflowTracker, known_runs
 
 
 def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summary:
@@ -42,11 +44,12 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summa
         UserError: If the folder belongs to another study, another process drives it, the cluster cannot hold a
             trial, or the tracking server does not answer.
     """
-    folder = open_folder(study, out)
-    with Lease(folder):
+    config = parse(TrialConfig, study.base)
+    concurrency(config.resources, available(), study.max_concurrent)
+    with Lease(StudyFolder(out.resolve())) as lease:
+        folder = open_folder(study, out)
         tracker = MlflowTracker(study, folder)
-        factory = cell_factory(study)
-        _run_missing(study, factory, folder, tracker, listeners)
+        _run_missing(study, cell_factory(study), folder, [Ledger(folder), tracker], listeners, lease.renew)
         return conclude(study, folder, tracker)
 
 
@@ -65,7 +68,9 @@ def open_folder(study: Study, out: Path) -> StudyFolder:
             f"{out} holds the {identity['kind']} '{identity['name']}', not the {study.kind} '{study.name}'; "
             "choose another folder with --out"
         )
-    write_json(folder.identity, {**identity, "provenance": provenance()})
+    data = parse(TrialConfig, study.base).data
+    known = {"data_hash": load_manifest(data).hash, "provenance": provenance()}
+    write_json(folder.identity, {**identity, **known})
     write_text(folder.study, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     return folder
 
@@ -77,32 +82,39 @@ def cell_factory(study: Study) -> CellFactory:
 
 
 def _run_missing(
-    study: Study, factory: CellFactory, folder: StudyFolder, tracker: MlflowTracker, listeners: Sequence[Observer]
+    study: Study,
+    factory: CellFactory,
+    folder: StudyFolder,
+    observers: Sequence[Observer],
+    listeners: Sequence[Observer],
+    heartbeat: Callable[[], None],
 ) -> None:
-    ledger = Ledger(folder)
+    records = Ledger(folder).records()
     config = parse(TrialConfig, study.base)
-    search: Any
-    if isinstance(study, AblationStudy):
-        search, scheduler = PlanSearcher(study, factory, ledger.records()), None
-    else:
-        search = build_search(study, factory, ledger.records())
-        scheduler = build_scheduler(study, config.optimiser.epochs)
+    search, scheduler = _search(study, factory, records, config.optimiser.epochs)
     if search.remaining == 0:
         return
     for listener in listeners:
-        announce = getattr(listener, "expect", None)
-        if announce is not None:
-            announce(search.total, search.remaining)
+        if isinstance(listener, Expectant):
+            listener.expect(search.total, search.remaining)
     run(
-        study,
-        factory,
         search,
+        factory,
         folder,
-        [ledger, tracker, *listeners],
-        scheduler=scheduler,
-        total=search.remaining,
+        [*observers, *listeners],
         resources=config.resources,
+        scheduler=scheduler,
+        max_concurrent=study.max_concurrent,
+        heartbeat=heartbeat,
     )
+
+
+def _search(study: Study, factory: CellFactory, records: list[Record], epochs: int) -> tuple[Any, Any]:
+    """Returns the searcher and the scheduler of a study."""
+    if isinstance(study, AblationStudy):
+        return PlanSearcher(study, factory, records), None
+    known = belonging(study, factory, records)
+    return SweepSearcher(study, factory, known), build_scheduler(study, epochs, known)
 
 
 def reopen(path: Path) -> tuple[Study, StudyFolder]:
@@ -117,10 +129,14 @@ def reopen(path: Path) -> tuple[Study, StudyFolder]:
 
 def conclude(study: Study, folder: StudyFolder, tracker: MlflowTracker | None) -> Summary:
     """Writes summary, report and best configuration from the ledger, and logs them."""
-    records = Ledger(folder).records()
-    identity = read_json(folder.identity) or {}
-    planned = arms(study) if isinstance(study, AblationStudy) else []
-    summary = summarise(study, planned, records, identity)
+    factory, records = cell_factory(study), Ledger(folder).records()
+    plans: list[ArmPlan] = []
+    if isinstance(study, AblationStudy):
+        plans = plan_arms(study, factory, scores_of(study, records))
+    else:
+        records = belonging(study, factory, records)
+    runs = known_runs(folder) if tracker is None else tracker.runs()
+    summary = summarise(study, plans, records, read_json(folder.identity) or {}, runs)
     write_best(study, summary, folder)
     files = write_report(summary, folder)
     if tracker is not None:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from advlora.config import EvaluationProtocol, TrialConfig, parse, with_values
 from advlora.cost import evaluation_forwards, training_forwards
 from advlora.data import load_manifest
+from advlora.models import VisionLanguageModel
 from advlora.workbench import Workbench
 from advlora_platform.execution import available, concurrency
 from advlora_platform.launch import cell_factory
+from advlora_platform.search.agenda import ArmPlan, Scores, plan_arms, scores_of
+from advlora_platform.search.sweep import belonging
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.plan import arms
 from advlora_platform.study.spec import AblationStudy, Study
 
 PROBE_IMAGES = 128
-PROBE_SECONDS = 1.0
+PROBE_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,16 @@ class PlannedArm:
     cells: int
     done: int
     forwards: float
-    """Vision-tower forward passes (F, per image) of one trial, training and evaluation."""
+    """Vision-tower forward passes (F, per image) of one cell, training and evaluation."""
+    tuning_forwards: float = 0.0
+    """The same of one tuning trial, which is not measured on `test`."""
+    tuned: int = 0
+    """Tuning trials that are done."""
+
+    @property
+    def left(self) -> float:
+        """Forward passes that are still to run."""
+        return self.forwards * (self.cells - self.done) + self.tuning_forwards * (self.tuning - self.tuned)
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Estimated seconds of all trials that are not done, without the start of Ray."""
-        forwards = sum(arm.forwards * (arm.tuning + arm.cells - arm.done) for arm in self.arms)
-        return forwards * self.seconds_per_forward / self.concurrency
+        return sum(arm.left for arm in self.arms) * self.seconds_per_forward / self.concurrency
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plan as plain data."""
@@ -64,8 +77,10 @@ class Plan:
 
     def to_text(self) -> str:
         """Returns the plan as a table."""
-        head = f"{'arm':<40} {'tuning':>7} {'cells':>6} {'done':>5} {'F per trial':>12}"
-        rows = [f"{a.name:<40} {a.tuning:>7} {a.cells:>6} {a.done:>5} {a.forwards:>12,.0f}" for a in self.arms]
+        head = f"{'arm':<40} {'tuning':>7} {'cells':>6} {'done':>5} {'F per cell':>12}"
+        rows = [
+            f"{a.name:<40} {a.tuning:>7} {a.cells:>6} {a.done + a.tuned:>5} {a.forwards:>12,.0f}" for a in self.arms
+        ]
         total = (
             f"{self.trials} trials, {self.concurrency} at a time with {self.workers} worker(s) each; "
             f"about {self.seconds / 60:.1f} minutes, early stopping not counted "
@@ -88,26 +103,31 @@ def plan_study(study: Study, out: Path) -> Plan:
         tuple(_planned_arms(study, out)),
         slots,
         base.resources.workers,
-        _seconds_per_forward(base),
+        _seconds_per_forward(base, slots),
     )
 
 
 def _planned_arms(study: Study, out: Path) -> list[PlannedArm]:
     records = Ledger(StudyFolder(out.resolve())).records()
-    finished = {record.cell_id for record in records if record.status in {"done", "stopped"}}
+    base, factory = parse(TrialConfig, study.base), cell_factory(study)
     if not isinstance(study, AblationStudy):
-        config = parse(TrialConfig, study.base)
-        forwards = _forwards(config, study.protocol, test=False)
-        return [PlannedArm("search", 0, study.search.trials, len(finished), forwards)]
-    factory = cell_factory(study)
-    planned = []
-    for arm in arms(study):
-        config = parse(TrialConfig, with_values(study.base, arm.values))
-        tuning = study.tuning.trials if study.tuning is not None and config.adapter.kind != "none" else 0
-        done = sum(record.arm == arm.name and record.cell_id in finished for record in records)
-        forwards = _forwards(factory.cell(arm.name, 0, arm.values, "ablate").config, study.protocol, test=True)
-        planned.append(PlannedArm(arm.name, tuning, len(study.seeds), done, forwards))
-    return planned
+        settled = sum(record.settled for record in belonging(study, factory, records))
+        return [PlannedArm("search", 0, study.search.trials, settled, _forwards(base, study.protocol, test=False))]
+    scores = scores_of(study, records)
+    return [_planned_arm(plan, study, scores) for plan in plan_arms(study, factory, scores)]
+
+
+def _planned_arm(plan: ArmPlan, study: AblationStudy, scores: Scores) -> PlannedArm:
+    config = parse(TrialConfig, with_values(study.base, plan.arm.values))
+    return PlannedArm(
+        plan.arm.name,
+        plan.budget,
+        len(study.seeds),
+        sum(cell.id in scores for cell in plan.cells),
+        _forwards(config, study.protocol, test=True),
+        _forwards(config, study.protocol, test=False),
+        sum(cell.id in scores for cell in plan.tuning),
+    )
 
 
 def _forwards(config: TrialConfig, protocol: EvaluationProtocol, test: bool) -> float:
@@ -117,14 +137,28 @@ def _forwards(config: TrialConfig, protocol: EvaluationProtocol, test: bool) -> 
     return training_forwards(config, images) + sum(evaluation_forwards(protocol, split) for split in splits)
 
 
-def _seconds_per_forward(config: TrialConfig) -> float:
+def _seconds_per_forward(config: TrialConfig, slots: int) -> float:
+    """Measures an attack's gradient, half of which is F, with as many at once as trials will run on this machine.
+
+    Trials that share a machine slow each other down, above all where two cores are two threads of one.
+    """
     torch.set_num_threads(config.resources.cpus_per_worker)
     model = Workbench().model(config.model)
     images = torch.rand(PROBE_IMAGES, 3, model.image_size, model.image_size)
-    with torch.inference_mode():
-        model.encode_images(images)
-        begin, rounds = time.perf_counter(), 0
-        while time.perf_counter() - begin < PROBE_SECONDS:
-            model.encode_images(images)
-            rounds += 1
-    return (time.perf_counter() - begin) / (rounds * PROBE_IMAGES)
+    here = min(slots * config.resources.workers, len(os.sched_getaffinity(0)))
+    _gradients(model, images, 0.0)
+    with ThreadPoolExecutor(here) as pool:
+        rounds = sum(pool.map(lambda _: _gradients(model, images, PROBE_SECONDS), range(here)))
+    return PROBE_SECONDS * here / (2 * rounds * PROBE_IMAGES)
+
+
+def _gradients(model: VisionLanguageModel, images: Tensor, seconds: float) -> float:
+    """Returns how many input gradients are taken in a time."""
+    begin, rounds = time.perf_counter(), 0
+    while True:
+        points = images.clone().requires_grad_()
+        torch.autograd.grad(model.encode_images(points).sum(), points)
+        rounds += 1
+        elapsed = time.perf_counter() - begin
+        if elapsed >= seconds:
+            return rounds * seconds / elapsed

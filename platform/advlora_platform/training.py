@@ -93,5 +93,8 @@ def _verdict(training: Best, metrics: dict[str, float]) -> str:
     differences = check_reproduction(training, metrics)
     if not differences:
         return "reproduced: every validation metric equals the recorded one exactly"
-    listed = ", ".join(f"{name} {before:.6g} -> {now:.6g}" for name, (before, now) in differences.items())
+    listed = ", ".join(
+        f"{name} {before:.6g} -> {'missing' if now is None else format(now, '.6g')}"
+        for name, (before, now) in differences.items()
+    )
     return f"not reproduced exactly (recorded -> now): {listed}"

@@ -52,7 +52,9 @@ def write_shard(path: Path, files: Iterator[tuple[str, bytes]]) -> str:
     return hashlib.sha256(compressed).hexdigest()
 
 
-def pack_split(name: str, images: np.ndarray, labels: np.ndarray, out: Path, rng: np.random.Generator) -> dict:
+def pack_split(
+    name: str, images: np.ndarray, labels: np.ndarray, out: Path, rng: np.random.Generator
+) -> dict[str, object]:
     """Writes the shards of one split in a shuffled order, so that any prefix is a fair sample."""
     order = rng.permutation(len(images))
     shards = []

@@ -19,7 +19,7 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from scripts.embedded import sources
@@ -42,9 +42,9 @@ PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": 
 DOMAIN_SHARE = {"fashion": 0.5, "emoji": 0.4, "shapes": 0.1}
 
 
-def load_domains(downloads: Path) -> list[sources.Domain]:
+def load_domains(downloads: Path, fashion_folder: Path) -> list[sources.Domain]:
     """Reads all pretraining images, without any Fashion-MNIST image that is shipped."""
-    images, labels = sources.fashion("train")
+    images, labels = sources.fashion("train", fashion_folder)
     concepts = [sources.FASHION_CLASSES[label] for label in labels]
     fashion = sources.Domain("fashion", images, concepts).select(np.arange(len(images))[PRETRAINING])
     return [fashion, sources.emoji(downloads), sources.shapes(downloads)]
@@ -127,13 +127,14 @@ def train(model: nn.Module, batches: Batches, arguments: argparse.Namespace) -> 
         running += (loss.item() - running) * (0.02 if step else 1.0)
         if step % 250 == 0 or step == arguments.steps - 1:
             print(f"step {step:6d}  loss {running:.3f}  {time.time() - begin:6.0f} s", flush=True)
-        if step % 2000 == 1999:
-            save(model, arguments.out)
+        if step % 2000 == 1999 or step == arguments.steps - 1:
+            write_weights(model, arguments.out, step + 1, arguments.batch_size)
 
 
-def save(model: nn.Module, folder: Path) -> None:
-    """Writes the weights in the layout that open_clip's `local-dir:` reads."""
-    save_file(model.state_dict(), str(folder / "open_clip_model.safetensors"))
+def write_weights(model: nn.Module, folder: Path, steps: int, batch_size: int) -> None:
+    """Writes the weights in the layout that open_clip's `local-dir:` reads, with a record of their training."""
+    record = {"format": "pt", "steps": str(steps), "batch_size": str(batch_size)}
+    (folder / "open_clip_model.safetensors").write_bytes(save(model.state_dict(), record))
 
 
 def write_config(folder: Path) -> None:
@@ -143,28 +144,33 @@ def write_config(folder: Path) -> None:
     (folder / "open_clip_config.json").write_text(text + "\n")
 
 
+def parser() -> argparse.ArgumentParser:
+    """Describes the command line; the shipped weights come from its defaults."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--steps", type=int, default=12000)
+    options.add_argument("--batch-size", type=int, default=128)
+    options.add_argument("--learning-rate", type=float, default=1e-3)
+    options.add_argument("--weight-decay", type=float, default=0.3)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--downloads", type=Path, default=Path("build/downloads"))
+    options.add_argument("--fashion", type=Path, default=sources.FASHION_FOLDER)
+    options.add_argument("--out", type=Path, default=Path("advlora/embedded/tiny-clip"))
+    return options
+
+
 def main() -> None:
     """Makes the tokenizer, trains, and saves."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--weight-decay", type=float, default=0.3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--downloads", type=Path, default=Path("build/downloads"))
-    parser.add_argument("--out", type=Path, default=Path("advlora/embedded/tiny-clip"))
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    domains = load_domains(arguments.downloads)
+    domains = load_domains(arguments.downloads, arguments.fashion)
     print({domain.name: domain.images.shape for domain in domains}, flush=True)
     write_config(arguments.out)
     train_tokenizer({domain.name: domain.concepts for domain in domains}, arguments.out)
     model = open_clip.create_model(f"local-dir:{arguments.out}", load_weights=False)
     batches = Batches(domains, tokenize(domains, arguments.out), arguments.batch_size, arguments.seed)
     train(model, batches, arguments)
-    save(model, arguments.out)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import struct
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -64,7 +66,15 @@ def fashion(split: str, folder: Path = FASHION_FOLDER) -> tuple[np.ndarray, np.n
 
     Returns:
         Images `(N, 28, 28, 3)` uint8 and labels `(N,)`.
+
+    Raises:
+        SystemExit: If the files are not there.
     """
+    if not (folder / f"{split}-images-idx3-ubyte.gz").exists():
+        raise SystemExit(
+            f"no Fashion-MNIST in {folder}; install Debian's package dataset-fashion-mnist, or name the folder of "
+            "the four original .gz files with --fashion"
+        )
     images = _idx(folder / f"{split}-images-idx3-ubyte.gz")
     labels = _idx(folder / f"{split}-labels-idx1-ubyte.gz")
     return np.repeat(images[..., None], 3, axis=-1), labels.astype(np.int64)
@@ -99,9 +109,16 @@ def _npm(downloads: Path, vendor: str) -> Path:
     name, version = package.lstrip("@").rsplit("@", 1)
     path = downloads / f"{name.replace('/', '-')}-{version}.tgz"
     if not path.exists():
-        downloads.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", "--silent", package], cwd=downloads, check=True)
+        _fetch(["npm", "pack", "--silent", package], downloads)
     return path
+
+
+def _fetch(command: list[str], folder: Path) -> None:
+    """Runs a package client that puts the last word of its command into a folder."""
+    if shutil.which(command[0]) is None:
+        raise SystemExit(f"{command[-1]} is fetched with {command[0]}, which is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(command, cwd=folder, check=True)
 
 
 def _emoji_names(package: Path) -> dict[str, str]:
@@ -137,9 +154,7 @@ def _thumbnail(image: Image.Image) -> np.ndarray:
 def shapes(downloads: Path) -> Domain:
     """Reads the training images of easy-VQA whose colour and shape its questions give away."""
     if not (wheels := sorted(downloads.glob("easy_vqa-*.whl"))):
-        downloads.mkdir(parents=True, exist_ok=True)
-        command = ["pip", "download", "--quiet", "--no-deps", "--dest", str(downloads), "easy-vqa==1.0"]
-        subprocess.run(command, check=True)
+        _fetch([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "easy-vqa==1.0"], downloads)
         wheels = sorted(downloads.glob("easy_vqa-*.whl"))
     images, concepts = [], []
     with zipfile.ZipFile(wheels[-1]) as wheel:

@@ -1,1 +1,22 @@
 """From records to answers: intervals, effects, comparisons."""
+
+from advlora_platform.analysis.arms import ArmResult, CellResult
+from advlora_platform.analysis.best import Best
+from advlora_platform.analysis.contrasts import Contrast
+from advlora_platform.analysis.estimates import Estimate
+from advlora_platform.analysis.summary import FailedCell, Metrics, Summary, summarise
+from advlora_platform.analysis.sweeps import SweepResult, TrialResult
+
+__all__ = [
+    "ArmResult",
+    "Best",
+    "CellResult",
+    "Contrast",
+    "Estimate",
+    "FailedCell",
+    "Metrics",
+    "Summary",
+    "SweepResult",
+    "TrialResult",
+    "summarise",
+]

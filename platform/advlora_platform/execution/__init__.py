@@ -1,1 +1,7 @@
 """Execution on Ray: one warm path for every trial."""
+
+from advlora_platform.execution.resources import Node, available, concurrency
+from advlora_platform.execution.run import run
+from advlora_platform.execution.states import rebuild
+
+__all__ = ["Node", "available", "concurrency", "rebuild", "run"]

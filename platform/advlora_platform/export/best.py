@@ -61,11 +61,11 @@ def read_best(path: Path) -> Best:
     return parse(Best, read_yaml(path))
 
 
-def check_reproduction(best: Best, metrics: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+def check_reproduction(best: Best, metrics: Mapping[str, float]) -> dict[str, tuple[float, float | None]]:
     """Compares validation metrics with those that the study recorded.
 
     Returns:
-        The metrics that differ: name -> (recorded, now). Empty when every number is the same.
+        The metrics that differ: name -> (recorded, now, None where it is missing now). Empty when every number is the same.
     """
     recorded = {key: value for key, value in best.provenance.get("metrics", {}).items() if key.startswith("val/")}
-    return {key: (value, metrics[key]) for key, value in recorded.items() if metrics.get(key) != value}
+    return {key: (value, metrics.get(key)) for key, value in recorded.items() if metrics.get(key) != value}

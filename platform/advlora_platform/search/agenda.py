@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from advlora_platform.search.samplers import build_sampler
-from advlora_platform.search.space import suggest
+from advlora_platform.search.space import grid, suggest
 from advlora_platform.study.cells import Cell, CellFactory
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.plan import Arm, arms
@@ -86,8 +86,10 @@ def _tune(
     the same in all of them.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = build_sampler(tuning.sampler, tuning.seed, tuning.parameters)
+    sampler = build_sampler(tuning.sampler, tuning.seed)
     walk = optuna.create_study(sampler=sampler, direction="maximize")
+    for point in grid(tuning.parameters) if tuning.sampler == "grid" else ():
+        walk.enqueue_trial(point)
     tried: list[Cell] = []
     found: list[tuple[float, dict[str, Any]]] = []
     for _ in range(tuning.trials):

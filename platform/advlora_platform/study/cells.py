@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, with_values
+from advlora.errors import UserError
 from advlora.identity import code_version, fingerprint
 
 Phase = Literal["ablate", "tune", "search"]
 
-TUNE_KEYS = ("arm", "seed", "phase")
+TUNE_KEYS = ("cell", "arm", "seed", "phase")
 """Keys of a Tune configuration that are not parameters of the trial."""
 
 
@@ -62,11 +63,21 @@ class CellFactory:
         return Cell(fingerprint(*identity), arm, seed, phase, dict(values), config)
 
     def from_tune(self, config: Mapping[str, Any]) -> Cell:
-        """Builds the cell of a flat Tune configuration: `arm`, `seed`, `phase` and the values that vary."""
+        """Builds the cell of a flat Tune configuration: id, arm, seed, phase and the values that vary.
+
+        Raises:
+            UserError: If the cell has another id here than where it was written: the method's code differs.
+        """
         values = {key: value for key, value in config.items() if key not in TUNE_KEYS}
-        return self.cell(config["arm"], config["seed"], values, config["phase"])
+        cell = self.cell(config["arm"], config["seed"], values, config["phase"])
+        if cell.id != config["cell"]:
+            raise UserError(
+                "the code of the package 'advlora' in this process is not the one the study was started with; "
+                "install the same version on every node, and do not change it while a study runs"
+            )
+        return cell
 
 
-def to_tune(arm: str, seed: int, phase: Phase, values: Mapping[str, Any]) -> dict[str, Any]:
+def to_tune(cell: Cell) -> dict[str, Any]:
     """Writes a cell as the flat configuration that Tune carries."""
-    return {"arm": arm, "seed": seed, "phase": phase, **values}
+    return {"cell": cell.id, "arm": cell.arm, "seed": cell.seed, "phase": cell.phase, **cell.values}

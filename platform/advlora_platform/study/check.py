@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
 
 from advlora.adapters import check_adapter
 from advlora.config import DataConfig, ModelConfig, TrialConfig, all_keys, parse, with_values
 from advlora.data import check_data
 from advlora.errors import ConfigError, UserError, did_you_mean
 from advlora.models import linear_shapes
-from advlora_platform.search.space import check_space
+from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
 from advlora_platform.study.plan import arms
-from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, extremes
+from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, TuningConfig, extremes, metric_names
 
 
 def check_study(study: Study) -> None:
@@ -63,8 +62,15 @@ def _ablation_problems(study: AblationStudy) -> list[str]:
         else:
             problems += [f"arm '{arm.name}': {problem}" for problem in check_trial(config)]
     if study.tuning is not None:
-        problems += check_space(study.tuning.parameters, (), base=study.base)
+        problems += _tuning_problems(study, study.tuning)
     return _common(problems)
+
+
+def _tuning_problems(study: AblationStudy, tuning: TuningConfig) -> list[str]:
+    problems = check_space(tuning.parameters, (), study.base, "tuning.parameters")
+    if not problems and tuning.sampler == "grid":
+        problems += grid_problems(tuning.parameters, tuning.trials, "tuning")
+    return problems
 
 
 def _common(problems: list[str]) -> list[str]:
@@ -74,33 +80,46 @@ def _common(problems: list[str]) -> list[str]:
 
 
 def _key_problems(study: AblationStudy) -> Iterable[str]:
+    keys = [(f"factors.{name}.key", factor.key) for name, factor in study.factors.items()]
+    keys += [(f"arms.{name}", key) for name, values in study.arms.items() for key in values]
     known = all_keys(TrialConfig)
-    for name, factor in study.factors.items():
-        if factor.key not in known:
-            yield f"factors.{name}.key: '{factor.key}' is not a key of a trial{did_you_mean(factor.key, known)}"
-    for name, values in study.arms.items():
-        for key in values:
-            if key not in known:
-                yield f"arms.{name}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
+    for where, key in keys:
+        head = key.partition(".")[0]
+        if head in FIXED:
+            yield f"{where}: '{key}' must not differ between arms: {FIXED[head]}"
+        elif key not in known:
+            yield f"{where}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
     names = [arm.name for arm in arms(study)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"arms.{name}: the factors' design already has an arm of this name"
 
 
 def _sweep_problems(study: SweepStudy) -> list[str]:
-    problems = check_space(study.parameters, study.points, base=study.base)
+    problems = check_space(study.parameters, study.points, study.base, "parameters")
+    problems += _objective_problems(study)
+    if not problems and study.search.sampler == "grid":
+        problems += grid_problems(study.parameters, study.search.trials, "search")
     if problems:
         return problems
     problems += check_trial(parse(TrialConfig, study.base))
     for key, parameter in study.parameters.items():
         for value in extremes(parameter):
-            try:
-                config = parse(TrialConfig, with_values(study.base, {**_conditions(study, key), key: value}))
-            except ConfigError:
-                continue  # a value that only a condition further up makes impossible; the search reports it
+            config = parse(TrialConfig, with_values(study.base, {**conditions(study.parameters, key), key: value}))
             problems += [f"parameters.{key} = {value}: {problem}" for problem in check_trial(config)]
-    return problems
+    return _common(problems)
 
 
-def _conditions(study: SweepStudy, key: str) -> dict[str, Any]:
-    return dict(study.parameters[key].when)
+def _objective_problems(study: SweepStudy) -> Iterable[str]:
+    search = study.search
+    if search.sampler == "cma-es" and len(search.objectives) > 1:
+        yield "search.sampler: 'cma-es' optimises one objective only; use nsga-ii, tpe or gp for several"
+    known = metric_names(study)
+    for objective in search.objectives:
+        if objective not in {"robust", "clean"} and objective not in known:
+            nearest = did_you_mean(objective, ["robust", "clean", *known])
+            yield f"search.objectives: '{objective}' is not a metric of a trial{nearest}"
+    if search.scheduler.kind == "asha" and study.protocol.interval == 0:
+        yield (
+            "protocol.interval: 0 examines trials at the end only, so ASHA has nothing to stop them by; "
+            "set protocol.interval=1, or search.scheduler.kind=none"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from advlora_platform.study.cells import Cell
 
@@ -33,3 +33,11 @@ class Observer(Protocol):
 
     def trial_failed(self, cell: Cell, failure: Failure) -> None:
         """The cell ends without a result."""
+
+
+@runtime_checkable
+class Expectant(Protocol):
+    """An observer that wants to know beforehand how much there will be."""
+
+    def expect(self, total: int, remaining: int) -> None:
+        """Says how many trials the study has and how many of them are still to run."""

@@ -14,6 +14,8 @@ from pydantic import Field, field_validator, model_validator
 from advlora.config import EvaluationProtocol, clean_metric, robust_metric
 from advlora.config.base import Count, Positive, Ratio, Section
 
+COSTS = ("cost/seconds", "cost/forward_equivalents", "cost/peak_memory_mb")
+
 Choice = bool | int | float | str | None
 
 
@@ -97,7 +99,7 @@ class SearchConfig(Section):
     trials: Count = 20
     seed: Annotated[int, Field(ge=0)] = 0
     objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("robust",)
-    """`robust`, `clean`, or any metric name of a trial; all but `cost/...` are maximised."""
+    """`robust`, `clean`, or a metric of a trial; `cost/...` and `params/...` are minimised."""
     scheduler: SchedulerConfig = SchedulerConfig()
 
 
@@ -189,6 +191,13 @@ def objective_metrics(study: Study) -> tuple[str, ...]:
     return tuple(names.get(objective, objective) for objective in objectives)
 
 
+def metric_names(study: Study) -> tuple[str, ...]:
+    """Returns the metrics that a finished trial has on `val`, and its costs and sizes."""
+    strengths = (study.protocol.epsilon, *study.protocol.curve)
+    accuracies = (clean_metric("val"), *(robust_metric("val", epsilon) for epsilon in strengths))
+    return (*accuracies, *COSTS, "params/trainable", "params/trainable_fraction")
+
+
 def direction(metric: str) -> Literal["min", "max"]:
-    """Costs and losses are minimised, everything else is maximised."""
-    return "min" if metric.startswith(("cost/", "train/")) else "max"
+    """Costs and sizes are minimised, everything else is maximised."""
+    return "min" if metric.startswith(("cost/", "params/")) else "max"

@@ -35,3 +35,19 @@ def test_strengths_are_checked_against_the_norm():
 def test_a_protocol_needs_an_attack():
     with pytest.raises(ConfigError, match="attacks"):
         parse(EvaluationProtocol, {"attacks": []})
+
+
+def test_a_protocol_says_what_its_numbers_mean():
+    plain = parse(EvaluationProtocol, {"samples": {"val": 400, "test": 1000}})
+    assert plain.describe() == "PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images"
+    several = parse(
+        EvaluationProtocol,
+        {
+            "epsilon": 0.5,
+            "attacks": [{"norm": "l2", "steps": 20, "restarts": 3}, {"loss": "margin", "step_size": "2/255"}],
+        },
+    )
+    assert several.describe() == (
+        "worst case of PGD-20 with 3 restarts (cross-entropy, L2 0.5) and PGD-10 (margin, L-inf 0.5, step 2/255), "
+        "500 val / 1000 test images"
+    )

@@ -45,6 +45,45 @@ def test_a_wrong_value_is_one_sentence(advlora, tmp_path, base, said):
         assert word in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arms": {"a b": {"adapter.rnk": 4}}}, ["arms.a b", "did you mean 'adapter.rank'"]),
+        ({"arms": {"a": {"seed": 4}}}, ["arms.a", "must not differ between arms"]),
+        ({"factors": {"f": {"key": "resources.workers"}}}, ["factors.f.key", "must not differ between arms"]),
+        ({"factors": {"f": {"key": "adapter.clustring.enabled"}}}, ["adapter.clustering.enabled"]),
+        ({"base": {"seed": 1}}, ["base.seed", "'seeds'"]),
+        ({"tuning": {"parameters": {"adapter.rank": {"type": "int", "low": 4, "high": 2}}}}, ["low 4 is above high 2"]),
+        ({"tuning": {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 0.1, "high": 1}},
+                     "sampler": "grid"}}, ["needs a 'step' or 'choices'"]),
+        ({"name": "../s"}, ["'../s'", "letters, digits"]),
+    ],
+)  # fmt: skip
+def test_a_study_that_makes_no_sense_is_one_sentence(advlora, tmp_path, changes, said):
+    answer = advlora("validate", ablation(tmp_path, **changes))
+    assert answer.code == 2
+    assert answer.err.count("error:") == 1, answer.err
+    for word in said:
+        assert word in answer.err
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("search.objectives=[robsut]", "did you mean 'robust'"),
+        ("protocol.interval=0", "ASHA"),
+        ("search.sampler=grid", "needs a 'step' or 'choices'"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_one_sentence(advlora, override, said):
+    from advlora_platform.study.library import find
+
+    answer = advlora("validate", find("advlora", "sweep"), "--set", override)
+    assert answer.code == 2
+    assert answer.err.count("error:") == 1, answer.err
+    assert said in answer.err
+
+
 def test_all_problems_come_at_once(advlora, tmp_path):
     base = {"adapter": {"rnk": 4, "rank": 0}, "attack": {"kind": "pdg"}}
     answer = advlora("validate", ablation(tmp_path, base=base), "--json")

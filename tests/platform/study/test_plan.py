@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from advlora.config import parse
-from advlora.errors import ConfigError
+from advlora.errors import ConfigError, UserError
 from advlora_platform.study.cells import CellFactory, to_tune
 from advlora_platform.study.library import load_any, load_study, read_study, shipped
 from advlora_platform.study.plan import arms
@@ -74,8 +74,15 @@ def test_a_cell_is_known_by_all_that_determines_its_numbers():
 def test_a_cell_survives_the_way_through_tune():
     factory = CellFactory({}, study().protocol, "d")
     cell = factory.cell("a", 3, {"adapter.rank": 4}, "search")
-    assert factory.from_tune(to_tune(cell.arm, cell.seed, cell.phase, cell.values)) == cell
+    assert factory.from_tune(to_tune(cell)) == cell
     assert not cell.test
+
+
+def test_a_process_with_other_code_refuses_the_cell():
+    factory = CellFactory({}, study().protocol, "d")
+    written_elsewhere = {**to_tune(factory.cell("a", 3, {}, "search")), "cell": "0" * 16}
+    with pytest.raises(UserError, match="install the same version on every node"):
+        factory.from_tune(written_elsewhere)
 
 
 def test_shipped_studies_are_valid_and_found_by_name():

@@ -1,0 +1,1 @@
+"""Measurements of speed; every claim of the documentation about it comes from here."""

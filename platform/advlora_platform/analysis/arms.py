@@ -1,0 +1,126 @@
+"""The rows of the ablation table: every arm with every planned cell, whatever became of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from advlora.config import TrialConfig, parse, with_values
+from advlora_platform.analysis.estimates import Estimate, estimate
+from advlora_platform.search.agenda import ArmPlan
+from advlora_platform.study.cells import Cell
+from advlora_platform.study.ledger import Record
+from advlora_platform.study.observer import Failure
+from advlora_platform.study.spec import AblationStudy
+
+CellStatus = Literal["missing", "running", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What became of one planned cell.
+
+    Attributes:
+        seed: Its seed.
+        cell: Its id; None while tuning is not finished, for the id follows from the tuned values.
+        status: `missing` where there is no record.
+        metrics: Of the last report, finite ones only.
+        failure: Why there is no result.
+        mlflow_run_id: The run that tracks it.
+    """
+
+    seed: int
+    cell: str | None
+    status: CellStatus
+    metrics: dict[str, float]
+    failure: Failure | None
+    mlflow_run_id: str | None
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm.
+
+    Attributes:
+        name: Of the arm.
+        adapter: The kind of its adapter.
+        factors: Which factors are on; None for an arm outside the design.
+        values: Dotted overrides of the base that define the arm.
+        tuned: Nuisance values chosen inside the arm; None while tuning is not finished.
+        tuning: Tuning cells by status, and `planned`.
+        cells: One per seed, in the study's order.
+        estimates: Metric -> mean over the seeds that are done.
+    """
+
+    name: str
+    adapter: str
+    factors: dict[str, bool] | None
+    values: dict[str, Any]
+    tuned: dict[str, Any] | None
+    tuning: dict[str, int]
+    cells: tuple[CellResult, ...]
+    estimates: dict[str, Estimate]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned cell is done."""
+        return all(cell.status == "done" for cell in self.cells)
+
+    @property
+    def done(self) -> int:
+        """Number of seeds that are done."""
+        return sum(cell.status == "done" for cell in self.cells)
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Returns a metric of the seeds that are done."""
+        return {c.seed: c.metrics[metric] for c in self.cells if c.status == "done" and metric in c.metrics}
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Leaves out what is not a number."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def arm_result(
+    plan: ArmPlan, study: AblationStudy, records: Mapping[str, Record], runs: Mapping[str, str]
+) -> ArmResult:
+    """Looks up the cells of one arm by their ids; the names in records may be those of an older configuration."""
+    planned = plan.cells or [None] * len(study.seeds)
+    cells = tuple(_cell_result(seed, cell, records, runs) for seed, cell in zip(study.seeds, planned, strict=True))
+    done = [cell.metrics for cell in cells if cell.status == "done"]
+    return ArmResult(
+        name=plan.arm.name,
+        adapter=parse(TrialConfig, with_values(study.base, plan.arm.values)).adapter.kind,
+        factors=plan.arm.factors,
+        values=plan.arm.values,
+        tuned=plan.tuned,
+        tuning=_tuning(plan, records),
+        cells=cells,
+        estimates=_estimates(done, study.confidence),
+    )
+
+
+def _cell_result(seed: int, cell: Cell | None, records: Mapping[str, Record], runs: Mapping[str, str]) -> CellResult:
+    record = None if cell is None else records.get(cell.id)
+    if cell is None or record is None:
+        return CellResult(seed, None if cell is None else cell.id, "missing", {}, None, None)
+    return CellResult(seed, cell.id, record.status, finite(record.metrics), record.failure, runs.get(cell.id))
+
+
+def _tuning(plan: ArmPlan, records: Mapping[str, Record]) -> dict[str, int]:
+    known = [records[cell.id].status for cell in plan.tuning if cell.id in records]
+    return {"planned": plan.budget, **count(known, ("done", "running", "failed"))}
+
+
+def count(statuses: Iterable[str], names: Sequence[str]) -> dict[str, int]:
+    """Counts statuses by name, those that do not occur too."""
+    listed = list(statuses)
+    return {name: listed.count(name) for name in names}
+
+
+def _estimates(done: Sequence[Mapping[str, float]], confidence: float) -> dict[str, Estimate]:
+    names = dict.fromkeys(name for metrics in done for name in metrics)
+    means = {name: estimate([metrics[name] for metrics in done if name in metrics], confidence) for name in names}
+    return {name: mean for name, mean in means.items() if mean is not None}

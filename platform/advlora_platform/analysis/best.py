@@ -1,0 +1,107 @@
+"""Which configuration a study recommends, and why. Selected on `val`, by the last value, never by a lucky peak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from advlora_platform.analysis.arms import ArmResult
+from advlora_platform.analysis.estimates import Estimate
+from advlora_platform.analysis.sweeps import TrialResult
+from advlora_platform.analysis.words import is_accuracy, plural
+from advlora_platform.study.ledger import Record
+from advlora_platform.study.spec import direction
+
+SIZE = "params/trainable"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The recommended configuration and where it comes from.
+
+    Attributes:
+        config: The resolved configuration, as plain data.
+        reason: One sentence.
+        arm: Its arm; `search` in a sweep.
+        cell: The cell whose configuration and metrics these are.
+        mlflow_run_id: The run that tracks the cell.
+        seeds: Every seed that the choice rests on; `config` has the first one.
+        data_hash: Of the data.
+        metrics: Of the cell.
+    """
+
+    config: dict[str, Any]
+    reason: str
+    arm: str
+    cell: str
+    mlflow_run_id: str | None
+    seeds: tuple[int, ...]
+    data_hash: str
+    metrics: dict[str, float]
+
+
+def best_arm(
+    arms: Sequence[ArmResult], metric: str, records: Mapping[str, Record], data_hash: str, confidence: float
+) -> Best | None:
+    """Returns the arm with the highest mean, at the study's first seed; the cheaper of equal ones.
+
+    An arm with a cell that is not done does not compete, nor does one in which nothing is trained.
+    """
+    rivals = [arm for arm in arms if arm.complete and arm.adapter != "none" and metric in arm.estimates]
+    if not rivals:
+        return None
+    winner = max(rivals, key=lambda arm: (arm.estimates[metric].mean, -_size(arm)))
+    cell = winner.cells[0]
+    assert cell.cell is not None, "the cell is done"
+    return Best(
+        config=records[cell.cell].config,
+        reason=_arm_reason(winner, metric, winner.estimates[metric], len(rivals), confidence),
+        arm=winner.name,
+        cell=cell.cell,
+        mlflow_run_id=cell.mlflow_run_id,
+        seeds=tuple(cell.seed for cell in winner.cells),
+        data_hash=data_hash,
+        metrics=cell.metrics,
+    )
+
+
+def _size(arm: ArmResult) -> float:
+    return arm.estimates[SIZE].mean if SIZE in arm.estimates else 0.0
+
+
+def _arm_reason(winner: ArmResult, metric: str, mean: Estimate, rivals: int, confidence: float) -> str:
+    interval = (
+        "no interval from one seed"
+        if mean.low is None or mean.high is None
+        else f"{100 * confidence:g} % interval {100 * mean.low:.1f} to {100 * mean.high:.1f}"
+    )
+    return (
+        f"'{winner.name}' has the highest mean {metric} of {plural(rivals, 'complete arm')}: "
+        f"{100 * mean.mean:.1f} % over {plural(mean.n, 'seed')} ({interval})"
+    )
+
+
+def best_trial(
+    trials: Sequence[TrialResult], metric: str, records: Mapping[str, Record], seed: int, data_hash: str
+) -> Best | None:
+    """Returns the finished trial with the best last value of the first objective; the cheaper of equal ones."""
+    rivals = [trial for trial in trials if trial.status == "done" and metric in trial.metrics]
+    if not rivals:
+        return None
+    sign = 1 if direction(metric) == "max" else -1
+    winner = max(rivals, key=lambda trial: (sign * trial.metrics[metric], -trial.metrics.get(SIZE, 0.0)))
+    superlative = "highest" if sign > 0 else "lowest"
+    value = winner.metrics[metric]
+    shown = f"{100 * value:.1f} %" if is_accuracy(metric) else f"{value:.4g}"
+    return Best(
+        config=records[winner.cell].config,
+        reason=f"trial {winner.number} has the {superlative} final {metric} of "
+        f"{plural(len(rivals), 'finished trial')}: {shown} (one seed)",
+        arm=records[winner.cell].arm,
+        cell=winner.cell,
+        mlflow_run_id=winner.mlflow_run_id,
+        seeds=(seed,),
+        data_hash=data_hash,
+        metrics=winner.metrics,
+    )

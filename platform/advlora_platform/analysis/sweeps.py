@@ -1,0 +1,143 @@
+"""What a search found: its trials, the best so far, the Pareto front, and which parameters mattered."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+from advlora_platform.analysis.arms import CellStatus, finite
+from advlora_platform.search.space import distributions
+from advlora_platform.study.ledger import Record
+from advlora_platform.study.observer import Failure
+from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
+
+ENOUGH = 8
+"""With fewer finished trials no importance is stated."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial of a sweep.
+
+    Attributes:
+        number: Counts from 1 in the order in which trials began.
+        cell: Its id.
+        values: What varies: dotted key -> value.
+        status: `stopped` where early stopping ended it; its last value is not comparable with a final one.
+        metrics: Of the last report, finite ones only.
+        history: One entry per epoch.
+        failure: Why there is no result.
+        mlflow_run_id: The run that tracks it.
+    """
+
+    number: int
+    cell: str
+    values: dict[str, Any]
+    status: CellStatus
+    metrics: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    failure: Failure | None
+    mlflow_run_id: str | None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The answers of a sweep.
+
+    Attributes:
+        objectives: Metric -> `max` or `min`; the first one selects.
+        trials: Every trial, in the order in which they began.
+        best_so_far: Trial number -> best final value of the first objective until then.
+        pareto: Numbers of the trials that no other one dominates; None with a single objective.
+        importance: Parameter -> share of the difference between good trials and all; None with too few of them.
+        good: Share of the trials that count as good for `importance`.
+    """
+
+    objectives: dict[str, str]
+    trials: tuple[TrialResult, ...]
+    best_so_far: dict[int, float]
+    pareto: tuple[int, ...] | None
+    importance: dict[str, float] | None
+    good: float | None
+
+
+def sweep_result(study: SweepStudy, records: Sequence[Record], runs: Mapping[str, str]) -> SweepResult:
+    """Evaluates the trials of a sweep."""
+    objectives: dict[str, str] = {metric: direction(metric) for metric in objective_metrics(study)}
+    trials = tuple(_trial(number, record, runs) for number, record in enumerate(records, start=1))
+    done = [trial for trial in trials if trial.status == "done" and objectives.keys() <= trial.metrics.keys()]
+    good = None if len(done) < ENOUGH else good_share(len(done))
+    return SweepResult(
+        objectives=objectives,
+        trials=trials,
+        best_so_far=best_so_far(done, *next(iter(objectives.items()))),
+        pareto=pareto_front(done, objectives) if len(objectives) > 1 else None,
+        importance=None if good is None else importance(study, done, good),
+        good=good,
+    )
+
+
+def _trial(number: int, record: Record, runs: Mapping[str, str]) -> TrialResult:
+    return TrialResult(
+        number,
+        record.cell_id,
+        record.values,
+        record.status,
+        finite(record.metrics),
+        tuple(finite(entry) for entry in record.history),
+        record.failure,
+        runs.get(record.cell_id),
+    )
+
+
+def best_so_far(done: Sequence[TrialResult], metric: str, goal: str) -> dict[int, float]:
+    """Returns the best final value up to each finished trial."""
+    better = max if goal == "max" else min
+    curve: dict[int, float] = {}
+    for trial in done:
+        curve[trial.number] = better([trial.metrics[metric], *list(curve.values())[-1:]])
+    return curve
+
+
+def pareto_front(done: Sequence[TrialResult], objectives: Mapping[str, str]) -> tuple[int, ...]:
+    """Returns the trials that no other one dominates: none is as good in every objective and better in one."""
+    points = {
+        trial.number: [trial.metrics[name] * (1 if goal == "max" else -1) for name, goal in objectives.items()]
+        for trial in done
+    }
+    return tuple(
+        number for number, point in points.items() if not any(_dominates(other, point) for other in points.values())
+    )
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+
+
+def good_share(trials: int) -> float:
+    """Returns the share of trials that count as good: at least five of them where half of all allow it."""
+    return min(0.5, max(0.1, 5 / trials))
+
+
+def importance(study: SweepStudy, done: Sequence[TrialResult], good: float) -> dict[str, float]:
+    """Returns how much each parameter tells good trials from all, as shares of 1 (PED-ANOVA, Watanabe et al. 2023).
+
+    Parameters that exist in some trials only are compared where they exist (conditional PED-ANOVA, 2026). The first
+    objective decides what is good.
+    """
+    metric = objective_metrics(study)[0]
+    goal = {"max": "maximize", "min": "minimize"}[direction(metric)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's remarks about small numbers of trials; the report gives the number.
+        past = optuna.create_study(direction=goal, sampler=optuna.samplers.RandomSampler(seed=0))
+        for trial in done:
+            known = distributions(study.parameters, trial.values)
+            value = trial.metrics[metric]
+            past.add_trial(optuna.trial.create_trial(value=value, params=trial.values, distributions=known))
+        shares = get_param_importances(past, evaluator=PedAnovaImportanceEvaluator(target_quantile=good))
+    return {name: float(share) for name, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))}

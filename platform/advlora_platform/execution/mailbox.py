@@ -1,0 +1,83 @@
+"""The mailbox of a slot: trials go in as jobs, reports come out. It outlives the worker group that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from advlora_platform.study.observer import Failure
+
+ATTEMPTS = 3
+"""A job that loses its workers this often is given up."""
+
+Job = tuple[int, dict[str, Any]]
+"""Number, counted from 1, and flat configuration."""
+
+
+class Mailbox:
+    """One job at a time; what a cancelled job still reports is dropped. Runs as an asynchronous Ray actor."""
+
+    def __init__(self) -> None:
+        self._number = self._settled = self._cancelled = self._attempts = 0
+        self._config: dict[str, Any] = {}
+        self._closed = False
+        self._messages: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
+        self._changed = asyncio.Condition()
+
+    async def submit(self, config: dict[str, Any]) -> int:
+        """Puts a job in, in place of any earlier one, and returns its number."""
+        async with self._changed:
+            self._cancelled, self._attempts = self._number, 0
+            self._number, self._config = self._number + 1, config
+            self._changed.notify_all()
+        return self._number
+
+    async def group_started(self) -> None:
+        """A worker group begins to serve; the unfinished job, if any, is tried again, but not for ever."""
+        if self._settled == self._number:
+            return
+        self._attempts += 1
+        if self._attempts > ATTEMPTS:
+            reason = f"its workers died {ATTEMPTS} times (killed, or out of memory?)"
+            await self.fail(self._number, Failure("lost_worker", reason))
+
+    async def next_job(self) -> Job | None:
+        """Waits for a job that is not settled; None when the slot closes."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or self._number > self._settled)
+            return None if self._closed else (self._number, self._config)
+
+    async def report(self, number: int, message: dict[str, Any]) -> bool:
+        """Takes a report; returns whether the job is still wanted."""
+        if number != self._number or self._is_cancelled(number):
+            return False
+        await self._messages.put((number, message))
+        return True
+
+    async def fail(self, number: int, failure: Failure) -> None:
+        """Ends a job without a result."""
+        if number > self._settled:
+            await self.report(number, {"event": "failed", "failure": asdict(failure), "done": True})
+            await self.settle(number)
+
+    async def settle(self, number: int) -> None:
+        """A job is over: it is not handed out again."""
+        self._settled = max(self._settled, number)
+
+    async def cancel(self, number: int) -> None:
+        """A job is not wanted any more; its workers hear of it at their next report."""
+        self._cancelled = max(self._cancelled, number)
+
+    async def next_message(self) -> tuple[int, dict[str, Any]]:
+        """Waits for the next report and returns it with the number of its job."""
+        return await self._messages.get()
+
+    async def close(self) -> None:
+        """Ends the worker group after its present epoch."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _is_cancelled(self, number: int) -> bool:
+        return self._closed or number <= self._cancelled

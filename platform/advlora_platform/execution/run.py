@@ -1,0 +1,83 @@
+"""`run`: every trial of every verb, through Tune slots that own warm worker groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from advlora.config import ResourcesConfig
+from advlora_platform.execution.bridge import Bridge
+from advlora_platform.execution.resources import SLOT_MEMORY, available, concurrency
+from advlora_platform.execution.session import session
+from advlora_platform.execution.worker import Work
+from advlora_platform.study.cells import CellFactory
+from advlora_platform.study.folder import StudyFolder
+from advlora_platform.study.observer import Observer
+
+SLOT_LOSSES = 2
+"""How often Tune takes a trial up again whose slot died, as when a node is lost."""
+
+
+def run(
+    search: Any,
+    factory: CellFactory,
+    folder: StudyFolder,
+    observers: Sequence[Observer],
+    *,
+    resources: ResourcesConfig,
+    scheduler: Any = None,
+    max_concurrent: int | None = None,
+    heartbeat: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs what a searcher suggests until it has nothing left.
+
+    Args:
+        search: A Tune searcher with `remaining`; suggests flat configurations.
+        factory: Resolves them into cells.
+        folder: The study folder.
+        observers: Told in this order what happens.
+        resources: What one trial occupies.
+        scheduler: Stops weak trials early; None for none.
+        max_concurrent: Upper bound of trials at once.
+        heartbeat: Called at every turn of Tune's loop.
+
+    Raises:
+        UserError: If the machine or cluster cannot hold a trial.
+    """
+    with session():
+        slots = min(concurrency(resources, available(), max_concurrent), search.remaining)
+        _tuner(search, factory, folder, Bridge(factory, observers, heartbeat), resources, scheduler, slots).fit()
+
+
+def _tuner(
+    search: Any,
+    factory: CellFactory,
+    folder: StudyFolder,
+    bridge: Bridge,
+    resources: ResourcesConfig,
+    scheduler: Any,
+    slots: int,
+) -> Any:
+    from ray import tune
+
+    from advlora_platform.execution.slot import Slot
+
+    trainable = tune.with_parameters(Slot, work=Work(factory, folder.path), resources=resources)
+    return tune.Tuner(
+        # The slot asks for memory alone: a CPU for it would be missing for the workers, and deadlock them.
+        tune.with_resources(trainable, {"memory": SLOT_MEMORY}),
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=scheduler,
+            num_samples=-1,
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.ray),
+            verbose=0,
+            callbacks=[bridge],
+            failure_config=tune.FailureConfig(max_failures=SLOT_LOSSES),
+        ),
+    )

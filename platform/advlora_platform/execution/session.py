@@ -1,0 +1,46 @@
+"""One Ray session per command: on this machine, or on the cluster that `RAY_ADDRESS` names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays the end of every worker group
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a configuration keep their meaning
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # ledger and tracker hold what Tune would write again
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports no metric
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the ledger makes Tune's slow goodbye unnecessary
+    "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints a table even when told to be quiet
+    "RAY_worker_maximum_startup_concurrency": "8",  # a slot is eight processes; fewer draw a warning per study
+}
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Joins the cluster, or starts Ray on this machine; leaves it as it was.
+
+    Raises:
+        ConnectionError: If no cluster answers at `RAY_ADDRESS`.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    address = os.environ.get("RAY_ADDRESS", "local")
+    # Without an address Ray would silently join whatever cluster runs on this machine.
+    local = {"include_dashboard": False} if address == "local" else {}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Ray prints remarks of its own on stdout, which belongs to the result of the command.
+    with redirect_stdout(sys.stderr):
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+        try:
+            yield
+        finally:
+            ray.shutdown()

@@ -1,0 +1,102 @@
+"""A slot: the Tune trainable that owns one long-lived Ray Train worker group and passes trials on to it.
+
+Starting a worker group costs half a minute, a trial often less. Tune reuses the slot for one trial after the other,
+and the group stays, with model, data and k-means loaded.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import Any
+
+import ray
+from ray import tune
+
+from advlora.config import ResourcesConfig
+from advlora_platform.execution.mailbox import Mailbox
+from advlora_platform.execution.worker import Work, serve
+from advlora_platform.study.folder import StudyFolder
+
+POLL_SECONDS = 1.0
+GOODBYE_SECONDS = 10.0
+GROUP_FAILURES = 5
+"""How often Ray Train replaces a worker group that died before it gives up."""
+
+
+class Slot(tune.Trainable):
+    """Runs the trials that Tune assigns to it, one at a time."""
+
+    def setup(self, config: dict[str, Any], work: Work, resources: ResourcesConfig) -> None:
+        """Starts the worker group and passes the first trial on."""
+        self._work, self._resources = work, resources
+        self._error: BaseException | None = None
+        self._closing = False
+        self._mailbox = ray.remote(num_cpus=0, max_concurrency=1000)(Mailbox).remote()
+        self._incoming = self._mailbox.next_message.remote()
+        self._thread = threading.Thread(target=self._keep_group, daemon=True)
+        self._thread.start()
+        self._number = ray.get(self._mailbox.submit.remote(config))
+
+    def step(self) -> dict[str, Any]:
+        """Waits for the next report of the present trial.
+
+        Raises:
+            RuntimeError: If the worker group died for good.
+        """
+        while True:
+            ready, _ = ray.wait([self._incoming], timeout=POLL_SECONDS)
+            if ready:
+                number, message = ray.get(self._incoming)
+                self._incoming = self._mailbox.next_message.remote()
+                if number == self._number:
+                    return dict(message)
+            elif self._error is not None:
+                raise RuntimeError(f"the worker group died: {self._error}")
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next trial; whatever still runs of the last one is cancelled."""
+        ray.get(self._mailbox.cancel.remote(self._number))
+        self._number = ray.get(self._mailbox.submit.remote(new_config))
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Saves nothing: a cell's state lies in its own folder."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Loads nothing: the worker finds the cell's state."""
+
+    def cleanup(self) -> None:
+        """Lets the worker group end."""
+        self._closing = True
+        ray.get(self._mailbox.close.remote())
+        self._thread.join(GOODBYE_SECONDS)
+
+    def _keep_group(self) -> None:
+        """Replaces a group that ended, as one does after a failed trial or many good ones."""
+        try:
+            while not self._closing:
+                self._trainer().fit()
+        except BaseException as error:
+            self._error = error
+
+    def _trainer(self) -> Any:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        wanted, folder = self._resources, StudyFolder(self._work.folder)
+        per_worker: dict[str, float] = {"CPU": wanted.cpus_per_worker}
+        if wanted.gpus_per_worker:
+            per_worker["GPU"] = wanted.gpus_per_worker
+        gpu = wanted.gpus_per_worker > 0
+        return TorchTrainer(
+            serve,
+            train_loop_config={"mailbox": self._mailbox, "work": self._work},
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            scaling_config=ScalingConfig(num_workers=wanted.workers, use_gpu=gpu, resources_per_worker=per_worker),
+            run_config=RunConfig(
+                name=f"slot-{uuid.uuid4().hex[:12]}",
+                storage_path=str(folder.ray),
+                failure_config=FailureConfig(max_failures=GROUP_FAILURES),
+            ),
+        )

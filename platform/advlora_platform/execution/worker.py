@@ -1,0 +1,112 @@
+"""What runs in every worker of a Ray Train group: one trial after the other, as they come in the mailbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from advlora.distributed import Group
+from advlora.trainer import EpochReport, fine_tune
+from advlora.workbench import Workbench
+from advlora_platform.execution.failures import SHARED, classify
+from advlora_platform.execution.states import load_state, save_state
+from advlora_platform.study.cells import Cell, CellFactory
+from advlora_platform.study.folder import StudyFolder
+
+TRIALS_PER_GROUP = 200
+"""After this many trials the group is replaced, lest memory that libraries leak add up."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all trials of a study share; travels to the workers.
+
+    Attributes:
+        factory: Resolves jobs into cells.
+        folder: The study folder, on storage that every node sees.
+    """
+
+    factory: CellFactory
+    folder: Path
+
+
+def serve(settings: dict[str, Any]) -> None:
+    """Serves a mailbox until it closes, or until a failure that asks for a fresh process."""
+    from ray.train.torch import get_device
+
+    work: Work = settings["work"]
+    bench = Workbench(StudyFolder(work.folder).cache)
+    server = _Server(settings["mailbox"], work, bench, Group.current(), get_device())
+    server.announce()
+    for _ in range(TRIALS_PER_GROUP):
+        job = ray.get(server.mailbox.next_job.remote())
+        if job is None or not server.take(*job):
+            return
+
+
+@dataclass
+class _Server:
+    mailbox: Any
+    work: Work
+    bench: Workbench
+    group: Group
+    device: torch.device
+
+    def announce(self) -> None:
+        """Lets the mailbox decide about an unfinished job before any worker takes it."""
+        if self.group.rank == 0:
+            ray.get(self.mailbox.group_started.remote())
+        self.group.wait()
+
+    def take(self, number: int, config: dict[str, Any]) -> bool:
+        """Runs one job; returns whether this process is fit for another."""
+        try:
+            self._run(number, self.work.factory.from_tune(config))
+        except Exception as error:
+            failure = classify(error)
+            ray.get(self.mailbox.fail.remote(number, failure))
+            if failure.kind not in SHARED and self.group.world_size > 1:
+                raise  # the others wait for this worker; only a new group frees them
+            return failure.kind in SHARED
+        self.group.wait()
+        if self.group.rank == 0:
+            ray.get(self.mailbox.settle.remote(number))
+        self.group.wait()
+        return True
+
+    def _run(self, number: int, cell: Cell) -> None:
+        folder = StudyFolder(self.work.folder).trial(cell.id)
+        state = load_state(folder)
+        wanted = self._tell(number, {"event": "started"})
+        reports = fine_tune(
+            cell.config,
+            self.work.factory.protocol,
+            bench=self.bench,
+            group=self.group,
+            device=self.device,
+            state=state,
+            test=cell.test,
+        )
+        while wanted and (report := next(reports, None)) is not None:
+            if self.group.rank == 0:
+                save_state(folder, report.state)
+            wanted = self._tell(number, _message(report))
+
+    def _tell(self, number: int, message: dict[str, Any]) -> bool:
+        """Reports from the first worker; all workers get the same answer, whether to go on."""
+        first = self.group.rank == 0
+        return self.group.broadcast(bool(ray.get(self.mailbox.report.remote(number, message))) if first else False)
+
+
+def _message(report: EpochReport) -> dict[str, Any]:
+    return {
+        "event": "epoch",
+        "epoch": report.epoch,
+        "metrics": report.metrics,
+        "final": report.final,
+        "done": report.final,
+    }

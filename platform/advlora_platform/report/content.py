@@ -1,0 +1,146 @@
+"""From a `Summary` to the `Document` that every format renders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from advlora_platform.analysis import Summary, SweepResult
+from advlora_platform.analysis.words import plural
+from advlora_platform.report.document import Document, Picture, Section
+from advlora_platform.report.findings import findings
+from advlora_platform.report.tables import (
+    arms_table,
+    cells_table,
+    contrasts_table,
+    curve_table,
+    failures_table,
+    importance_table,
+    pareto_table,
+    trials_table,
+    tuned_table,
+)
+
+
+def build_document(summary: Summary) -> Document:
+    """Builds the report of a study."""
+    parts = _ablation(summary) if summary.sweep is None else _sweep(summary, summary.sweep)
+    return Document(
+        title=summary.study,
+        kind=summary.kind,
+        description=summary.description,
+        protocol=summary.protocol,
+        facts=tuple(_facts(summary)),
+        findings=findings(summary),
+        sections=(*parts, *_failures(summary)),
+    )
+
+
+def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Yields where the numbers come from."""
+    source = summary.provenance
+    yield "study id", summary.study_id
+    yield "data hash", summary.data_hash
+    for key in ("commit", "code_version", "python", "machine"):
+        if source.get(key):
+            dirty = " with uncommitted changes" if key == "commit" and source.get("dirty") else ""
+            yield key.replace("_", " "), f"{source[key]}{dirty}"
+    if source.get("versions"):
+        yield "versions", ", ".join(f"{name} {version}" for name, version in source["versions"].items())
+
+
+def _ablation(summary: Summary) -> Iterator[Section]:
+    level = f"{100 * (summary.confidence or 0):g} %"
+    seeds = plural(len(summary.seeds), "seed")
+    yield Section(
+        "Arms",
+        (
+            f"Mean over {seeds} with the {level} t-interval; accuracies are measured under {summary.protocol}. "
+            "'Trained' is the share of trained parameters; 'forwards' counts forward passes of the vision tower per "
+            "training, attack included. The selected arm is marked.",
+        ),
+        Picture("arms", f"Accuracy on test by arm: mean with {level} interval, small dots are seeds."),
+        arms_table(summary),
+    )
+    if summary.effects:
+        yield from _effects(summary, level)
+    if summary.comparisons:
+        yield Section(
+            f"Every arm against {summary.reference}",
+            (f"Paired by seed; p-values are corrected after Holm over the comparisons; intervals cover {level} each.",),
+            table=contrasts_table(summary.comparisons, "arm"),
+        )
+    if summary.metrics.curve:
+        yield Section(
+            "Strength of the attack",
+            ("Robust accuracy on test (%) by radius.",),
+            Picture("curve", "Robust accuracy on test against the radius of the attack, mean over seeds."),
+            curve_table(summary),
+        )
+    yield from _details(summary)
+
+
+def _effects(summary: Summary, level: str) -> Iterator[Section]:
+    yield Section(
+        "Effects of the factors",
+        (
+            "Each effect is the mean difference that switching the factor on makes, over all pairs of arms that differ "
+            "in this factor only (and in what was tuned inside them), paired by seed. Only seeds for which every "
+            f"needed cell is done count. Intervals cover {level}; verdicts follow p-values corrected after Holm, "
+            "separately for robust and clean accuracy.",
+        ),
+        Picture("effects", f"Effects on test in points, with {level} intervals; hollow marks are not resolved."),
+        contrasts_table(summary.effects, "factor"),
+    )
+    if summary.interactions:
+        yield Section(
+            "Interactions",
+            ("By how much one factor changes the effect of the other: positive means stronger together.",),
+            table=contrasts_table(summary.interactions, "factors"),
+        )
+
+
+def _details(summary: Summary) -> Iterator[Section]:
+    tuned = tuned_table(summary)
+    if tuned is not None:
+        yield Section(
+            "Tuned inside each arm", ("Every arm gets the same number of tries, judged on val.",), table=tuned
+        )
+    yield Section("Every cell", table=cells_table(summary), folded=True)
+
+
+def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[Section]:
+    goals = ", ".join(f"{metric} ({goal})" for metric, goal in sweep.objectives.items())
+    yield Section(
+        "Trials",
+        (f"Objectives: {goals}. Best final value first. Accuracies are measured under {summary.protocol}.",),
+        Picture("history", "Final values of the first objective in the order of the trials, and the best so far."),
+        trials_table(summary, sweep),
+    )
+    if sweep.pareto is not None:
+        yield Section(
+            "Pareto front",
+            ("No other finished trial is as good in every objective and better in one.",),
+            Picture("pareto", "Finished trials by the first two objectives; the front is marked."),
+            pareto_table(sweep),
+        )
+    yield _importance(sweep)
+
+
+def _importance(sweep: SweepResult) -> Section:
+    done = sum(trial.status == "done" for trial in sweep.trials)
+    if sweep.importance is None or sweep.good is None:
+        return Section("Importance", (f"Not stated: {plural(done, 'finished trial')} are too few to tell.",))
+    return Section(
+        "Importance",
+        (
+            f"How much each parameter tells the best {100 * sweep.good:.0f} % of {plural(done, 'finished trial')} from "
+            "all of them, as shares of 100 % (PED-ANOVA). With few trials this is a hint, not a measurement.",
+        ),
+        Picture("importance", "Share of each parameter."),
+        importance_table(sweep),
+    )
+
+
+def _failures(summary: Summary) -> Iterator[Section]:
+    if summary.failures:
+        yield Section("Failures", table=failures_table(summary))

@@ -1,0 +1,93 @@
+"""What a study says, in sentences: negative and unresolved answers as plainly as positive ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from advlora_platform.analysis import Contrast, Summary
+from advlora_platform.analysis.words import plural
+from advlora_platform.report.document import Finding, Tone
+from advlora_platform.report.wording import points
+
+TONES: dict[str, Tone] = {"positive": "good", "negative": "bad"}
+
+
+def findings(summary: Summary) -> tuple[Finding, ...]:
+    """Returns the sentences at the top of a report."""
+    return (*_answers(summary), *_choice(summary), *_holes(summary))
+
+
+def tone_of(contrast: Contrast) -> Tone:
+    """Returns how an answer is coloured."""
+    return TONES.get(contrast.outcome, "open")
+
+
+def holes(summary: Summary) -> str | None:
+    """Says which cells have no result; None if all have one."""
+    left = {name: summary.counts[name] for name in ("missing", "running", "failed") if summary.counts[name]}
+    if not left:
+        return None
+    parts = ", ".join(f"{number} {name}" for name, number in left.items())
+    noun = "trial" if summary.sweep else "cell"
+    return f"of {plural(summary.counts['planned'], f'planned {noun}')}, {parts}."
+
+
+def selection(summary: Summary) -> str:
+    """Says what was selected on what, and what the numbers are measured on."""
+    if summary.sweep is not None:
+        return (
+            f"Trials are selected by {summary.metrics.selecting} and measured on val only, so the best value is "
+            "optimistic: it is the largest of many. Measure the exported configuration on test before quoting it."
+        )
+    return f"Selection used val ({summary.metrics.selecting}); the table shows test, which selected nothing."
+
+
+def _answers(summary: Summary) -> Iterator[Finding]:
+    robust = [effect for effect in summary.effects if effect.metric == summary.metrics.test_robust]
+    clean = {effect.name: effect for effect in summary.effects if effect.metric == summary.metrics.test_clean}
+    if robust and not any(effect.outcome in TONES for effect in robust):
+        yield Finding(f"No factor has a resolved effect on robust accuracy ({_names(robust)}).", "open")
+    for effect in robust:
+        text = f"{effect.name}: {_answer(effect, 'robust')}; {_answer(clean[effect.name], 'clean')}."
+        yield Finding(text, tone_of(effect))
+    yield from _whole_method(summary)
+
+
+def _whole_method(summary: Summary) -> Iterator[Finding]:
+    """Compares the arm with every factor on to the reference."""
+    whole = next((arm.name for arm in summary.arms if arm.factors and all(arm.factors.values())), None)
+    for comparison in summary.comparisons:
+        if comparison.name == whole and comparison.metric == summary.metrics.test_robust:
+            yield Finding(f"{whole} against {summary.reference}: {_answer(comparison, 'robust')}.", tone_of(comparison))
+
+
+def _answer(contrast: Contrast, what: str) -> str:
+    found = contrast.estimate
+    if found is None:
+        return f"{what} accuracy {contrast.verdict}"
+    size = f"{points(found.mean)} points"
+    if found.low is not None:
+        size += f" ({points(found.low)} to {points(found.high)})"
+    return f"{what} accuracy {size} over {plural(found.n, 'seed')}, {contrast.verdict}"
+
+
+def _names(contrasts: Iterable[Contrast]) -> str:
+    return ", ".join(contrast.name for contrast in contrasts)
+
+
+def _choice(summary: Summary) -> Iterator[Finding]:
+    if summary.best is None:
+        why = "no trial is finished" if summary.sweep else "no arm that is trained has all its cells done"
+        yield Finding(f"No best configuration yet: {why}.", "open")
+    else:
+        yield Finding(f"Best: {summary.best.reason}.")
+    yield Finding(selection(summary))
+
+
+def _holes(summary: Summary) -> Iterator[Finding]:
+    text = holes(summary)
+    if text is not None:
+        yield Finding(f"Incomplete: {text}", "bad")
+    diverged = sum(failure.kind == "diverged" for failure in summary.failures)
+    if diverged:
+        yield Finding(f"{plural(diverged, 'trial')} diverged; that is a result, and is not tried again.", "bad")

@@ -1,0 +1,201 @@
+"""The tables of a report. None of them hides a cell that has no result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from advlora_platform.analysis import ArmResult, CellResult, Contrast, Summary, SweepResult, TrialResult
+from advlora_platform.report.document import Table, Tone
+from advlora_platform.report.findings import tone_of
+from advlora_platform.report.wording import (
+    ABSENT,
+    amount,
+    assignments,
+    difference,
+    mean_with_interval,
+    measured,
+    percent,
+    probability,
+    radius,
+    setting,
+    share,
+    short_names,
+    title_of,
+)
+
+STATUS_TONES: dict[str, Tone] = {"done": "plain", "stopped": "open", "running": "open"}
+
+
+def arms_table(summary: Summary) -> Table:
+    """The ablation table: accuracies with intervals beside sizes and costs."""
+    metrics = summary.metrics
+    accuracies = (metrics.test_robust, metrics.test_clean, metrics.val_robust)
+    header = (
+        "arm",
+        *(title_of(metric) for metric in accuracies),
+        "trained (%)",
+        "training s",
+        "forwards",
+        "done",
+    )
+    rows = tuple(
+        (
+            arm.name,
+            *(mean_with_interval(arm.estimates.get(metric)) for metric in accuracies),
+            share(_mean(arm, "params/trainable_fraction")),
+            amount(_mean(arm, "cost/seconds")),
+            amount(_mean(arm, "cost/forward_equivalents")),
+            f"{arm.done}/{len(arm.cells)}",
+        )
+        for arm in summary.arms
+    )
+    return Table(header, "lrrrrrrr", rows, tuple(_arm_tone(summary, arm) for arm in summary.arms))
+
+
+def _mean(arm: ArmResult, metric: str) -> float | None:
+    found = arm.estimates.get(metric)
+    return None if found is None else found.mean
+
+
+def _arm_tone(summary: Summary, arm: ArmResult) -> Tone:
+    if summary.best is not None and summary.best.arm == arm.name:
+        return "good"
+    return "plain" if arm.complete else "bad"
+
+
+def contrasts_table(answers: Sequence[Contrast], first: str) -> Table:
+    """Differences with interval, p-values and verdict."""
+    header = (first, "on", "difference (points)", "p", "p (Holm)", "seeds", "verdict")
+    rows = tuple(
+        (
+            answer.name,
+            title_of(answer.metric).removesuffix(" (%)"),
+            difference(answer),
+            probability(answer.p),
+            probability(answer.p_holm),
+            f"{len(answer.differences)}/{answer.planned}",
+            answer.verdict,
+        )
+        for answer in answers
+    )
+    return Table(header, "llrrrrl", rows, tuple(tone_of(answer) for answer in answers))
+
+
+def curve_table(summary: Summary) -> Table:
+    """Robust accuracy of every arm at every strength."""
+    curve = summary.metrics.curve
+    header = ("arm", "0 (clean)", *(radius(epsilon) for epsilon in curve.values()))
+    names = (summary.metrics.test_clean, *curve)
+    rows = tuple((arm.name, *(percent(_mean(arm, name)) for name in names)) for arm in summary.arms)
+    return Table(header, "l" + "r" * len(names), rows)
+
+
+def tuned_table(summary: Summary) -> Table | None:
+    """What was tuned inside each arm; None where nothing was."""
+    arms = [arm for arm in summary.arms if arm.tuning["planned"]]
+    keys = tuple(dict.fromkeys(key for arm in arms for key in arm.tuned or {}))
+    if not arms:
+        return None
+    rows = tuple(
+        (
+            arm.name,
+            *(setting(arm.tuned[key]) if arm.tuned and key in arm.tuned else ABSENT for key in keys),
+            f"{arm.tuning['done']}/{arm.tuning['planned']}",
+            str(arm.tuning["failed"]),
+        )
+        for arm in arms
+    )
+    return Table(("arm", *keys, "tried", "failed"), "l" + "r" * (len(keys) + 2), rows)
+
+
+def cells_table(summary: Summary) -> Table:
+    """Every planned cell with its tracked run."""
+    metrics = summary.metrics
+    names = (metrics.test_robust, metrics.test_clean, metrics.val_robust, "cost/seconds")
+    header = ("arm", "seed", "status", *(title_of(name) for name in names), "cell", "MLflow run")
+    pairs = [(arm, cell) for arm in summary.arms for cell in arm.cells]
+    rows = tuple(
+        (
+            arm.name,
+            str(cell.seed),
+            status_of(cell),
+            *(measured(name, cell.metrics.get(name)) for name in names),
+            ABSENT if cell.cell is None else cell.cell[:8],
+            cell.mlflow_run_id or ABSENT,
+        )
+        for arm, cell in pairs
+    )
+    return Table(header, "lrlrrrrcc", rows, tuple(_status_tone(cell) for _, cell in pairs))
+
+
+def trials_table(summary: Summary, sweep: SweepResult, limit: int | None = None) -> Table:
+    """Trials of a sweep, best first, those without a final value last."""
+    keys = list(dict.fromkeys(key for trial in sweep.trials for key in trial.values))
+    names = short_names(keys)
+    others = (summary.metrics.val_robust, summary.metrics.val_clean, "cost/seconds")
+    metrics = tuple(dict.fromkeys((*sweep.objectives, *others)))
+    header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "cell", "MLflow run")
+    chosen = ranked(sweep)[:limit]
+    rows = tuple(
+        (
+            str(trial.number),
+            *(measured(metric, trial.metrics.get(metric)) for metric in metrics),
+            status_of(trial),
+            assignments(trial.values, names),
+            trial.cell[:8],
+            trial.mlflow_run_id or ABSENT,
+        )
+        for trial in chosen
+    )
+    return Table(header, "r" + "r" * len(metrics) + "llcc", rows, tuple(_status_tone(trial) for trial in chosen))
+
+
+def ranked(sweep: SweepResult) -> list[TrialResult]:
+    """Sorts trials by the first objective; unfinished ones follow in order, for their values are not final."""
+    metric, goal = next(iter(sweep.objectives.items()))
+    done = [trial for trial in sweep.trials if trial.status == "done" and metric in trial.metrics]
+    rest = [trial for trial in sweep.trials if trial not in done]
+    return sorted(done, key=lambda trial: trial.metrics[metric], reverse=goal == "max") + rest
+
+
+def pareto_table(sweep: SweepResult) -> Table:
+    """The trials of the front, best first."""
+    names = short_names(key for trial in sweep.trials for key in trial.values)
+    front = [trial for trial in ranked(sweep) if trial.number in (sweep.pareto or ())]
+    rows = tuple(
+        (
+            str(trial.number),
+            *(measured(metric, trial.metrics[metric]) for metric in sweep.objectives),
+            assignments(trial.values, names),
+        )
+        for trial in front
+    )
+    header = ("trial", *(title_of(metric) for metric in sweep.objectives), "values")
+    return Table(header, "r" + "r" * len(sweep.objectives) + "l", rows)
+
+
+def importance_table(sweep: SweepResult) -> Table:
+    """Shares of the parameters, largest first."""
+    shares = sweep.importance or {}
+    return Table(("parameter", "share (%)"), "lr", tuple((name, percent(value)) for name, value in shares.items()))
+
+
+def failures_table(summary: Summary) -> Table:
+    """Why cells have no result."""
+    header = ("arm", "seed", "phase", "failure", "message", "cell", "MLflow run")
+    rows = tuple(
+        (f.arm, str(f.seed), f.phase, f.kind.replace("_", " "), f.message, f.cell[:8], f.mlflow_run_id or ABSENT)
+        for f in summary.failures
+    )
+    return Table(header, "lrlllcc", rows)
+
+
+def status_of(cell: CellResult | TrialResult) -> str:
+    """Writes a status, with the class of a failure."""
+    if cell.status == "stopped":
+        return "stopped early"
+    return cell.status if cell.failure is None else f"{cell.status} ({cell.failure.kind.replace('_', ' ')})"
+
+
+def _status_tone(cell: CellResult | TrialResult) -> Tone:
+    return STATUS_TONES.get(cell.status, "bad")

@@ -1,0 +1,156 @@
+"""The report in a terminal: at most 110 columns, rich markup for tone only."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from rich.markup import escape
+
+from advlora_platform.analysis import ArmResult, Contrast, Summary, SweepResult
+from advlora_platform.report.document import Table, Tone
+from advlora_platform.report.findings import holes, selection, tone_of
+from advlora_platform.report.tables import importance_table, pareto_table, status_of, trials_table
+from advlora_platform.report.wording import amount, difference, mean_with_margin, share, title_of
+
+WIDTH = 110
+TOP = 10
+STYLES: dict[Tone, str] = {"good": "green", "bad": "red", "open": "yellow", "plain": ""}
+
+
+def terminal_report(summary: Summary) -> str:
+    """Returns tables and verdicts of a study as text with rich markup."""
+    body = _ablation(summary) if summary.sweep is None else _sweep(summary, summary.sweep)
+    head = f"[bold]{escape(summary.study)}[/] ({summary.kind}): {_progress(summary)}"
+    return "\n".join([head, "", *body, *_footer(summary)])
+
+
+def _progress(summary: Summary) -> str:
+    counts = summary.counts
+    rest = [f"{counts[name]} {name}" for name in ("stopped", "running", "failed", "missing") if counts[name]]
+    return ", ".join([f"{counts['done']} of {counts['planned']} done", *rest])
+
+
+def _ablation(summary: Summary) -> Iterator[str]:
+    yield from _lines(_arms(summary))
+    if summary.effects:
+        yield from ("", "[bold]Effect of switching a factor on (points)[/]", *_lines(_contrasts(summary.effects)))
+    for name, answers in (
+        ("Interactions", summary.interactions),
+        (f"Against {summary.reference}", summary.comparisons),
+    ):
+        robust = [answer for answer in answers if answer.metric == summary.metrics.test_robust]
+        if robust:
+            title = f"{name}, robust accuracy on test (points)"
+            yield from ("", f"[bold]{escape(title)}[/]", *_lines(_contrasts(robust)))
+
+
+def _arms(summary: Summary) -> Table:
+    metrics = summary.metrics
+    strength = title_of(metrics.test_robust).removeprefix("test ")
+    header = ("arm", f"test {strength}", "test clean", "val robust", "trained %", "train s", "forwards", "done")
+    return Table(
+        header,
+        "lrrrrrrr",
+        tuple(_arm(summary, arm) for arm in summary.arms),
+        tuple(_tone(summary, arm) for arm in summary.arms),
+    )
+
+
+def _arm(summary: Summary, arm: ArmResult) -> tuple[str, ...]:
+    metrics = summary.metrics
+    accuracies = (metrics.test_robust, metrics.test_clean, metrics.val_robust)
+    costs = {name: found.mean for name, found in arm.estimates.items()}
+    return (
+        _shortened(arm.name, 34),
+        *(mean_with_margin(arm.estimates.get(metric)) for metric in accuracies),
+        share(costs.get("params/trainable_fraction")),
+        amount(costs.get("cost/seconds")),
+        amount(costs.get("cost/forward_equivalents")),
+        f"{arm.done}/{len(arm.cells)}",
+    )
+
+
+def _tone(summary: Summary, arm: ArmResult) -> Tone:
+    if not arm.complete:
+        return "bad"
+    return "good" if summary.best is not None and summary.best.arm == arm.name else "plain"
+
+
+def _contrasts(answers: Sequence[Contrast]) -> Table:
+    rows = tuple(
+        (
+            _shortened(answer.name, 34),
+            answer.metric.removeprefix("test/").partition("_")[0],
+            difference(answer),
+            f"{len(answer.differences)}/{answer.planned}",
+            answer.verdict,
+        )
+        for answer in answers
+    )
+    return Table(("", "on", "difference", "seeds", "verdict"), "llrrl", rows, tuple(tone_of(a) for a in answers))
+
+
+def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[str]:
+    full = trials_table(summary, sweep, TOP)
+    kept = len(full.header) - 2
+    table = Table(full.header[:kept], full.align[:kept], tuple(row[:kept] for row in full.rows), full.tones)
+    yield from _lines(table)
+    if len(sweep.trials) > TOP:
+        yield f"... and {len(sweep.trials) - TOP} more in the report"
+    if sweep.pareto:
+        yield from ("", "[bold]Pareto front[/]", *_lines(pareto_table(sweep)))
+    if sweep.importance:
+        yield from ("", "[bold]Importance (PED-ANOVA)[/]", *_lines(importance_table(sweep)))
+
+
+def _footer(summary: Summary) -> Iterator[str]:
+    yield ""
+    yield from _labelled("Best", "none yet" if summary.best is None else summary.best.reason)
+    yield from _labelled("Protocol", summary.protocol)
+    yield from _labelled("Selection", selection(summary))
+    missing = holes(summary)
+    if missing is not None:
+        yield from _labelled("Incomplete", missing, "red")
+    for line in _unfinished(summary):
+        yield from _labelled("", line, "red")
+
+
+def _unfinished(summary: Summary) -> Iterator[str]:
+    for arm in summary.arms:
+        open_cells = [cell for cell in arm.cells if cell.status != "done"]
+        if open_cells:
+            yield f"{arm.name}: " + ", ".join(f"seed {cell.seed} {status_of(cell)}" for cell in open_cells)
+    for failure in summary.failures:
+        yield f"{failure.arm}/{failure.cell[:8]} {failure.kind.replace('_', ' ')}: {failure.message.splitlines()[0]}"
+
+
+def _labelled(label: str, text: str, style: str = "") -> Iterator[str]:
+    """Wraps a text behind a label."""
+    for line in textwrap.wrap(text, WIDTH, initial_indent=f"{label:<13}", subsequent_indent=" " * 13):
+        yield _styled(line, style)
+
+
+def _lines(table: Table) -> Iterator[str]:
+    """Sets a table in columns; what is too wide for the line is cut."""
+    columns = list(zip(table.header, *table.rows, strict=True))
+    widths = [max(len(cell) for cell in column) for column in columns]
+    yield f"[dim]{escape(_line(table.header, table.align, widths))}[/]"
+    for number, row in enumerate(table.rows):
+        yield _styled(_line(row, table.align, widths), STYLES[table.tone(number)])
+
+
+def _line(cells: Sequence[str], align: str, widths: Sequence[int]) -> str:
+    parts = [
+        cell.rjust(width) if column == "r" else cell.ljust(width)
+        for cell, column, width in zip(cells, align, widths, strict=True)
+    ]
+    return _shortened("  ".join(parts).rstrip(), WIDTH)
+
+
+def _styled(text: str, style: str) -> str:
+    return f"[{style}]{escape(text)}[/]" if style else escape(text)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

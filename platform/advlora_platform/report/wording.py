@@ -1,0 +1,117 @@
+"""How numbers and names are written for people: accuracies in percent, differences in points, costs in short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from advlora.config import strength
+from advlora_platform.analysis import Contrast, Estimate
+from advlora_platform.analysis.words import is_accuracy
+
+ABSENT = "–"
+
+
+def percent(value: float | None) -> str:
+    """Writes an accuracy such as `57.3`; the unit stands in the heading."""
+    return ABSENT if value is None else f"{_zeroed(100 * value):.1f}"
+
+
+def points(value: float | None) -> str:
+    """Writes a difference of accuracies such as `+1.9`."""
+    return ABSENT if value is None else f"{_zeroed(100 * value):+.1f}"
+
+
+def mean_with_margin(mean: Estimate | None) -> str:
+    """Writes `57.3 ± 1.2`, the margin being half the interval; without one for a single seed."""
+    if mean is None:
+        return ABSENT
+    return percent(mean.mean) if mean.half_width is None else f"{percent(mean.mean)} ± {percent(mean.half_width)}"
+
+
+def mean_with_interval(mean: Estimate | None) -> str:
+    """Writes `57.3 (56.1 to 58.5)`."""
+    if mean is None:
+        return ABSENT
+    bounds = "" if mean.low is None else f" ({percent(mean.low)} to {percent(mean.high)})"
+    return percent(mean.mean) + bounds
+
+
+def difference(contrast: Contrast) -> str:
+    """Writes `+1.9 (+0.7 to +3.1)`."""
+    found = contrast.estimate
+    if found is None:
+        return ABSENT
+    return points(found.mean) + ("" if found.low is None else f" ({points(found.low)} to {points(found.high)})")
+
+
+def probability(p: float | None) -> str:
+    """Writes a p-value to three digits after the point."""
+    if p is None:
+        return ABSENT
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def amount(value: float | None) -> str:
+    """Writes a cost in at most five characters, such as `37.4`, `812` or `1.2M`."""
+    if value is None:
+        return ABSENT
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= size:
+            return f"{value / (1e3 if suffix == 'k' else size):.3g}{suffix}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+
+
+def share(value: float | None) -> str:
+    """Writes a share of parameters in percent, with a digit more than accuracies have."""
+    return ABSENT if value is None else f"{100 * value:.2f}"
+
+
+def measured(metric: str, value: float | None) -> str:
+    """Writes the value of any metric."""
+    if is_accuracy(metric):
+        return percent(value)
+    return share(value) if metric == "params/trainable_fraction" else amount(value)
+
+
+def title_of(metric: str) -> str:
+    """Writes a metric as a heading, such as `val robust 8/255 (%)`."""
+    split, _, name = metric.partition("/")
+    if not is_accuracy(metric):
+        return {"cost/seconds": "training s", "cost/forward_equivalents": "forwards"}.get(metric, metric)
+    kind, _, radius = name.partition(":")
+    return f"{split} {kind.removesuffix('_r1')}{' ' + radius.replace('_', '/') if radius else ''} (%)"
+
+
+def radius(epsilon: float) -> str:
+    """Writes a radius such as `8/255`."""
+    return strength(epsilon).replace("_", "/")
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Returns the shortest ending of each dotted key that no other key has; a switch is named by what it switches."""
+    bare = {key: f".{key.removesuffix('.enabled')}" for key in keys}
+    return {key: _ending(name, [other for other in bare.values() if other != name]) for key, name in bare.items()}
+
+
+def _ending(name: str, others: Sequence[str]) -> str:
+    parts = name.split(".")
+    endings = [".".join(parts[-length:]) for length in range(1, len(parts))]
+    return next((end for end in endings if not any(other.endswith(f".{end}") for other in others)), name[1:])
+
+
+def assignments(values: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Writes values such as `rank=8, learning_rate=0.0021`."""
+    return ", ".join(f"{names.get(key, key)}={setting(value)}" for key, value in values.items())
+
+
+def setting(value: Any) -> str:
+    """Writes one value of a configuration."""
+    if isinstance(value, bool) or value is None:
+        return {True: "on", False: "off", None: "none"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _zeroed(value: float) -> float:
+    """Avoids `-0.0`."""
+    return round(value, 1) + 0.0

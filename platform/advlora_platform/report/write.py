@@ -1,0 +1,37 @@
+"""Writes the report of a study into its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from advlora_platform.analysis import Summary
+from advlora_platform.report.canvas import DARK, LIGHT
+from advlora_platform.report.content import build_document
+from advlora_platform.report.figures import draw
+from advlora_platform.report.markdown import to_markdown
+from advlora_platform.report.page import to_html
+from advlora_platform.study.folder import StudyFolder, write_json, write_text
+
+
+def write_report(summary: Summary, folder: StudyFolder) -> list[Path]:
+    """Writes summary, report and figures; figures that can no longer be drawn are removed.
+
+    Returns:
+        Every file that was written.
+    """
+    document, light = build_document(summary), draw(summary, LIGHT)
+    write_json(folder.summary, summary.to_json())
+    figures = _write_figures(light, folder.figures)
+    write_text(folder.report_markdown, to_markdown(document, light))
+    write_text(folder.report_html, to_html(document, light, draw(summary, DARK)))
+    return [folder.summary, folder.report_markdown, folder.report_html, *figures]
+
+
+def _write_figures(figures: dict[str, bytes], folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"{name}.png" for name in figures]
+    for path, content in zip(written, figures.values(), strict=True):
+        path.write_bytes(content)
+    for path in set(folder.glob("*.png")) - set(written):
+        path.unlink()
+    return written

@@ -1,0 +1,61 @@
+"""An ablation as a Tune searcher: hands out the cells that are left, tuning before seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from advlora_platform.search.agenda import ArmPlan, plan_arms, scores_of
+from advlora_platform.search.early_stopping import tune_name
+from advlora_platform.study.cells import Cell, CellFactory, to_tune
+from advlora_platform.study.ledger import Record
+from advlora_platform.study.spec import AblationStudy, objective_metrics
+
+
+class PlanSearcher(Searcher):
+    """Suggests what `plan_arms` lists and the ledger does not have."""
+
+    def __init__(self, study: AblationStudy, factory: CellFactory, records: Iterable[Record]) -> None:
+        self._selecting = objective_metrics(study)[0]
+        super().__init__(metric=tune_name(self._selecting), mode="max")
+        self._study, self._factory = study, factory
+        self._scores = scores_of(study, records)
+        self._running: dict[str, Cell] = {}
+
+    @property
+    def total(self) -> int:
+        """Number of trials of the study."""
+        return sum(plan.budget + len(self._study.seeds) for plan in self._plans())
+
+    @property
+    def remaining(self) -> int:
+        """How many of them are not settled."""
+        settled = (cell.id in self._scores for plan in self._plans() for cell in (*plan.tuning, *plan.cells))
+        return self.total - sum(settled)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Returns the next cell; None while all that can be decided runs already."""
+        busy = {cell.id for cell in self._running.values()}
+        left = [cell for plan in self._plans() for cell in (*plan.tuning, *plan.cells) if cell.id not in self._scores]
+        ready = next((cell for cell in left if cell.id not in busy), None)
+        if ready is None:
+            return None if left else self.FINISHED
+        self._running[trial_id] = ready
+        return to_tune(ready)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Takes the result of a cell; one that failed is not handed out again."""
+        cell = self._running.pop(trial_id, None)
+        if cell is not None:
+            self._scores[cell.id] = (result or {}).get(self.metric)
+
+    def _plans(self) -> list[ArmPlan]:
+        return plan_arms(self._study, self._factory, self._scores)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Saves nothing: the ledger knows all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restores nothing: the ledger knows all."""

@@ -1,0 +1,154 @@
+"""A sweep as a Tune searcher: `OptunaSearch` over a conditional space, continued from the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from ray.tune.search.optuna import OptunaSearch
+
+from advlora.errors import ConfigError
+from advlora_platform.search.early_stopping import tune_name
+from advlora_platform.search.samplers import build_sampler
+from advlora_platform.search.space import distributions, grid, read_point, suggest
+from advlora_platform.study.cells import CellFactory, to_tune
+from advlora_platform.study.ledger import Record
+from advlora_platform.study.spec import Space, SweepStudy, direction, objective_metrics
+
+ARM = "search"
+REPEATS = 100
+"""After this many suggestions in a row that were known already, the space counts as exhausted."""
+
+
+@dataclass(frozen=True)
+class DefineByRun:
+    """The space as the function that `OptunaSearch` calls; a class, because the searcher is pickled."""
+
+    space: Space
+
+    def __call__(self, trial: optuna.Trial) -> None:
+        """Draws the parameters of a trial."""
+        suggest(trial, self.space)
+
+
+class SweepSearcher(OptunaSearch):
+    """Suggests cells of a sweep.
+
+    What `OptunaSearch` lacks: trials of earlier launches, trials that were stopped early told as pruned (their last
+    value is not comparable with a final one), no cell twice, and an end in time.
+
+    Attributes:
+        total: Number of trials of the study.
+        remaining: How many of them are not settled.
+    """
+
+    def __init__(self, study: SweepStudy, factory: CellFactory, records: Sequence[Record]) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study_spec, self._factory = study, factory
+        settled = [record for record in records if record.settled]
+        self._known = {record.cell_id for record in settled}
+        self._begin, self._spent = time.time(), running_seconds(records)
+        points = _points(study)
+        self.total = min(study.search.trials, len(points)) if study.search.sampler == "grid" else study.search.trials
+        self.remaining = max(self.total - len(settled), 0)
+        self._left = self.remaining
+        metrics = objective_metrics(study)
+        names, directions = [tune_name(name) for name in metrics], [direction(name) for name in metrics]
+        super().__init__(
+            space=DefineByRun(study.parameters),
+            metric=names if len(names) > 1 else names[0],
+            mode=directions if len(names) > 1 else directions[0],
+            # Another seed at every launch: the same one would repeat the draws that are known already.
+            sampler=build_sampler(study.search.sampler, study.search.seed + len(settled)),
+            points_to_evaluate=_fresh(points, settled),
+        )
+        for record in settled:
+            self._ot_study.add_trial(frozen_trial(study, record))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Returns a cell that no trial had; ends with the number of trials, the budget or the space."""
+        if self._left <= 0 or self._over_budget():
+            return str(self.FINISHED)
+        for _ in range(REPEATS):
+            values = super().suggest(trial_id)
+            cell = self._factory.cell(ARM, self._study_spec.seed, values, "search")
+            if cell.id not in self._known:
+                self._known.add(cell.id)
+                self._left -= 1
+                return to_tune(cell)
+            self._ot_study.tell(self._ot_trials.pop(trial_id), state=optuna.trial.TrialState.FAIL)
+        return str(self.FINISHED)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tells intermediate values, from which pruned trials are judged; not every epoch is examined."""
+        if isinstance(self.metric, str) and self.metric in result:
+            super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tells a final result as complete, an early end as pruned, and a failure as failed."""
+        final, failed = (result or {}).get("final", False), error or "failure/kind" in (result or {})
+        super().on_trial_complete(trial_id, result if final and not failed else None, error=failed)
+
+    def _over_budget(self) -> bool:
+        budget = self._study_spec.budget_seconds
+        return budget is not None and self._spent + time.time() - self._begin > budget
+
+    def save(self, checkpoint_path: str) -> None:
+        """Saves nothing: the ledger knows all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restores nothing: the ledger knows all."""
+
+
+def belonging(study: SweepStudy, factory: CellFactory, records: Iterable[Record]) -> list[Record]:
+    """Returns the records of this sweep; its folder may hold those of an earlier space or protocol."""
+    return [record for record in records if _belongs(study, factory, record)]
+
+
+def _belongs(study: SweepStudy, factory: CellFactory, record: Record) -> bool:
+    try:
+        cell = factory.cell(ARM, study.seed, record.values, "search")
+        known = distributions(study.parameters, record.values)
+    except (ConfigError, ValueError):
+        return False
+    return cell.id == record.cell_id and set(known) == set(record.values)
+
+
+def frozen_trial(study: SweepStudy, record: Record) -> optuna.trial.FrozenTrial:
+    """Returns a settled record as a trial of Optuna."""
+    metrics = objective_metrics(study)
+    states = {"done": optuna.trial.TrialState.COMPLETE, "stopped": optuna.trial.TrialState.PRUNED}
+    single = len(metrics) == 1
+    epochs = {int(entry["epoch"]): entry[metrics[0]] for entry in record.history if metrics[0] in entry}
+    return optuna.trial.create_trial(
+        state=states.get(record.status, optuna.trial.TrialState.FAIL),
+        values=[record.metrics[name] for name in metrics] if record.status == "done" else None,
+        params=record.values,
+        distributions=distributions(study.parameters, record.values),
+        intermediate_values=epochs if single else None,
+    )
+
+
+def running_seconds(records: Iterable[Record]) -> float:
+    """Returns for how long at least one trial ran; pauses between launches do not count."""
+    total, until = 0.0, 0.0
+    for record in sorted(records, key=lambda record: record.began):
+        if record.ended is not None and record.ended > until:
+            total += record.ended - max(record.began, until)
+            until = record.ended
+    return total
+
+
+def _points(study: SweepStudy) -> list[dict[str, Any]]:
+    if study.search.sampler == "grid":
+        return grid(study.parameters)
+    return [read_point(study.parameters, point) for point in study.points]
+
+
+def _fresh(points: Sequence[dict[str, Any]], settled: Iterable[Record]) -> list[dict[str, Any]]:
+    """Leaves out the points that were run: those whose every value a record has."""
+    tried = [record.values for record in settled]
+    return [point for point in points if not any(point.items() <= values.items() for values in tried)]

@@ -1,0 +1,165 @@
+"""The tracker: an observer that writes into MLflow, and never stops a study."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advlora_platform.study.cells import Cell
+from advlora_platform.study.folder import StudyFolder, read_json, write_json
+from advlora_platform.study.ledger import Ledger, Record
+from advlora_platform.study.observer import Failure
+from advlora_platform.study.spec import Study
+from advlora_platform.tracking.conclusion import log_conclusion
+from advlora_platform.tracking.events import Event, Spool, Trial, history
+from advlora_platform.tracking.runs import StudyRuns
+from advlora_platform.tracking.store import explained, open_store, public_uri, reason, tracking_uri
+
+if TYPE_CHECKING:
+    from advlora_platform.analysis import Summary
+
+RETRY_SECONDS = 30.0
+"""How long a store that failed is left alone: every attempt may cost the driver a timeout."""
+REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST")
+"""Error codes of calls that would fail again."""
+
+logger = logging.getLogger("advlora")
+
+
+class MlflowTracker:
+    """The one writer of MLflow, in the driver.
+
+    A launch continues the runs of earlier ones: they are found by the study's id. What the store does not take waits
+    in the study folder and is delivered, in order, before anything newer.
+    """
+
+    def __init__(self, study: Study, folder: StudyFolder) -> None:
+        """Opens the store and catches up with what earlier launches could not log.
+
+        Raises:
+            UserError: If the store cannot be used.
+        """
+        self._folder, self._spool = folder, Spool(folder.spool)
+        self._uri = tracking_uri()
+        self._retry_at: float | None = None
+        identity = read_json(folder.identity) or {}
+        client = open_store(self._uri)
+        with explained(self._uri):
+            self._runs = StudyRuns(client, study, identity["study_id"], self._uri)
+            self._study_run = self._runs.study()
+        self._replay()
+        self._catch_up(Ledger(folder).records())
+        self._save()
+
+    def trial_started(self, cell: Cell) -> None:
+        """Opens the run of a cell, for the first time or again."""
+        self._observe(Event("started", Trial.of_cell(cell)))
+
+    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Logs an epoch as one batch, with the epoch as step."""
+        self._observe(Event("reported", Trial.of_cell(cell), epoch=epoch, metrics=dict(metrics)))
+
+    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
+        """Logs the last metrics as `final/...` and ends the run."""
+        self._observe(Event("finished", Trial.of_cell(cell), metrics=dict(metrics), stopped_early=stopped_early))
+
+    def trial_failed(self, cell: Cell, failure: Failure) -> None:
+        """Ends the run with the reason as tags."""
+        self._observe(Event("failed", Trial.of_cell(cell), failure=failure))
+
+    def runs(self) -> dict[str, str]:
+        """Returns cell id -> run id of every cell that was tracked, after another attempt at what waits."""
+        self._replay()
+        return self._runs.trials()
+
+    def conclude(self, summary: Summary, files: Sequence[Path]) -> None:
+        """Logs the answers of the study into its runs, with the report as artefacts, and ends them."""
+        self._replay()
+        try:
+            self._runs.find()
+            log_conclusion(self._runs, summary, files)
+            self._study_run = self._runs.study()
+        except Exception as error:
+            logger.warning(
+                "the conclusion is not in MLflow (%s); the same command again logs it", reason(self._uri, error)
+            )
+        self._save()
+
+    def _observe(self, event: Event) -> None:
+        waiting = self._retry_at is not None and time.monotonic() < self._retry_at
+        if waiting or not self._replay() or not self._deliver(event):
+            self._spool.append(event)
+        else:
+            self._save()
+
+    def _replay(self) -> bool:
+        """Delivers what waits; returns whether nothing waits any more."""
+        events = self._spool.events()
+        if not events:
+            return True
+        try:
+            self._runs.find()  # a call whose answer was lost may have made a run
+        except Exception as error:
+            return self._failed(error)
+        if not all(self._deliver(event) for event in events):
+            return False
+        self._spool.clear()
+        self._save()
+        return True
+
+    def _deliver(self, event: Event) -> bool:
+        """Applies an event; returns False if it has to wait."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            try:
+                self._runs.apply(event)
+            except MlflowException:
+                self._runs.find()  # the run may have been deleted in the UI: then it is made anew
+                self._runs.apply(event)
+        except Exception as error:
+            if getattr(error, "error_code", None) not in REFUSALS:
+                return self._failed(error)
+            logger.warning("MLflow refuses %s of %s: %s", event.kind, event.trial.cell, reason(self._uri, error))
+        self._retry_at = None
+        return True
+
+    def _failed(self, error: Exception) -> bool:
+        """Leaves the store alone for a while; says so once per outage."""
+        if self._retry_at is None:
+            logger.warning(
+                "MLflow store %s fails (%s); the study goes on, and what it cannot take waits in %s",
+                public_uri(self._uri),
+                reason(self._uri, error),
+                self._folder.spool,
+            )
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        return False
+
+    def _catch_up(self, records: Iterable[Record]) -> None:
+        """Tells settled cells that the store does not know (another store, a deleted run) or knows as running."""
+        known, running = self._runs.trials(), self._runs.open_trials()
+        for record in records:
+            if record.settled and (record.cell_id not in known or record.cell_id in running):
+                events = list(history(record))
+                for event in events[-1:] if record.cell_id in running else events:
+                    self._observe(event)
+
+    def _save(self) -> None:
+        content = {
+            "uri": public_uri(self._uri),
+            "experiment_id": self._runs.experiment_id,
+            "study_run": self._study_run,
+            "runs": self._runs.trials(),
+        }
+        if content != read_json(self._folder.tracking):
+            write_json(self._folder.tracking, content)
+
+
+def known_runs(folder: StudyFolder) -> dict[str, str]:
+    """Returns cell id -> run id as last tracked, without asking the store."""
+    runs: dict[str, str] = (read_json(folder.tracking) or {}).get("runs", {})
+    return runs

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from advlora.config import EvaluationProtocol
+from advlora_platform.cli.progress import ProgressDisplay
+from advlora_platform.study.cells import CellFactory
+from advlora_platform.study.observer import Expectant, Failure
+
+pytestmark = pytest.mark.unit
+FACTORY = CellFactory({}, EvaluationProtocol(), "d")
+METRICS = {"val/clean_r1": 0.9, "val/robust_r1:8_255": 0.625}
+
+
+@pytest.fixture
+def said(capsys):
+    """Plays a study to a display and returns its lines."""
+
+    def play(*events, total=4, remaining=3):
+        with ProgressDisplay("study") as display:
+            assert isinstance(display, Expectant)
+            display.expect(total, remaining)
+            for event in events:
+                event(display)
+        return capsys.readouterr().err.splitlines()
+
+    return play
+
+
+def run(cell, stopped=False):
+    def event(display):
+        display.trial_started(cell)
+        display.trial_finished(cell, METRICS, stopped)
+
+    return event
+
+
+def test_it_says_how_much_there_is_and_what_is_done_already(said):
+    assert "3 of 4 trials to run (1 are done already)" in said()[0]
+    assert "4 of 4 trials to run; starting Ray" in said(remaining=4)[0]
+
+
+def test_every_trial_is_a_line_with_accuracies_and_the_time_left(said):
+    lines = said(run(FACTORY.cell("LoRA", 0, {}, "ablate")), run(FACTORY.cell("LoRA", 1, {}, "ablate")))
+    assert "[1/3] LoRA/seed 0" in lines[1]
+    assert "clean  90.0%  robust  62.5%" in lines[1]
+    assert "left" in lines[1]
+    assert "[2/3] LoRA/seed 1" in lines[2]
+
+
+def test_a_search_trial_shows_what_varies(said):
+    lines = said(run(FACTORY.cell("search", 0, {"adapter.rank": 4, "optimiser.learning_rate": 1e-3}, "search")))
+    assert "rank=4, learning_rate=0.001" in lines[1]
+
+
+def test_an_early_stop_and_a_failure_are_named(said):
+    cell = FACTORY.cell("LoRA", 0, {}, "ablate")
+    lines = said(
+        run(cell, stopped=True), lambda display: display.trial_failed(cell, Failure("diverged", "loss nan\nx"))
+    )
+    assert "(stopped early)" in lines[1]
+    assert "failed (diverged): loss nan" in lines[2]

@@ -1,0 +1,1 @@
+"""Makes `stories` importable for the tests of every room of the platform."""

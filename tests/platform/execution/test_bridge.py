@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pickle
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from advlora.config import EvaluationProtocol
+from advlora_platform.execution.bridge import Bridge
+from advlora_platform.study.cells import CellFactory, to_tune
+from advlora_platform.study.observer import Failure
+
+pytestmark = pytest.mark.unit
+
+
+class Diary:
+    """An observer that writes everything down."""
+
+    def __init__(self):
+        self.entries = []
+
+    def trial_started(self, cell):
+        self.entries.append(("started", cell.seed))
+
+    def trial_reported(self, cell, epoch, metrics):
+        self.entries.append(("reported", epoch, dict(metrics)))
+
+    def trial_finished(self, cell, metrics, stopped_early):
+        self.entries.append(("finished", dict(metrics), stopped_early))
+
+    def trial_failed(self, cell, failure):
+        self.entries.append(("failed", failure))
+
+
+@pytest.fixture
+def diary():
+    return Diary()
+
+
+@pytest.fixture
+def bridge(diary):
+    return Bridge(FACTORY, [diary], lambda: diary.entries.append("alive"))
+
+
+FACTORY = CellFactory({}, EvaluationProtocol(), "d")
+TRIAL = SimpleNamespace(trial_id="t", config=to_tune(FACTORY.cell("a", 3, {}, "search")))
+
+
+def tell(bridge, **result):
+    bridge.on_trial_result(0, [], TRIAL, result)
+
+
+def test_a_trial_is_told_from_start_to_end(bridge, diary):
+    tell(bridge, event="started")
+    tell(bridge, event="epoch", epoch=1, metrics={"train/loss": 2.0}, final=False)
+    tell(bridge, event="epoch", epoch=2, metrics={"train/loss": 1.0}, final=True)
+    bridge.on_trial_complete(0, [], TRIAL)
+    assert diary.entries == [
+        ("started", 3),
+        ("reported", 1, {"train/loss": 2.0}),
+        ("reported", 2, {"train/loss": 1.0}),
+        ("finished", {"train/loss": 1.0}, False),
+    ]
+
+
+def test_an_end_without_a_final_report_was_early(bridge, diary):
+    tell(bridge, event="epoch", epoch=1, metrics={"train/loss": 2.0, "val/clean_r1": 0.5}, final=False)
+    tell(bridge, event="epoch", epoch=2, metrics={"train/loss": 1.0}, final=False)
+    bridge.on_trial_complete(0, [], TRIAL)
+    assert diary.entries[-1] == ("finished", {"train/loss": 1.0, "val/clean_r1": 0.5}, True)
+
+
+def test_a_failure_is_told_once(bridge, diary):
+    tell(bridge, event="failed", failure={"kind": "diverged", "message": "loss nan"})
+    bridge.on_trial_complete(0, [], TRIAL)
+    assert diary.entries == [("failed", Failure("diverged", "loss nan"))]
+
+
+def test_a_lost_slot_is_a_failure(bridge, diary):
+    bridge.on_trial_error(0, [], TRIAL)
+    assert diary.entries == [("failed", Failure("lost_worker", "the process of the slot died"))]
+
+
+def test_tune_may_save_its_callbacks_whatever_the_observers_hold(diary):
+    diary.lock = threading.RLock()
+    pickle.dumps(Bridge(FACTORY, [diary], diary.lock.acquire))
+
+
+def test_every_turn_of_the_loop_is_a_sign_of_life(bridge, diary):
+    bridge.on_step_end(0, [])
+    assert diary.entries == ["alive"]

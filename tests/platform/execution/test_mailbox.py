@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from advlora_platform.execution.mailbox import ATTEMPTS, Mailbox
+from advlora_platform.study.observer import Failure
+
+pytestmark = pytest.mark.unit
+
+
+def scenario(play):
+    """Runs a coroutine with a mailbox; nothing in it may wait for ever."""
+
+    async def bounded():
+        return await asyncio.wait_for(play(Mailbox()), timeout=5)
+
+    return asyncio.run(bounded())
+
+
+def test_a_job_goes_in_and_its_reports_come_out_in_order():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        assert await box.next_job() == (number, {"arm": "a"})
+        assert await box.report(number, {"epoch": 1})
+        assert await box.report(number, {"epoch": 2})
+        return [await box.next_message(), await box.next_message()]
+
+    assert scenario(play) == [(1, {"epoch": 1}), (1, {"epoch": 2})]
+
+
+def test_a_worker_waits_for_a_job():
+    async def play(box):
+        waiting = asyncio.create_task(box.next_job())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await box.submit({"arm": "a"})
+        return await waiting
+
+    assert scenario(play) == (1, {"arm": "a"})
+
+
+def test_reports_of_a_cancelled_job_are_dropped_and_its_workers_told():
+    async def play(box):
+        first = await box.submit({"arm": "a"})
+        await box.cancel(first)
+        assert not await box.report(first, {"epoch": 1})
+        second = await box.submit({"arm": "b"})
+        assert not await box.report(first, {"epoch": 2})
+        assert await box.report(second, {"epoch": 1})
+        return await box.next_message()
+
+    assert scenario(play) == (2, {"epoch": 1})
+
+
+def test_a_new_job_takes_the_place_of_an_unfinished_one():
+    async def play(box):
+        first = await box.submit({"arm": "a"})
+        await box.submit({"arm": "b"})
+        assert not await box.report(first, {"epoch": 1})
+        return await box.next_job()
+
+    assert scenario(play) == (2, {"arm": "b"})
+
+
+def test_a_new_group_gets_the_unfinished_job_again_but_not_a_settled_one():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        await box.group_started()
+        assert await box.next_job() == (number, {"arm": "a"})
+        await box.group_started()
+        assert await box.next_job() == (number, {"arm": "a"})
+        await box.settle(number)
+        waiting = asyncio.create_task(box.next_job())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await box.close()
+        return await waiting
+
+    assert scenario(play) is None
+
+
+def test_a_job_that_kills_its_workers_again_and_again_is_given_up():
+    async def play(box):
+        await box.submit({"arm": "a"})
+        for _ in range(ATTEMPTS + 1):
+            await box.group_started()
+        number, message = await box.next_message()
+        assert (number, message["event"], message["done"]) == (1, "failed", True)
+        assert message["failure"]["kind"] == "lost_worker"
+        await box.submit({"arm": "b"})
+        await box.group_started()
+        return await box.next_job()
+
+    assert scenario(play) == (2, {"arm": "b"})
+
+
+def test_a_failure_is_told_once_however_many_workers_meet_it():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        for _ in range(4):
+            await box.fail(number, Failure("diverged", "loss nan"))
+        await box.submit({"arm": "b"})
+        await box.report(2, {"epoch": 1})
+        return [await box.next_message(), await box.next_message()]
+
+    first, second = scenario(play)
+    assert first[1]["failure"] == {"kind": "diverged", "message": "loss nan"}
+    assert second == (2, {"epoch": 1})
+
+
+def test_closing_frees_the_workers():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        await box.close()
+        assert not await box.report(number, {"epoch": 1})
+        return await box.next_job()
+
+    assert scenario(play) is None

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from advlora.config import ResourcesConfig
+from advlora.errors import UserError
+from advlora_platform.execution.resources import Node, available, concurrency
+
+pytestmark = pytest.mark.unit
+GIB = 2**30
+
+
+def node(cpus=8, gpus=0, memory=64) -> Node:
+    return Node(cpus, gpus, memory * GIB)
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "trials"),
+    [
+        ({}, [node(cpus=2)], 2),
+        ({"cpus_per_worker": 4}, [node()], 2),
+        ({"workers": 2}, [node()], 4),
+        ({"workers": 4, "gpus_per_worker": 1}, [node(gpus=4), node(gpus=4)], 2),
+        ({"workers": 8, "gpus_per_worker": 1}, [node(gpus=4), node(gpus=4)], 1),
+        ({"gpus_per_worker": 0.25}, [node(gpus=1)], 4),
+        ({"gpus_per_worker": 0.1}, [node(cpus=64, gpus=1)], 10),
+        ({"memory_gb_per_worker": 20}, [node(memory=64)], 3),
+        ({"cpus_per_worker": 3}, [node(cpus=4), node(cpus=4)], 2),
+    ],
+)
+def test_concurrency_follows_from_what_is_scarcest(resources, nodes, trials):
+    assert concurrency(ResourcesConfig(**resources), nodes) == trials
+
+
+def test_the_user_may_bound_it_but_not_raise_it():
+    assert concurrency(ResourcesConfig(), [node()], bound=3) == 3
+    assert concurrency(ResourcesConfig(), [node()], bound=99) == 8
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ({"workers": 9}, "at most 8 worker"),
+        ({"gpus_per_worker": 1}, "not even one worker fits"),
+        ({"cpus_per_worker": 9}, "not even one worker fits"),
+        ({"memory_gb_per_worker": 100}, "100 GB of memory"),
+    ],
+)
+def test_an_impossible_request_is_refused_with_what_there_is(resources, said):
+    with pytest.raises(UserError, match=said) as error:
+        concurrency(ResourcesConfig(**resources), [node()])
+    assert "8 CPU(s), 0 GPU(s), 64.0 GB" in str(error.value)
+
+
+def test_this_machine_is_measured(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (machine,) = available()
+    assert machine.cpus == len(os.sched_getaffinity(0))
+    assert machine.memory > GIB / 4

@@ -1,0 +1,149 @@
+"""The warm executor on real Ray: the numbers of the bare loop, whatever ran before, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from advlora.config import parse
+from advlora.trainer import fine_tune
+from advlora.workbench import Workbench
+from advlora_platform.execution import run
+from advlora_platform.search.ablation import PlanSearcher
+from advlora_platform.study.cells import CellFactory
+from advlora_platform.study.folder import StudyFolder
+from advlora_platform.study.ledger import Ledger
+from advlora_platform.study.plan import arms
+from advlora_platform.study.spec import AblationStudy
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+STUDY = {
+    "name": "small",
+    "seeds": [0],
+    "base": {
+        "data": {"train_samples": 128},
+        "attack": {"steps": 1},
+        "optimiser": {"batch_size": 32, "epochs": 2},
+    },
+    "protocol": {"attacks": [{"steps": 2}], "samples": {"val": 32, "test": 32}},
+    "arms": {
+        "AdvLoRA": {},
+        "diverging": {"optimiser.learning_rate": 1e30},
+        "full": {"adapter.kind": "full"},
+        "LoRA": {"adapter.clustering.enabled": False, "adapter.alignment.enabled": False},
+        "dropout": {"adapter.dropout": 0.5},
+        "pretrained": {"adapter.kind": "none"},
+    },
+    "max_concurrent": 1,
+}
+
+
+class Listener:
+    """An observer that calls back at every epoch."""
+
+    def __init__(self, on_epoch=lambda cell, epoch: None):
+        self.on_epoch, self.started = on_epoch, []
+
+    def trial_started(self, cell):
+        self.started.append(cell.arm)
+
+    def trial_reported(self, cell, epoch, metrics):
+        self.on_epoch(cell, epoch)
+
+    def trial_finished(self, cell, metrics, stopped_early): ...
+
+    def trial_failed(self, cell, failure): ...
+
+
+def execute(folder, listener=None, **changes):
+    """Runs a study and returns its cells and records by arm."""
+    study = parse(AblationStudy, {**STUDY, **changes})
+    factory = CellFactory(dict(study.base), study.protocol, "d")
+    place = StudyFolder(folder)
+    cells = {arm.name: factory.cell(arm.name, 0, arm.values, "ablate") for arm in arms(study)}
+    run(
+        PlanSearcher(study, factory, Ledger(place).records()),
+        factory,
+        place,
+        [Ledger(place), listener or Listener()],
+        resources=next(iter(cells.values())).config.resources,
+        max_concurrent=study.max_concurrent,
+    )
+    return cells, {record.arm: record for record in Ledger(place).records()}, study.protocol
+
+
+def numbers(metrics):
+    """Leaves out what is measured on the machine."""
+    return {name: value for name, value in metrics.items() if name not in {"cost/seconds", "cost/peak_memory_mb"}}
+
+
+def bare(cell, protocol):
+    (*_, last) = fine_tune(cell.config, protocol, bench=Workbench(), test=cell.test)
+    return numbers(last.metrics)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return execute(tmp_path_factory.mktemp("small"))
+
+
+@pytest.mark.parametrize("arm", [arm for arm in STUDY["arms"] if arm != "diverging"])
+def test_one_worker_gives_the_numbers_of_the_bare_loop_whatever_ran_before(small, arm):
+    cells, records, protocol = small
+    assert records[arm].status == "done"
+    assert numbers(records[arm].metrics) == bare(cells[arm], protocol)
+
+
+def test_a_trial_that_diverges_fails_alone(small):
+    _, records, _ = small
+    assert records["diverging"].status == "failed"
+    assert records["diverging"].failure.kind == "diverged"
+    assert "epoch 1" in records["diverging"].failure.message
+
+
+def test_every_epoch_is_in_the_ledger(small):
+    _, records, _ = small
+    assert [entry["epoch"] for entry in records["AdvLoRA"].history] == [1, 2]
+    assert "val/clean_r1" in records["AdvLoRA"].history[0]
+
+
+def test_two_workers_agree_with_one(tmp_path, small):
+    """Sums of gradients are rounded in another order: the loss agrees to 1e-3, an accuracy to one image of 32."""
+    _, alone, _ = small
+    base = {**STUDY["base"], "resources": {"workers": 2}}
+    _, records, _ = execute(tmp_path, base=base, arms={"AdvLoRA": {}})
+    shared = records["AdvLoRA"].metrics
+    assert shared["train/loss"] == pytest.approx(alone["AdvLoRA"].metrics["train/loss"], rel=1e-3)
+    for name, value in alone["AdvLoRA"].metrics.items():
+        if "r1" in name:
+            assert shared[name] == pytest.approx(value, abs=1 / 32 + 1e-9)
+    assert shared["cost/forward_equivalents"] == alone["AdvLoRA"].metrics["cost/forward_equivalents"]
+
+
+def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_last_epoch(tmp_path, small):
+    killed = []
+
+    def kill_once(cell, epoch):
+        if not killed:
+            worker = next(p for p in psutil.Process().children(recursive=True) if is_worker(p))
+            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(epoch)
+
+    listener = Listener(kill_once)
+    cells, records, protocol = execute(tmp_path, listener, arms={"AdvLoRA": {"optimiser.epochs": 3}, "LoRA": {}})
+    assert killed == [1]
+    assert listener.started.count("AdvLoRA") == 2
+    assert {record.status for record in records.values()} == {"done"}
+    for arm, record in records.items():
+        assert numbers(record.metrics) == bare(cells[arm], protocol)
+
+
+def is_worker(process):
+    try:
+        return "TrainWorker" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False

@@ -1,0 +1,248 @@
+"""What people read: findings, terminal, Markdown, page and figures of studies with made-up results."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from rich.text import Text
+from stories import ROBUST, VAL_ROBUST, ablation, accuracies, sweep, tell, tell_sweep, trials
+
+from advlora.config import robust_metric
+from advlora_platform.report import terminal_report, write_report
+from advlora_platform.report.canvas import DARK, LIGHT
+from advlora_platform.report.content import build_document
+from advlora_platform.report.figures import draw
+from advlora_platform.report.findings import findings
+from advlora_platform.report.markdown import to_markdown
+from advlora_platform.report.page import to_html
+from advlora_platform.study.folder import StudyFolder
+
+pytestmark = pytest.mark.unit
+
+CURVE = {"protocol": {"curve": ["4/255", "16/255"]}}
+
+
+def helped(arm, seed):
+    """Clustering helps; adaptive is lost in noise."""
+    clustering = arm in {"clustering", "AdvLoRA"}
+    noise = 0.02 * ((seed * 7) % 3 - 1) * (arm == "adaptive")
+    robust = 0.5 + 0.004 * seed + 0.04 * clustering + 0.002 * clustering * seed + noise
+    curve = {robust_metric("test", 4 / 255): robust + 0.1, robust_metric("test", 16 / 255): robust - 0.2}
+    return accuracies(robust, 0.8 + 0.001 * seed, **curve)
+
+
+def holed(arm, seed):
+    """One arm without any result, one that diverged, one that runs."""
+    if arm == "full":
+        return None
+    return {("LoRA", 1): "diverged", ("adaptive", 2): "running"}.get((arm, seed), helped(arm, seed))
+
+
+def hunt(number=10):
+    study = sweep(search={"trials": number + 2, "objectives": ["robust", "clean"]})
+    found = {rank: accuracies(0.3 + 0.01 * rank, 0.9 - 0.01 * rank) for rank in range(2, 2 + number)}
+    records = trials(study, {**found, 30: "diverged", 31: "running"})
+    return tell_sweep(study, [replace(records[0], status="stopped"), *records[1:]])
+
+
+def plain(summary):
+    return Text.from_markup(terminal_report(summary)).plain
+
+
+def sentences(summary):
+    return [finding.text for finding in findings(summary)]
+
+
+class Page(HTMLParser):
+    """Collects the text and the elements of a page."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.text, self.elements = "", []
+        self.feed(content)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_findings_say_what_helps_and_what_does_not():
+    said = sentences(tell(ablation(), helped))
+    assert said[0].startswith("clustering: robust accuracy +4.")
+    assert "over 3 seeds, helps;" in said[0]
+    assert re.search(r"adaptive: robust accuracy .* (not resolved|no effect beyond)", said[1])
+    assert any(text.startswith("AdvLoRA against LoRA: robust accuracy +") for text in said)
+    assert "Selection used val (val/robust_r1:8_255); the table shows test, which selected nothing." in said
+
+
+def test_a_study_without_any_effect_says_so_first():
+    said = sentences(tell(ablation(), lambda arm, seed: accuracies(0.5 + 0.01 * seed)))
+    assert said[0] == "No factor has a resolved effect on robust accuracy (clustering, adaptive)."
+
+
+def test_findings_name_what_is_missing_and_what_diverged():
+    said = sentences(tell(ablation(), holed))
+    assert "Incomplete: of 18 planned cells, 3 missing, 1 running, 1 failed." in said
+    assert "1 trial diverged; that is a result, and is not tried again." in said
+
+
+def test_a_sweep_says_that_its_best_value_is_optimistic():
+    said = sentences(hunt())
+    assert said[0].startswith("Best: trial 10 has the highest final val/robust_r1:8_255 of 9 finished trials: 42.0 %")
+    assert "the best value is optimistic" in said[1]
+    assert sentences(tell_sweep(sweep(), []))[0] == "No best configuration yet: no trial is finished."
+
+
+@pytest.mark.parametrize(
+    ("story", "seeds"),
+    [(helped, [0]), (holed, [0, 1, 2]), (lambda arm, seed: None, [0, 1]), (lambda arm, seed: "diverged", [0, 1])],
+    ids=["one seed", "holes", "nothing", "all diverged"],
+)
+def test_every_format_can_show_every_state(story, seeds, tmp_path):
+    summary = tell(ablation(seeds=seeds, **CURVE), story)
+    assert max(len(line) for line in plain(summary).splitlines()) <= 110
+    files = write_report(summary, StudyFolder(tmp_path))
+    assert all(path.stat().st_size for path in files)
+
+
+@pytest.mark.parametrize("summary", [hunt(), hunt(3), tell_sweep(sweep(), [])], ids=["full", "few", "empty"])
+def test_every_format_can_show_every_state_of_a_sweep(summary, tmp_path):
+    assert max(len(line) for line in plain(summary).splitlines()) <= 110
+    assert all(path.stat().st_size for path in write_report(summary, StudyFolder(tmp_path)))
+
+
+def test_the_terminal_shows_table_effects_best_and_holes():
+    text = plain(tell(ablation(), holed))
+    assert text.startswith("story (ablation): 13 of 18 done, 1 running, 1 failed, 3 missing")
+    row = next(line for line in text.splitlines() if line.startswith("AdvLoRA"))
+    assert row.split()[:4] == ["AdvLoRA", "54.6", "±", "1.5"]
+    assert row.endswith("3.00     20.0       25k   3/3")
+    assert next(line for line in text.splitlines() if line.startswith("full")).endswith("0/3")
+    assert "clustering  robust" in text
+    assert "LoRA: seed 1 failed (diverged)" in text
+    assert "full: seed 0 missing, seed 1 missing, seed 2 missing" in text
+    assert "Protocol     PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images" in text
+    assert "Best         'clustering' has the highest mean" in text
+
+
+def test_names_and_messages_are_not_read_as_markup():
+    study = ablation(arms={"[bold]odd[/] | <b>": {"adapter.rank": 4}})
+    summary = tell(study, lambda arm, seed: "error" if seed == 1 else helped(arm, seed))
+    assert "[bold]odd[/] | <b>" in plain(summary)
+    assert "it error [here]" in plain(summary)
+    document = build_document(summary)
+    assert r"| \[bold\]odd\[/\] \| \<b\> |" in to_markdown(document, {})
+    page = Page(to_html(document, {}, {}))
+    assert "[bold]odd[/] | <b>" in page.text
+    assert "b" not in {tag for tag, _ in page.elements}
+
+
+def test_a_long_name_is_cut_in_the_terminal_only():
+    name = "an arm whose name is much longer than a column of the table"
+    summary = tell(ablation(arms={name: {"adapter.rank": 4}}), helped)
+    assert name not in plain(summary).partition("Best ")[0]
+    assert name[:33] + "…" in plain(summary)
+    assert name in to_markdown(build_document(summary), {})
+
+
+def test_a_sweep_in_the_terminal_has_top_trials_front_and_importance():
+    text = plain(hunt(14))
+    assert text.startswith("hunt (sweep): 13 of 16 done, 1 stopped, 1 running, 1 failed")
+    lines = text.splitlines()
+    assert lines[3].split()[:3] == ["14", "46.0", "76.0"]
+    assert lines[3].endswith("rank=15, clustering=off")
+    assert "... and 6 more in the report" in text
+    assert "Pareto front" in text
+    assert "Importance (PED-ANOVA)" in text
+
+
+def test_an_unfinished_trial_never_stands_above_a_finished_one():
+    summary = hunt()
+    table = next(section.table for section in build_document(summary).sections if section.title == "Trials")
+    statuses = [row[table.header.index("status")] for row in table.rows]
+    assert statuses == ["done"] * 9 + ["stopped early", "failed (diverged)", "running"]
+    assert summary.sweep.trials[0].metrics[VAL_ROBUST] == pytest.approx(0.33)
+
+
+def test_the_files_of_a_report(tmp_path):
+    folder = StudyFolder(tmp_path)
+    folder.figures.mkdir()
+    (folder.figures / "history.png").write_bytes(b"of an older run")
+    summary = tell(ablation(**CURVE), helped)
+    files = write_report(summary, folder)
+    figures = [folder.figures / f"{name}.png" for name in ("arms", "effects", "curve")]
+    assert files == [folder.summary, folder.report_markdown, folder.report_html, *figures]
+    assert sorted(folder.figures.iterdir()) == sorted(figures)
+    assert json.loads(folder.summary.read_text()) == summary.to_json()
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures)
+    linked = re.findall(r"!\[.*\]\((.*)\)", folder.report_markdown.read_text())
+    assert [tmp_path / link for link in linked] == figures
+
+
+def test_the_page_is_self_contained_and_shows_every_run(tmp_path):
+    folder = StudyFolder(tmp_path)
+    summary = tell(ablation(), helped)
+    write_report(summary, folder)
+    content = folder.report_html.read_text()
+    page = Page(content)
+    sources = [attrs.get("src") or attrs.get("srcset") for tag, attrs in page.elements if tag in {"img", "source"}]
+    assert len(sources) == 4
+    for source in sources:
+        assert base64.b64decode(source.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+    assert not [tag for tag, _ in page.elements if tag in {"script", "link", "iframe"}]
+    assert "http" not in content
+    for arm in summary.arms:
+        for cell in arm.cells:
+            assert cell.mlflow_run_id in page.text
+            assert f"`{cell.mlflow_run_id}`" in folder.report_markdown.read_text()
+    assert "prefers-color-scheme: dark" in content
+
+
+def test_the_report_names_protocol_and_provenance():
+    text = to_markdown(build_document(tell(ablation(), helped)), {})
+    assert "Protocol: PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images." in text
+    assert "- commit: c0ffee with uncommitted changes" in text
+    assert "- data hash: da7a" in text
+
+
+def test_the_curve_has_every_strength_and_only_exists_where_it_was_asked_for():
+    summary = tell(ablation(**CURVE), helped)
+    table = next(s.table for s in build_document(summary).sections if s.title == "Strength of the attack")
+    assert table.header == ("arm", "0 (clean)", "4/255", "8/255", "16/255")
+    assert table.rows[0] == ("LoRA", "80.1", "60.4", "50.4", "30.4")
+    titles = [section.title for section in build_document(tell(ablation(), helped)).sections]
+    assert "Strength of the attack" not in titles
+
+
+def test_tuned_values_and_failures_have_their_tables():
+    tuning = {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2}}, "trials": 2}
+    summary = tell(ablation(tuning=tuning), holed)
+    tables = {section.title: section.table for section in build_document(summary).sections}
+    assert tables["Tuned inside each arm"].header == ("arm", "optimiser.learning_rate", "tried", "failed")
+    assert {row[2] for row in tables["Tuned inside each arm"].rows} == {"2/2"}
+    assert [row[:5] for row in tables["Failures"].rows] == [("LoRA", "1", "ablate", "diverged", "it diverged [here]")]
+    assert [row[2] for row in tables["Every cell"].rows].count("missing") == 3
+
+
+def test_figures_follow_the_theme():
+    summary = tell(ablation(), helped)
+    light, dark = draw(summary, LIGHT), draw(summary, DARK)
+    assert light.keys() == dark.keys() == {"arms", "effects"}
+    assert all(light[name] != dark[name] for name in light)
+    assert draw(hunt(), LIGHT).keys() == {"history", "pareto", "importance"}
+    assert draw(tell(ablation(), lambda arm, seed: None), LIGHT) == {}
+
+
+def test_equal_arms_are_shown_as_equal():
+    study = ablation(factors={}, arms={"one": {"adapter.rank": 4}, "other": {"adapter.rank": 4}})
+    summary = tell(study, lambda arm, seed: accuracies(0.5))
+    assert summary.arms[0].cells[0].cell == summary.arms[1].cells[0].cell
+    assert summary.arms[0].estimates[ROBUST].sd == 0.0
+    assert "no difference at all" in plain(summary)

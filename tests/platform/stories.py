@@ -1,0 +1,144 @@
+"""Studies with made-up results: real configurations, plans and cells, numbers that a test can calculate by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from advlora.config import clean_metric, parse, robust_metric
+from advlora_platform.analysis import Summary, summarise
+from advlora_platform.search.agenda import plan_arms, scores_of
+from advlora_platform.study.cells import Cell, CellFactory
+from advlora_platform.study.ledger import Record
+from advlora_platform.study.observer import Failure
+from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
+
+EPSILON = 8 / 255
+ROBUST, CLEAN = robust_metric("test", EPSILON), clean_metric("test")
+VAL_ROBUST, VAL_CLEAN = robust_metric("val", EPSILON), clean_metric("val")
+IDENTITY = {
+    "study_id": "f00dfeed0123",
+    "name": "story",
+    "kind": "ablation",
+    "data_hash": "da7a",
+    "provenance": {"commit": "c0ffee", "dirty": True, "versions": {"torch": "2.9"}},
+}
+
+Result = Mapping[str, float] | str | None
+"""Metrics of a cell that is done, the class of its failure, `running`, or None where it is missing."""
+Story = Callable[[str, int], Result]
+"""Arm and seed -> what became of the cell."""
+
+
+def ablation(**changes: Any) -> AblationStudy:
+    """Two factors, full fine-tuning and the pretrained model, three seeds."""
+    content = {
+        "name": "story",
+        "description": "What earns its cost?",
+        "protocol": {"samples": {"val": 400, "test": 1000}},
+        "factors": {
+            "clustering": {"key": "adapter.clustering.enabled"},
+            "adaptive": {"key": "adapter.adaptive.enabled"},
+        },
+        "all_off": "LoRA",
+        "all_on": "AdvLoRA",
+        "arms": {"full": {"adapter.kind": "full"}, "pretrained": {"adapter.kind": "none"}},
+    }
+    return parse(AblationStudy, {**content, **changes})
+
+
+def sweep(**changes: Any) -> SweepStudy:
+    """Rank, and clusters where clustering is on."""
+    content = {
+        "kind": "sweep",
+        "name": "hunt",
+        "parameters": {
+            "adapter.rank": {"type": "int", "low": 2, "high": 32},
+            "adapter.clustering.enabled": {"type": "categorical", "choices": [True, False]},
+            "adapter.clustering.clusters": {
+                "type": "int",
+                "low": 2,
+                "high": 16,
+                "when": {"adapter.clustering.enabled": True},
+            },
+        },
+        "search": {"trials": 12, "objectives": ["robust", "clean"]},
+    }
+    return parse(SweepStudy, {**content, **changes})
+
+
+def accuracies(robust: float, clean: float = 0.8, **more: float) -> dict[str, float]:
+    """Metrics of a finished cell; `val` is one point above `test`."""
+    return {
+        VAL_ROBUST: robust + 0.01,
+        VAL_CLEAN: clean + 0.01,
+        ROBUST: robust,
+        CLEAN: clean,
+        "cost/seconds": 20.0,
+        "cost/forward_equivalents": 25000.0,
+        "cost/peak_memory_mb": 900.0,
+        "params/trainable": more.pop("trainable", 1000.0),
+        "params/trainable_fraction": 0.03,
+        **more,
+    }
+
+
+def factory(study: Study) -> CellFactory:
+    """What makes the cells of a story."""
+    return CellFactory(dict(study.base), study.protocol, "da7a")
+
+
+def record(cell: Cell, result: Result, began: float = 0.0) -> Record:
+    """The record of a cell."""
+    config = cell.config.model_dump(mode="json")
+    known = Record(cell.id, cell.arm, cell.seed, cell.phase, cell.values, config, "running", began=began)
+    if result is None or result == "running":
+        return known
+    if isinstance(result, str):
+        return _changed(known, status="failed", failure=Failure(result, f"it {result} [here]"))
+    return _changed(known, status="done", metrics=dict(result), history=({"epoch": 1, **result},))
+
+
+def _changed(known: Record, **changes: Any) -> Record:
+    return Record(**{**vars(known), **changes})
+
+
+def records_of(study: AblationStudy, story: Story) -> list[Record]:
+    """What the ledger holds: tuning cells, each as good as its number, then the cells of the story."""
+    records: dict[str, Record] = {}
+    while True:
+        plans = plan_arms(study, factory(study), scores_of(study, records.values()))
+        tuning = [cell for plan in plans for cell in plan.tuning if cell.id not in records]
+        if not tuning:
+            break
+        records |= {cell.id: record(cell, accuracies(0.1 + 0.01 * len(records))) for cell in tuning}
+    for plan in plans:
+        for cell in plan.cells:
+            result = story(plan.arm.name, cell.seed)
+            if result is not None:
+                records[cell.id] = record(cell, result)
+    return list(records.values())
+
+
+def tell(study: AblationStudy, story: Story, runs: Mapping[str, str] | None = None) -> Summary:
+    """The summary of an ablation."""
+    records = records_of(study, story)
+    plans = plan_arms(study, factory(study), scores_of(study, records))
+    known = {item.cell_id: f"run-{item.cell_id[:6]}" for item in records} if runs is None else runs
+    return summarise(study, plans, records, IDENTITY, known)
+
+
+def trials(study: SweepStudy, results: Mapping[int, Result]) -> list[Record]:
+    """Records of a sweep by rank; clustering is on for every even rank, with half as many clusters."""
+    found = []
+    for place, (rank, result) in enumerate(results.items()):
+        values: dict[str, Any] = {"adapter.rank": rank, "adapter.clustering.enabled": rank % 2 == 0}
+        if rank % 2 == 0:
+            values["adapter.clustering.clusters"] = max(rank // 2, 2)
+        found.append(record(factory(study).cell("search", study.seed, values, "search"), result, began=float(place)))
+    return found
+
+
+def tell_sweep(study: SweepStudy, records: list[Record]) -> Summary:
+    """The summary of a sweep."""
+    return summarise(study, [], records, {**IDENTITY, "kind": "sweep"}, {})

@@ -1,0 +1,207 @@
+"""The main job by its commands, on real Ray and MLflow: ablate, kill, continue, export, train, evaluate, sweep."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+BASE = {"data": {"train_samples": 192}, "attack": {"steps": 1}, "optimiser": {"batch_size": 32, "epochs": 2}}
+PROTOCOL = {"attacks": [{"steps": 3}], "samples": {"val": 64, "test": 64}, "curve": ["16/255"], "interval": 1}
+ABLATION = {
+    "kind": "ablation",
+    "name": "small",
+    "seeds": [0, 1],
+    "base": BASE,
+    "protocol": PROTOCOL,
+    "factors": {"clustering": {"key": "adapter.clustering.enabled"}},
+    "arms": {"full": {"adapter.kind": "full"}, "pretrained": {"adapter.kind": "none"}},
+    "tuning": {
+        "parameters": {"optimiser.learning_rate": {"type": "categorical", "choices": [1e-3, 4e-3]}},
+        "trials": 2,
+        "sampler": "grid",
+    },
+}
+CELLS = 3 * 2 + 4 * 2
+SWEEP = {
+    "kind": "sweep",
+    "name": "small-sweep",
+    "base": BASE,
+    "protocol": PROTOCOL,
+    "parameters": {
+        "adapter.rank": {"type": "int", "low": 2, "high": 16, "log": True},
+        "optimiser.learning_rate": {"type": "float", "low": 1e-6, "high": 1e-2, "log": True},
+    },
+    "points": [
+        {"adapter.rank": 8, "optimiser.learning_rate": 4e-3},
+        {"adapter.rank": 2, "optimiser.learning_rate": 1e-6},
+    ],
+    "search": {"trials": 5, "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}},
+    "max_concurrent": 1,
+}
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from advlora_platform.cli import main; main()", *arguments]
+
+
+def environment() -> dict[str, str]:
+    hidden = {"MLFLOW_TRACKING_URI", "RAY_ADDRESS"}
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def advlora(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    answer = subprocess.run(
+        command(folder, *arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=280
+    )
+    assert "Traceback" not in answer.stderr, answer.stderr
+    return answer
+
+
+def records(folder: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in (folder / "ledger").glob("*.json")}
+
+
+def settled(folder: Path) -> dict[str, float]:
+    return {name: entry["ended"] for name, entry in records(folder).items() if entry["status"] == "done"}
+
+
+def tracked(folder: Path, study: str) -> dict[str, list]:
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(study)
+    kinds: dict[str, list] = {"study": [], "arm": [], "trial": []}
+    for run in client.search_runs([experiment.experiment_id], max_results=1000):
+        kinds[run.data.tags["advlora.kind"]].append(run)
+    return kinds
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "small.yaml").write_text(yaml.safe_dump(ABLATION))
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(place) -> dict[str, float]:
+    """Starts the study and kills its driver after some trials; returns what was done by then."""
+    with (place / "killed.log").open("w") as log:
+        driver = subprocess.Popen(
+            command(place, "ablate", "small.yaml"), cwd=place, env=environment(), stdout=log, stderr=log
+        )
+        deadline = time.time() + 200
+        while len(settled(place / "runs" / "small")) < 4:
+            assert driver.poll() is None, (place / "killed.log").read_text()
+            assert time.time() < deadline, (place / "killed.log").read_text()
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    time.sleep(5)  # Ray's processes notice that their driver is gone
+    return settled(place / "runs" / "small")
+
+
+@pytest.fixture(scope="module")
+def finished(place, interrupted) -> dict:
+    answer = advlora(place, "ablate", "small.yaml", "--json")
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def test_a_killed_study_continues_and_repeats_nothing(place, interrupted, finished):
+    assert 4 <= len(interrupted) < CELLS
+    after = settled(place / "runs" / "small")
+    assert len(after) == CELLS
+    assert {name: after[name] for name in interrupted} == interrupted
+
+
+def test_the_table_is_complete_with_intervals_and_effects(finished):
+    assert {arm["name"]: len(arm["cells"]) for arm in finished["arms"]} == {
+        "all off": 2,
+        "all on": 2,
+        "full": 2,
+        "pretrained": 2,
+    }
+    for arm in finished["arms"]:
+        assert {cell["status"] for cell in arm["cells"]} == {"done"}
+        estimate = arm["estimates"]["test/robust_r1:8_255"]
+        assert estimate["n"] == 2
+        assert estimate["low"] <= estimate["mean"] <= estimate["high"]
+    assert finished["best"]["arm"] in {"all off", "all on", "full"}
+
+
+def test_no_cell_has_two_runs_and_all_are_finished(place, finished):
+    kinds = tracked(place, "small")
+    cells = [run.data.tags["advlora.cell"] for run in kinds["trial"]]
+    assert len(cells) == len(set(cells)) == CELLS
+    assert len(kinds["study"]) == 1
+    assert len(kinds["arm"]) == 4
+    assert {run.info.status for runs in kinds.values() for run in runs} == {"FINISHED"}
+
+
+def test_runs_nest_as_study_arm_trial(place, finished):
+    kinds = tracked(place, "small")
+    parent = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for runs in kinds.values() for run in runs}
+    for run in kinds["trial"]:
+        arm = parent[run.info.run_id]
+        assert arm in {other.info.run_id for other in kinds["arm"]}
+        assert parent[arm] == kinds["study"][0].info.run_id
+
+
+def test_the_same_command_again_runs_nothing(place, finished):
+    before = records(place / "runs" / "small")
+    again = advlora(place, "ablate", "small.yaml", "--json")
+    assert json.loads(again.stdout)["best"] == finished["best"]
+    assert records(place / "runs" / "small") == before
+
+
+def test_the_study_folder_holds_what_is_promised(place, finished):
+    names = {path.name for path in (place / "runs" / "small").iterdir()}
+    assert {"study.yaml", "ledger", "summary.json", "report.md", "report.html", "figures", "best.yaml"} <= names
+
+
+def test_the_best_configuration_reproduces_and_its_exports_are_measured(place, finished):
+    assert advlora(place, "export", "small", "-o", "best.yaml").returncode == 0
+    provenance = yaml.safe_load((place / "best.yaml").read_text())["provenance"]
+    assert provenance["mlflow_run_id"] in {run.info.run_id for run in tracked(place, "small")["trial"]}
+    answer = advlora(place, "train", "best.yaml", "--out", "runs/best", "--json")
+    assert answer.returncode == 0, answer.stderr
+    result = json.loads(answer.stdout)
+    assert result["verdict"].startswith("reproduced: every validation metric")
+    measured = advlora(place, "evaluate", "runs/best/model", "--protocol", "small.yaml", "--split", "val", "--json")
+    metrics = json.loads(measured.stdout)["metrics"]
+    assert metrics["val/clean_r1"] == pytest.approx(result["metrics"]["val/clean_r1"], abs=1 / 64)
+    assert metrics["val/robust_r1:8_255"] == pytest.approx(result["metrics"]["val/robust_r1:8_255"], abs=1 / 64)
+
+
+def test_a_sweep_stops_weak_trials_and_ranks_final_ones(place):
+    answer = advlora(place, "sweep", "sweep.yaml", "--json")
+    assert answer.returncode == 0, answer.stderr
+    summary = json.loads(answer.stdout)
+    entries = records(place / "runs" / "small-sweep")
+    statuses = [entry["status"] for entry in entries.values()]
+    assert len(entries) == 5
+    assert set(statuses) == {"done", "stopped"}
+    robust = "val/robust_r1:8_255"
+    finals = {name: entry["metrics"][robust] for name, entry in entries.items() if entry["status"] == "done"}
+    assert summary["best"]["metrics"][robust] == max(finals.values())
+    assert len(tracked(place, "small-sweep")["trial"]) == 5
+
+
+def test_an_impossible_request_is_refused_at_once(place):
+    begin = time.time()
+    answer = advlora(place, "ablate", "small.yaml", "--set", "resources.workers=4096", "--out", "runs/impossible")
+    assert answer.returncode == 2
+    assert "4096 worker(s)" in answer.stderr
+    assert time.time() - begin < 60
+    assert not (place / "runs" / "impossible").exists()

@@ -1,0 +1,128 @@
+"""Studies, cells and a server for the tests of the tracker."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from advlora.config import parse
+from advlora_platform.analysis import Summary, summarise
+from advlora_platform.search.agenda import plan_arms, scores_of
+from advlora_platform.study.cells import Cell, CellFactory
+from advlora_platform.study.folder import StudyFolder, read_json, write_json
+from advlora_platform.study.ledger import Ledger
+from advlora_platform.study.spec import AblationStudy, SweepStudy
+from advlora_platform.tracking import ui_command
+from advlora_platform.tracking.store import open_store
+
+ROBUST = "val/robust_r1:8_255"
+TEST_ROBUST = "test/robust_r1:8_255"
+WIDE = {"adapter.rank": 16}
+
+
+def ablation(**changes) -> AblationStudy:
+    content = {"name": "parts", "description": "Which part?", "seeds": [0, 1], "arms": {"plain": {}, "wide": WIDE}}
+    return parse(AblationStudy, {**content, **changes})
+
+
+def sweep() -> SweepStudy:
+    return parse(SweepStudy, {"name": "search", "parameters": {"adapter.rank": {"type": "int", "low": 1, "high": 8}}})
+
+
+def folder(path: Path, study, study_id: str = "a1b2c3") -> StudyFolder:
+    opened = StudyFolder(path)
+    identity = {"study_id": study_id, "name": study.name, "kind": study.kind, "data_hash": "data", "provenance": {}}
+    write_json(opened.identity, identity)
+    return opened
+
+
+def factory(study) -> CellFactory:
+    return CellFactory({}, study.protocol, "data")
+
+
+def cell(arm: str = "plain", seed: int = 0, phase: str = "ablate", **values) -> Cell:
+    dotted = {key.replace("__", "."): value for key, value in values.items()}
+    return factory(ablation()).cell(arm, seed, {**(WIDE if arm == "wide" else {}), **dotted}, phase)
+
+
+def play(observers, trial: Cell, robust: float = 0.5, epochs: int = 2) -> None:
+    """A trial from start to end."""
+    for observer in observers:
+        observer.trial_started(trial)
+        for epoch in range(1, epochs + 1):
+            observer.trial_reported(trial, epoch, {ROBUST: robust * epoch / epochs, "train/loss": 1 / epoch})
+        observer.trial_finished(trial, {ROBUST: robust, TEST_ROBUST: robust - 0.1}, False)
+
+
+def summary(study, opened: StudyFolder, tracker) -> Summary:
+    """What `launch.conclude` computes."""
+    records, plans = Ledger(opened).records(), []
+    if isinstance(study, AblationStudy):
+        plans = plan_arms(study, factory(study), scores_of(study, records))
+    return summarise(study, plans, records, read_json(opened.identity), tracker.runs())
+
+
+def tracked(uri: str, study_id: str = "a1b2c3") -> dict[str, Run]:
+    """Every run of a study by its name, as a fresh client sees them; fails where a name occurs twice."""
+    client = open_store(uri)
+    found = [run for each in client.search_experiments() for run in client.search_runs([each.experiment_id])]
+    own = [run for run in found if run.data.tags["advlora.study_id"] == study_id]
+    names = [run.info.run_name for run in own]
+    assert len(set(names)) == len(names), names
+    return dict(zip(names, own, strict=True))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Server:
+    """A real MLflow server in its own process group."""
+
+    file: Path
+    port: int
+    process: subprocess.Popen | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = ui_command(f"sqlite:///{self.file}", "127.0.0.1", self.port)
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        with (self.file.parent / "server.log").open("a") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.file.parent, env=environment, start_new_session=True
+            )
+        wait_for(self.uri, self.process)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
+            self.process = None
+
+
+def wait_for(uri: str, process: subprocess.Popen, seconds: float = 120) -> None:
+    """Waits until a server that was started answers."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, "the server ended"
+        try:
+            with urllib.request.urlopen(f"{uri}/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"no answer from {uri} within {seconds} s")
