@@ -40,8 +40,10 @@ class Allocation:
     def schedule(self, steps: int) -> None:
         """Spreads warm-up, allocation and final phase over the training."""
         settings = self.config.adalora
-        self.settings.total_step = steps
-        self.settings.tinit, self.settings.tfinal = int(settings.warmup * steps), int(settings.final * steps)
+        # PEFT gives the last ranks out `tfinal` steps before the end, and only after a step that scored them.
+        final = min(max(int(settings.final * steps), 1), steps - 1)
+        self.settings.total_step, self.settings.tfinal = steps, final
+        self.settings.tinit = max(min(int(settings.warmup * steps), steps - final - 1), 0)
 
     def step(self, number: int) -> None:
         """Allocates ranks by the gradients of step `number`, counted from 0; call it before they are cleared."""

@@ -45,9 +45,10 @@ class DataConfig(Section):
 
     name: str = "fashion-mnist"
     """Name of an embedded data set, or the path of a folder that holds a `dataset.json` or what `layout` says."""
-    layout: Literal["shards", "karpathy", "folders", "msrvtt"] = "shards"
-    """`shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or MSCOCO with Karpathy's JSON.
-    `folders`: a folder per class and `prompts.txt`. `msrvtt`: videos or their frames and `MSRVTT_data.json`."""
+    layout: Literal["auto", "shards", "karpathy", "folders", "msrvtt"] = "auto"
+    """`auto`: by what the folder holds. `shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or
+    MSCOCO with Karpathy's JSON. `folders`: a folder per class and `prompts.txt`. `msrvtt`: videos or their frames and
+    `MSRVTT_data.json`."""
     frames: Count = 8
     """Frames of a video, sampled uniformly."""
     poison: PoisonConfig = PoisonConfig()

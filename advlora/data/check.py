@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from advlora.config import DataConfig
-from advlora.data.layouts import listing, load_manifest
+from advlora.data.layouts import layout_of, listing, load_manifest
 from advlora.data.manifest import Manifest, data_folder
 from advlora.data.shards import read_shard
 from advlora.errors import DataError
@@ -20,13 +20,13 @@ def check_data(config: DataConfig) -> list[str]:
         One sentence per problem.
     """
     try:
-        if config.layout != "shards" and (problems := listing(config).check_files()):
+        if layout_of(config) != "shards" and (problems := listing(config).check_files()):
             return problems
         manifest = load_manifest(config)
     except DataError as error:
         return error.problems
     problems = [*too_many_samples(config, manifest), *wrong_target(config, manifest)]
-    return problems + (bad_shards(manifest, data_folder(config)) if config.layout == "shards" else [])
+    return problems + (bad_shards(manifest, data_folder(config)) if layout_of(config) == "shards" else [])
 
 
 def bad_shards(manifest: Manifest, folder: Path) -> list[str]:

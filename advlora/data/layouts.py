@@ -8,8 +8,8 @@ from pathlib import Path
 from advlora.config import DataConfig
 from advlora.data.folders import folders
 from advlora.data.karpathy import karpathy
-from advlora.data.manifest import Manifest, read_manifest
-from advlora.data.msrvtt import msrvtt
+from advlora.data.manifest import MANIFEST_FILE, SPLITS, Manifest, embedded_data, read_manifest
+from advlora.data.msrvtt import DESCRIPTIONS, msrvtt
 from advlora.data.records import Listing
 from advlora.errors import DataError
 
@@ -22,7 +22,7 @@ def load_manifest(config: DataConfig) -> Manifest:
     Raises:
         DataError: If the data set is unknown, or what describes it is missing or malformed.
     """
-    if config.layout == "shards":
+    if layout_of(config) == "shards":
         return read_manifest(config)
     found = listing(config)
     if found.problems:
@@ -39,7 +39,23 @@ def listing(config: DataConfig) -> Listing:
     folder = Path(config.name).expanduser()
     if not folder.is_dir():
         raise DataError(f"data.name: folder '{config.name}' does not exist")
-    return _listing(config.layout, folder)
+    return _listing(layout_of(config), folder)
+
+
+def layout_of(config: DataConfig) -> str:
+    """Returns the layout of a data set: the configured one, or by what its folder holds (`shards` if nothing)."""
+    folder = Path(config.name).expanduser()
+    if config.layout != "auto":
+        return config.layout
+    if config.name in embedded_data() or not folder.is_dir():
+        return "shards"
+    if any((folder / name).is_file() for name in DESCRIPTIONS):
+        return "msrvtt"
+    if any(file.is_file() and file.name != MANIFEST_FILE for file in folder.glob("dataset*.json")):
+        return "karpathy"
+    if not (folder / MANIFEST_FILE).is_file() and any((folder / split).is_dir() for split in SPLITS):
+        return "folders"
+    return "shards"
 
 
 @lru_cache(maxsize=8)

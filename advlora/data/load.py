@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from advlora.config import DataConfig
-from advlora.data.layouts import listing, load_manifest
+from advlora.data.layouts import layout_of, listing, load_manifest
 from advlora.data.records import frame_count, read_records
 from advlora.data.shards import ImageTextSet, assembled, read_split
 from advlora.errors import DataError
@@ -30,7 +30,7 @@ def load_split(config: DataConfig, split: str, image_size: int, limit: int | Non
 
 
 def _clean(config: DataConfig, split: str, image_size: int, limit: int | None) -> ImageTextSet:
-    if config.layout == "shards":
+    if layout_of(config) == "shards":
         return read_split(config, split, image_size, limit)
     found = listing(config)
     records = found.records.get(split, ())[:limit]

@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from advlora.adapters import AdaptedModel
+from advlora.check import no_classes
 from advlora.config import TrialConfig
 from advlora.data import ImageTextSet, load_manifest
 from advlora.errors import DataError, ModelError
@@ -40,10 +41,7 @@ def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapte
         return _caption_loss(config, bench, data, adapted)
     manifest = load_manifest(config.data)
     if manifest.task == "retrieval":
-        raise DataError(
-            f"loss.kind: '{kind}' needs classes, but data set '{manifest.name}' has captions only; "
-            f"use 'contrastive', 'itm' or 'fare'"
-        )
+        raise DataError(no_classes(kind, manifest.name))
     classes = bench.class_features(config.model, config.data).to(device)
     live = None
     if adapted.trains_text:

@@ -3,7 +3,9 @@
 from advlora.models.base import Tower, VisionLanguageModel
 from advlora.models.registry import (
     TEXT_PREFIX,
+    blank_tower,
     embedded_models,
+    has_matching_head,
     linear_shapes,
     load_for_adapter,
     load_model,
@@ -14,7 +16,9 @@ __all__ = [
     "TEXT_PREFIX",
     "Tower",
     "VisionLanguageModel",
+    "blank_tower",
     "embedded_models",
+    "has_matching_head",
     "linear_shapes",
     "load_for_adapter",
     "load_model",

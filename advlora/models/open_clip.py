@@ -131,7 +131,7 @@ def load_open_clip(
     return OpenClipModel(clip, tokenizer, settings, Path(name.removeprefix(LOCAL)) if name.startswith(LOCAL) else None)
 
 
-def blank_tower(name: str, tower: TowerName) -> Tower:
+def blank_open_clip(name: str, tower: TowerName) -> Tower:
     """Builds a tower of a checked reference on the meta device, attention split; reads no weights.
 
     Raises:

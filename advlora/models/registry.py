@@ -9,7 +9,7 @@ from pathlib import Path
 from advlora.config import ModelConfig
 from advlora.errors import ModelError, did_you_mean
 from advlora.models.base import Tower, TowerName, VisionLanguageModel
-from advlora.models.open_clip import LOCAL, SETTINGS_FILE, blank_tower, load_open_clip
+from advlora.models.open_clip import LOCAL, SETTINGS_FILE, blank_open_clip, load_open_clip
 from advlora.models.transformers import load_transformers
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")
@@ -69,7 +69,7 @@ def linear_shapes(
     """
     shapes: dict[str, tuple[int, int]] = {}
     for name in tower_names(tower):
-        for layer, module in _blank(config, name).layers(target, blocks).items():
+        for layer, module in blank_tower(config, name).layers(target, blocks).items():
             shapes[TEXT_PREFIX * (name == "text") + layer] = (module.out_features, module.in_features)
     return shapes
 
@@ -80,12 +80,28 @@ def tower_names(tower: str) -> tuple[TowerName, ...]:
     return names[tower]
 
 
-def _blank(config: ModelConfig, tower: TowerName) -> Tower:
+def blank_tower(config: ModelConfig, tower: TowerName) -> Tower:
+    """Returns a tower on the meta device: names and shapes, no weights.
+
+    Raises:
+        ModelError: If the model is unknown, or its weights are known to be missing.
+    """
     if config.source == "transformers":
         return load_transformers(config.name, config.pretrained, device="meta").tower(tower)
     name = _reference(config)
     _check_weights(name, config.pretrained)
-    return blank_tower(name, tower)
+    return blank_open_clip(name, tower)
+
+
+def has_matching_head(config: ModelConfig) -> bool:
+    """Whether a model can score pairs by an image-text matching head.
+
+    Raises:
+        ModelError: If the model is unknown.
+    """
+    if config.source != "transformers":
+        return False
+    return load_transformers(config.name, config.pretrained, device="meta").matches
 
 
 def _shelf() -> Path:

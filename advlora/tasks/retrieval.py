@@ -48,7 +48,9 @@ def evaluate_retrieval(
     device: torch.device,
     group: Group = SOLO,
 ) -> dict[str, float]:
-    """Measures a model. The attacker perturbs every image away from its own captions among all captions of the set.
+    """Measures a model. The attacker moves every image away from its own captions among all captions of the set.
+
+    Of the clean image and all runs' last points, the one of the largest margin counts.
 
     Args:
         model: On `device`.
@@ -148,14 +150,17 @@ class _Examiner:
         images = self.data.images[positions].to(self.device).float() / 255
         if epsilon is None:
             return images
-        worst, hardest = images, torch.full((len(images),), -torch.inf, device=self.device)
+        worst, hardest = images, self._margin(images, positions)
         for points in self._runs(images, positions, epsilon):
-            with torch.no_grad():
-                loss = self._loss(points, positions, "margin")
+            loss = self._margin(points, positions)
             better = loss > hardest
             worst = torch.where(better.view(-1, *(1,) * (images.dim() - 1)), points, worst)
             hardest = torch.where(better, loss, hardest)
         return worst
+
+    @torch.no_grad()
+    def _margin(self, images: Tensor, positions: Tensor) -> Tensor:
+        return self._loss(images, positions, "margin")
 
     def _runs(self, images: Tensor, positions: Tensor, epsilon: float) -> Iterator[Tensor]:
         for number, attack in enumerate(self.protocol.attacks):

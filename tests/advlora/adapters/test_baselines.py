@@ -195,6 +195,15 @@ def test_adalora_is_that_of_peft(made, images) -> None:
     assert len(set(left)) > 1
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize(("warmup", "final"), [(0.0, 0.0), (0.6, 0.3), (0.1, 0.8)])
+def test_adalora_fits_short_trainings(made, images, steps: int, warmup: float, final: float) -> None:
+    adapted, _ = made("open_clip", kind="adalora", adalora={"warmup": warmup, "final": final})
+    train(adapted, images, range(steps), steps)
+    left = sum(int(layer.lora_E["default"].count_nonzero()) for layer in adapted.layers.values())
+    assert left == (4 if steps > 1 else 6) * len(adapted.layers)
+
+
 def test_pretrained_start_of_peft_follows_the_seed(base) -> None:
     def start(seed: int) -> dict[str, Tensor]:
         return adapt(load_model(base), parse(AdapterConfig, {"kind": "dora"}), seed).state()

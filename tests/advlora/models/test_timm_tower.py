@@ -7,10 +7,11 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from advlora.config import ModelConfig
+from advlora.adapters import adapt, save_trained
+from advlora.config import AdapterConfig, ModelConfig
 from advlora.models import linear_shapes, load_for_adapter, load_model
 from advlora.models.attention import SplitProjection, fused_state_dict, split_attention
 
@@ -71,6 +72,18 @@ def test_saving_maps_back(config: ModelConfig, tmp_path: Path) -> None:
     load_model(config).save(tmp_path)
     stock, again = open_clip.create_model(config.name), open_clip.create_model(f"local-dir:{tmp_path}")
     assert all(torch.equal(value, stock.state_dict()[name]) for name, value in again.state_dict().items())
+
+
+def test_an_adapter_is_exported_for_the_fused_projection(config: ModelConfig, images, tmp_path: Path) -> None:
+    adapted = adapt(load_model(config), AdapterConfig(rank=2), 0)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    paths = save_trained(adapted, config, adapted.config, tmp_path, images)
+    assert set(paths) == {"merged", "adapter"}
+    tensors = load_file(paths["adapter"] / "adapter_model.safetensors")
+    fused = {name: value.shape[0] for name, value in tensors.items() if name.endswith("attn.qkv.lora_A.weight")}
+    assert set(fused.values()) == {3 * 2 * 2}
 
 
 class Attention(nn.Module):

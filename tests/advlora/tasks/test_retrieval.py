@@ -92,7 +92,7 @@ def test_attack_lowers_recall_and_more_so_with_strength(tiny, data) -> None:
     settings = protocol(curve=[0.001, 0.21], attacks=[{"steps": 3}, {"steps": 3, "loss": "margin"}])
     metrics = evaluate_retrieval(model, first_only, settings, split="test", curve=True, device=CPU)
     clean, weak, strong = (metrics[f"test/{name}"] for name in ("clean_r1", "robust_r1:0.001", "robust_r1:0.21"))
-    assert clean >= 0.9
+    assert clean >= 0.6
     assert clean >= weak >= strong
     assert strong <= 0.3
     assert metrics["test/robust_mean_recall:0.21"] < metrics["test/clean_mean_recall"]
