@@ -108,6 +108,12 @@ class TransformersModel(VisionLanguageModel):
         return {name: ids.to(self.logit_scale.device) for name, ids in tokens.items() if name in self._inputs()}
 
     def _normalised(self, images: Tensor) -> Tensor:
+        """Normalises pixels; no images become one, because transformers cannot pass an empty batch.
+
+        A process that has no sample of a batch must still get a (zero) gradient, so the result is cut to length after
+        the pass.
+        """
+        images = images if len(images) else torch.cat([images, images.new_zeros(1, *images.shape[1:])])
         return (images - self.mean) / self.std
 
     def _inputs(self) -> tuple[str, ...]:
@@ -141,7 +147,7 @@ class Clip(TransformersModel):
     def encode_images(self, images: Tensor) -> Tensor:
         """Embeds images `(B, 3, H, W)` in [0, 1] as `(B, D)`, not normalised."""
         features: Tensor = self.net.get_image_features(self._normalised(images)).pooler_output
-        return features
+        return features[: len(images)]
 
     def _texts(self, tokens: dict[str, Tensor]) -> Tensor:
         features: Tensor = self.net.get_text_features(**tokens).pooler_output
@@ -192,7 +198,7 @@ class Blip(TransformersModel):
     def image_tokens(self, images: Tensor) -> Tensor:
         """Returns the normalised patch tokens of images in [0, 1], `(B, T, W)`, the class token first."""
         tokens: Tensor = self.net.vision_model(self._normalised(images)).last_hidden_state
-        return tokens
+        return tokens[: len(images)]
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Projects the class token of `(B, T, W)` into the joint space, `(B, D)`."""

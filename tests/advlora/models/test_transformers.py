@@ -107,6 +107,18 @@ def test_is_frozen_copies_apart_and_gives_the_pixels_a_gradient(tiny, family: st
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_no_images_have_no_embeddings_but_a_gradient(tiny, family: str) -> None:
+    model = load_model(tiny(family))
+    weight = next(iter(model.tower("vision").parameters().values())).requires_grad_()
+    none = torch.zeros(0, 3, 16, 16, requires_grad=True)
+    features = model.encode_images(none)
+    assert features.shape == (0, model.embed_dim)
+    gradients = torch.autograd.grad(features.sum(), [none, weight])
+    assert gradients[0].shape == none.shape
+    assert not gradients[1].any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_saved_model_is_loaded_by_transformers_bit_for_bit(tiny, family: str, tmp_path: Path) -> None:
     config = tiny(family)
     model = load_model(config)
