@@ -27,7 +27,7 @@ def load_manifest(config: DataConfig) -> Manifest:
     found = listing(config)
     if found.problems:
         raise DataError(found.problems)
-    return found.manifest()
+    return found.manifest
 
 
 def listing(config: DataConfig) -> Listing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ class Listing:
     video: bool = False
     problems: tuple[str, ...] = ()
 
+    @cached_property
     def manifest(self) -> Manifest:
-        """Returns the manifest; its content is identified by captions, file names and sizes."""
+        """The manifest; its content is identified by captions, file names and sizes as they were at first sight."""
         digest = hashlib.sha256()
         for name in SPLITS:
             for record in self.records.get(name, ()):

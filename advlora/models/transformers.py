@@ -232,6 +232,13 @@ FAMILIES: dict[str, tuple[str, type[TransformersModel]]] = {
     "blip": ("BlipForImageTextRetrieval", Blip),
 }
 """`model_type` of a configuration -> class in transformers, and its wrapper."""
+STANDARD = {
+    "openai/clip-vit-base-patch32": "CLIPConfig",
+    "google/siglip-base-patch16-224": "SiglipConfig",
+    "Salesforce/blip-itm-base-coco": "BlipConfig",
+    "Salesforce/blip-itm-base-flickr": "BlipConfig",
+}
+"""Models whose shapes are the defaults of a configuration class, so that a study is checked where no hub is."""
 
 
 def load_transformers(
@@ -254,7 +261,7 @@ def load_transformers(
     where = {} if revision is None else {"revision": revision}
     with contained_transformers():
         try:
-            config = transformers.AutoConfig.from_pretrained(place, **where)
+            config = _configuration(place, where, standard=device == "meta")
             kind, wrapper = _family(name, config.model_type)
             if device == "meta":
                 with torch.device("meta"):
@@ -285,6 +292,17 @@ def _place(name: str, revision: str | None) -> str:
     if not (folder / "config.json").is_file():
         raise ModelError(f"model.name: folder '{folder}' holds no config.json")
     return str(folder)
+
+
+def _configuration(place: str, where: dict[str, str], *, standard: bool) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(place, **where)
+    except OSError:
+        if standard and place in STANDARD:
+            return getattr(transformers, STANDARD[place])()
+        raise
 
 
 def _weights(kind: Any, place: str, where: dict[str, str]) -> nn.Module:

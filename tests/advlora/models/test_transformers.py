@@ -186,12 +186,28 @@ def test_block_ranges(tiny) -> None:
 
 
 def test_an_unreachable_hub_is_one_sentence() -> None:
-    config = ModelConfig(source="transformers", name="openai/clip-vit-base-patch32")
+    config = ModelConfig(source="transformers", name="openai/clip-vit-large-patch14")
     for call in (load_model, lambda config: linear_shapes(config, "mlp")):
         sentence = reason(config, call)
-        assert "'openai/clip-vit-base-patch32' cannot be downloaded or read" in sentence
+        assert "'openai/clip-vit-large-patch14' cannot be downloaded or read" in sentence
         assert "local-dir:PATH" in sentence
         assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("openai/clip-vit-base-patch32", 72),
+        ("google/siglip-base-patch16-224", 72),
+        ("Salesforce/blip-itm-base-coco", 72),
+    ],
+)
+def test_shapes_of_the_usual_models_need_no_hub_but_weights_do(name: str, layers: int) -> None:
+    config = ModelConfig(source="transformers", name=name)
+    shapes = linear_shapes(config, "all-linear")
+    assert len(shapes) == layers
+    assert set(shapes.values()) == {(768, 768), (3072, 768), (768, 3072)}
+    assert "cannot be downloaded or read" in reason(config)
 
 
 def test_wrong_folders_are_one_sentence(tiny, tmp_path: Path) -> None:
