@@ -16,8 +16,8 @@ from math import ceil
 import psutil
 import torch
 
-from advlora.attacks.training import gradient_steps
-from advlora.config import EvaluationProtocol, TrialConfig
+from advlora.attacks import expanded, gradient_steps
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol, TrialConfig
 
 STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
 """Cost in F of one update, without the attack."""
@@ -57,18 +57,32 @@ def once_forwards(config: TrialConfig) -> int:
     return int(config.loss.kind == "fare" and config.adapter.kind != "none")
 
 
-def evaluation_forwards(protocol: EvaluationProtocol, split: str, epochs: int | None = None) -> float:
+def evaluation_forwards(
+    protocol: EvaluationProtocol, split: str, epochs: int | None = None, classes: int = 10
+) -> float:
     """Returns at most how much the evaluation of one trial on a split costs, in F; broken images end early.
 
     Args:
         protocol: The examination.
         split: `val` or `test`.
         epochs: Of the training; counts the evaluations during training too. None for the final one only.
+        classes: Of the data set; targeted attacks aim at no more than there are.
     """
     samples = {"val": protocol.samples.val, "test": protocol.samples.test}[split]
-    attacks = sum(attack.restarts * (2 * attack.steps + 1) for attack in protocol.attacks)
+    attacks = sum(attack_forwards(attack, classes) for attack in expanded(protocol.attacks))
     during = 0 if epochs is None or protocol.interval == 0 else ceil(epochs / protocol.interval) - 1
     return float(samples * ((1 + attacks) * (during + 1) + attacks * len(protocol.curve)))
+
+
+def attack_forwards(attack: EvaluationAttackConfig, classes: int) -> int:
+    """Returns the cost per image of an attack that breaks nothing, in F."""
+    if attack.kind == "noise":
+        return attack.restarts
+    step = {"fab": 2 + classes, "fab-t": 3, "square": 1}.get(attack.kind, 2)
+    last = 0 if attack.kind.startswith("fab") else 1
+    ranking = int(attack.targets > 0)
+    runs = attack.restarts * (min(attack.targets, classes - 1) if attack.targets else 1)
+    return ranking + runs * (step * attack.steps + last)
 
 
 class Meter:

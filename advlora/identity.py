@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 DIGITS = 16
-SOURCES = ("**/*.py", "embedded/*/*.safetensors")
+SOURCES = ("**/*.py", "embedded/*/*.safetensors", "embedded/*/*.json")
 
 
 def fingerprint(*parts: Any) -> str:
@@ -32,7 +32,7 @@ def fingerprint(*parts: Any) -> str:
 
 @cache
 def code_version() -> str:
-    """Hashes the method's source and the shipped weights, 16 hexadecimal digits.
+    """Hashes the method's source and the shipped weights and settings, 16 hexadecimal digits.
 
     A changed method makes new cells. The orchestration is not a part of it: it does not change numbers.
     """

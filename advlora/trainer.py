@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from advlora.adapters import AdaptedModel, adapt
+from advlora.attacks import needs_surrogate
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.cost import Meter, once_forwards, step_forwards
 from advlora.data import ImageTextSet, load_manifest
 from advlora.distributed import SOLO, Group
 from advlora.evaluator import evaluate
+from advlora.guards import OverfittingFinding, check_overfitting, switched, watched
 from advlora.losses import build_loss
 from advlora.tasks.backdoor import attack_success_rate
 from advlora.tasks.retrieval import evaluate_retrieval
@@ -27,6 +29,7 @@ from advlora.updates import Updates
 from advlora.workbench import Workbench
 
 CPU = torch.device("cpu")
+TRAINING_METRICS = ("train/loss", "guard/overfitting_gap", "guard/overfitting")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class EpochReport:
     """What is known after an epoch.
 
     Attributes:
-        epoch: Number of epochs that are finished; 0 where nothing is trained.
+        epoch: Number of epochs that are finished; 0 where nothing is trained. A training that was stopped because it
+            overfitted ends with a second report of the epoch before.
         epochs: Number of epochs in all; 0 where nothing is trained.
         metrics: By name. Those on `val` only if it was examined after this epoch.
         state: Continues from here; CPU tensors and plain data, fit for `torch.load(weights_only=True)`.
@@ -133,25 +137,60 @@ class _Trial:
         self.epoch: int = 0 if state is None else state["epoch"]
         self.latest: dict[str, float] = {} if state is None else dict(state["metrics"])
         self.meter = Meter(device, None if state is None else state["cost"])
+        self.stopped: bool = False if state is None else state["stopped"]
+        self.switched: bool = False if state is None else state["switched"]
+        if self.switched:
+            self.config = _after_switch(config)
         self.updates = None if self.finished else self._updates(state)
 
     @property
     def finished(self) -> bool:
-        return self.epoch >= self.epochs
+        return self.stopped or self.epoch >= self.epochs
 
     def train_epoch(self) -> None:
         assert self.updates is not None, "nothing is trained"
+        attack = self.config.attack
+        before = self._state() if watched(attack) and attack.overfitting.action == "stop" else None
         with self.meter.running():
             loss = self.updates.run(self.epoch)
         images, passes = len(self.updates.data), step_forwards(self.config)
         self.meter.forwards += images * (passes + (once_forwards(self.config) if self.epoch == 0 else 0))
         self.latest["train/loss"] = loss
         self.epoch += 1
+        self._watch(before)
 
     def report(self, test: bool) -> EpochReport:
         metrics = self._sizes_and_costs() | self._examination(test)
         self.latest |= metrics
         return EpochReport(self.epoch, self.epochs, metrics, self._state(), self.finished)
+
+    def _watch(self, before: dict[str, Any] | None) -> None:
+        """Looks for catastrophic overfitting and acts on it; `before` is the state to go back to."""
+        self.latest.pop("guard/overfitting_gap", None)
+        attack = self.config.attack
+        if not watched(attack):
+            return
+        finding = self._overfitting()
+        if finding.overfitted and before is not None:
+            self._return_to(before)
+        elif finding.overfitted and attack.overfitting.action == "switch":
+            assert self.updates is not None, "nothing is trained"
+            self.switched = True
+            self.config = self.updates.config = _after_switch(self.config)
+        self.latest |= finding.metrics()
+
+    def _overfitting(self) -> OverfittingFinding:
+        classes = self._class_features().to(self.device)
+        data = self._split("val", self.config.attack.overfitting.samples)
+        model, attack = self.adapted.model, self.config.attack
+        return check_overfitting(model, classes, data, attack, device=self.device, group=self.group)
+
+    def _return_to(self, state: dict[str, Any]) -> None:
+        """Ends the training as it was at a state; what the lost epoch cost still counts."""
+        assert self.updates is not None, "nothing is trained"
+        self.adapted.load_state(state["adapter"])
+        self.updates.load_state(state["optimiser"])
+        self.epoch, self.latest, self.stopped = state["epoch"], dict(state["metrics"]), True
 
     def _updates(self, state: dict[str, Any] | None) -> Updates:
         data = self._split("train", self.config.data.train_samples)
@@ -165,12 +204,12 @@ class _Trial:
         return self.bench.split(self.config.data, name, self.adapted.model.image_size, limit)
 
     def _sizes_and_costs(self) -> dict[str, float]:
-        loss = {"train/loss": self.latest["train/loss"]} if "train/loss" in self.latest else {}
+        training = {name: self.latest[name] for name in TRAINING_METRICS if name in self.latest}
         sizes = {
             "params/trainable": float(self.adapted.trainable),
             "params/trainable_fraction": self.adapted.trainable_fraction,
         }
-        return loss | self.meter.metrics() | sizes
+        return training | self.meter.metrics() | sizes
 
     def _examination(self, test: bool) -> dict[str, float]:
         """Measures `val` when it is due, and at the end, with the curve, `val` and, if wanted, `test`."""
@@ -193,9 +232,17 @@ class _Trial:
             )
         classes = self._class_features().to(self.device)
         data = self._split(split, getattr(self.protocol.samples, split))
-        model = self.adapted.model
+        surrogate = self.bench.model(self.config.model).to(self.device) if needs_surrogate(self.protocol) else None
         metrics = evaluate(
-            model, classes, data, self.protocol, split=split, curve=curve, device=self.device, group=self.group
+            self.adapted.model,
+            classes,
+            data,
+            self.protocol,
+            split=split,
+            curve=curve,
+            device=self.device,
+            group=self.group,
+            surrogate=surrogate,
         )
         return metrics | self._backdoor(split, classes, data)
 
@@ -229,4 +276,10 @@ class _Trial:
             "optimiser": {} if self.finished or self.updates is None else self.updates.state(),
             "cost": self.meter.state(),
             "metrics": dict(self.latest),
+            "stopped": self.stopped,
+            "switched": self.switched,
         }
+
+
+def _after_switch(config: TrialConfig) -> TrialConfig:
+    return config.model_copy(update={"attack": switched(config.attack)})

@@ -74,17 +74,18 @@ class Updates:
         return copied
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `state`."""
-        self.optimiser.load_state_dict(state)
+        """Goes on from `state`, which stays as it is."""
+        self.optimiser.load_state_dict(_copied(state))  # torch would go on in the tensors of `state` themselves
 
     def _step(self, batch: Tensor, epoch: int, number: int) -> float:
-        step, place = self._share(batch), epoch * self.per_epoch + number
+        counted, place = len(self.group.share(batch)), epoch * self.per_epoch + number
+        step = self._share(batch)
         self.adapted.before_step(place / self.steps)
-        images = self._attacked(step, epoch)
+        images = self._attacked(step, epoch, counted)
         self.optimiser.zero_grad(set_to_none=True)
         with self._dropout(epoch, number):
             self.loss.prepare(self.encoder, step, update=True)
-            loss = self.loss.objective(self.encoder, images, step).sum() / len(batch)
+            loss = self.loss.objective(self.encoder, images, step)[:counted].sum() / len(batch)
         penalty = self.adapted.penalty()
         objective = loss if penalty is None else loss + penalty / self.group.world_size
         objective.backward()  # type: ignore[no-untyped-call]  # torch
@@ -98,18 +99,19 @@ class Updates:
         return float(mean)
 
     def _share(self, batch: Tensor) -> Step:
-        own = self.group.share(batch)
+        share = self.group.share(batch)
+        own = share if len(share) else batch[:1]  # models refuse an empty batch: this one does not count in the loss
         images = self.data.images[own].to(self.device).float() / 255
         return Step(images, own.to(self.device), batch.to(self.device))
 
-    def _attacked(self, step: Step, epoch: int) -> Tensor:
+    def _attacked(self, step: Step, epoch: int, counted: int) -> Tensor:
         self.loss.prepare(self.encoder, step, update=False)
 
         def loss(points: Tensor) -> Tensor:
             return self.loss.attacked(self.encoder, points, step)
 
         if self.config.attack.kind == "universal":
-            return self.universal.attack(loss, step.clean)
+            return self.universal.attack(lambda points: loss(points)[:counted], step.clean)
         generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
         return attack(self.config.attack, loss, step.clean, generators)
 
@@ -129,7 +131,7 @@ class Updates:
 
 
 def _copied(tree: Any) -> Any:
-    """Copies nested plain data and tensors to the CPU; the optimiser goes on changing its own in place."""
+    """Copies nested plain data and tensors to the CPU: the optimiser changes its own in place."""
     if isinstance(tree, Tensor):
         return tree.detach().cpu().clone()
     if isinstance(tree, dict):

@@ -1,19 +1,22 @@
-"""The examiner's attack: which images withstand PGD, counting every point that the attacker visits."""
+"""The examiner's attacks: which images withstand one, counting every point that a white-box attacker visits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
 
+from advlora.attacks.apgd import apgd
+from advlora.attacks.case import Case, Classifier, Rows, probe
+from advlora.attacks.fab import fab
+from advlora.attacks.objectives import likely_rivals
+from advlora.attacks.square import square
 from advlora.attacks.threat import Threat, check_range
+from advlora.attacks.transfer import momentum
 from advlora.config import EvaluationAttackConfig
 from advlora.randomness import generator
-
-Classifier = Callable[[Tensor], Tensor]
-"""Images `(B, 3, H, W)` -> logits `(B, C)`."""
 
 
 def withstands(
@@ -23,74 +26,88 @@ def withstands(
     attack: EvaluationAttackConfig,
     epsilon: float,
     names: Sequence[tuple[int | str, ...]],
+    surrogate: Classifier | None = None,
 ) -> Tensor:
-    """Attacks a batch with all restarts.
+    """Attacks a batch with all targets and restarts.
 
     The attacker keeps the best it finds per image: one visited point that is misclassified suffices. Images that are
-    broken are attacked no further.
+    broken are attacked no further. Of a transfer attack only the last point counts.
 
     Args:
         classify: The model; normalisation inside.
         images: `(B, 3, H, W)` in [0, 1].
         labels: `(B,)`, int64.
-        attack: Loss, norm, steps and restarts.
+        attack: What to do; not an ensemble.
         epsilon: Radius of the ball.
-        names: One per image; each names its random starts.
+        names: One per image; each names its random numbers.
+        surrogate: The model that a transfer attack follows; the examined one if there is none.
 
     Returns:
         `(B,)`, true for images that are classified correctly at every visited point.
     """
     check_range(images)
+    threat = Threat(attack.norm, epsilon)
     standing = torch.arange(len(images), device=images.device)
-    for restart in range(attack.restarts):
+    rivals = _rivals(classify, images, labels, attack.targets)
+    for run in range(attack.restarts * (rivals.shape[1] if attack.targets else 1)):
         if not len(standing):
             break
-        generators = [generator(*names[position], restart) for position in standing.tolist()]
-        kept = _one_run(classify, images[standing], labels[standing], attack, epsilon, generators)
-        standing = standing[kept]
+        generators = [generator(*names[position], run) for position in standing.tolist()]
+        aim = rivals[standing, run // attack.restarts] if attack.targets else None
+        source = surrogate if attack.source == "pretrained" else None
+        case = Case(classify, images[standing], labels[standing], threat, generators, aim, source)
+        standing = standing[_run(case, attack, run % attack.restarts)]
     return torch.isin(torch.arange(len(images), device=images.device), standing)
 
 
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns the best wrong logit minus the right one, `(B,)` (Carlini & Wagner 2017, section IV-A, f6)."""
-    right = one_hot(labels, logits.shape[1]).bool()
-    return logits.masked_fill(right, -torch.inf).amax(1) - logits[right]
+def _rivals(classify: Classifier, images: Tensor, labels: Tensor, count: int) -> Tensor:
+    if not count or not len(images):
+        return labels.new_zeros(len(labels), 0)
+    with torch.no_grad():
+        return likely_rivals(classify(images), labels, count)
 
 
-def _one_run(
-    classify: Classifier,
-    images: Tensor,
-    labels: Tensor,
-    attack: EvaluationAttackConfig,
-    epsilon: float,
-    generators: Sequence[torch.Generator],
-) -> Tensor:
-    """Returns the positions of the images that withstand one run of PGD."""
-    threat, size = Threat(attack.norm, epsilon), step_size(attack, epsilon)
-    standing = torch.arange(len(images), device=images.device)
-    points = threat.project(images + threat.draw(images, generators), images)
-    for step in range(attack.steps + 1):
-        last = step == attack.steps
-        right, gradient = _probe(classify, points, labels[standing], attack.loss, gradient=not last)
-        standing, points, gradient = standing[right], points[right], gradient[right]
-        if last or not len(standing):
+def _run(case: Case, attack: EvaluationAttackConfig, restart: int) -> Tensor:
+    """Runs an attack once; returns which images withstand, `(B,)`."""
+    size = step_size(attack, case.threat.epsilon)
+    if attack.kind in {"fgsm", "pgd"}:
+        start = case.images if attack.kind == "fgsm" else case.start()
+        return pursue(case, attack.loss, start, attack.steps, size)
+    if attack.kind.startswith("apgd"):
+        return apgd(case, attack.loss, attack.steps)
+    if attack.kind.startswith("fab"):
+        return fab(case, attack.steps, random_start=restart > 0)
+    if attack.kind == "square":
+        return square(case, attack.steps)
+    if attack.kind in {"mi", "di"}:
+        return momentum(case, attack.loss, attack.steps, size, diverse=attack.kind == "di")
+    assert attack.kind == "noise", f"{attack.kind} is not a single attack"
+    return probe(case.classify, case.start(), case.labels, attack.loss, gradient=False).right
+
+
+@dataclass
+class _Pursuit(Rows):
+    """The current point of every image."""
+
+    point: Tensor
+
+
+def pursue(case: Case, loss: str, start: Tensor, steps: int, size: float) -> Tensor:
+    """PGD that drops an image as soon as it is broken (Madry et al. 2018); returns which withstand, `(B,)`."""
+    pursuit = _Pursuit(case.places(), case.images, case.labels, None, start)
+    for step in range(steps + 1):
+        last = step == steps
+        found = probe(case.classify, pursuit.point, pursuit.labels, loss, gradient=not last)
+        pursuit.point = pursuit.point + size * case.threat.direction(found.gradient)
+        pursuit.keep(found.right)
+        if last or not len(pursuit):
             break
-        points = threat.project(points + size * threat.direction(gradient), images[standing])
-    return standing
-
-
-def _probe(classify: Classifier, points: Tensor, labels: Tensor, kind: str, gradient: bool) -> tuple[Tensor, Tensor]:
-    """Returns which points are classified correctly, and the input gradient of the attacker's loss."""
-    with torch.set_grad_enabled(gradient):
-        points = points.detach().requires_grad_(gradient)
-        logits = classify(points)
-        right = logits.argmax(1) == labels
-        if not gradient:
-            return right, points
-        loss = margin(logits, labels) if kind == "margin" else cross_entropy(logits, labels, reduction="none")
-        return right, torch.autograd.grad(loss.sum(), points)[0]
+        pursuit.point = case.threat.project(pursuit.point, pursuit.images)
+    return case.mask(pursuit.place)
 
 
 def step_size(attack: EvaluationAttackConfig, epsilon: float) -> float:
-    """Returns the configured step, or 2.5 epsilon / steps, at most epsilon."""
-    return min(2.5 * epsilon / attack.steps, epsilon) if attack.step_size is None else attack.step_size
+    """Returns the configured step, or the standard: 2.5 epsilon / steps, at most epsilon; epsilon / steps (MI, DI)."""
+    if attack.step_size is not None:
+        return attack.step_size
+    return epsilon / attack.steps if attack.kind in {"mi", "di"} else min(2.5 * epsilon / attack.steps, epsilon)

@@ -39,6 +39,14 @@ class Threat:
         """Returns the steepest ascent of length 1 in the norm: the sign (L-inf), or the unit gradient (L2)."""
         return gradient.sign() if self.norm == "linf" else gradient / _length(gradient).clamp_min(TINY)
 
+    def size(self, delta: Tensor) -> Tensor:
+        """Returns the norm of each perturbation, `(B,)`."""
+        return delta.abs().amax((1, 2, 3)) if self.norm == "linf" else _length(delta).flatten()
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        """Returns the dual norm of each gradient, `(B,)`: what a step of length 1 gains at most."""
+        return gradient.abs().sum((1, 2, 3)) if self.norm == "linf" else _length(gradient).flatten()
+
     def draw(self, images: Tensor, generators: Iterable[torch.Generator]) -> Tensor:
         """Draws uniformly from the ball, each image from its own generator.
 

@@ -217,6 +217,22 @@ class AdapterConfig(Section):
         return self.clustering.clusters or self.rank
 
 
+class OverfittingConfig(Section):
+    """Watch for catastrophic overfitting, after every epoch of training with a one-step attack."""
+
+    check: bool = True
+    """Whether one-step training is watched; training with several steps never is."""
+    steps: Count = 10
+    """Of the PGD that the one-step attack is compared with."""
+    samples: Count = 100
+    """How many images of `val` are attacked (the first ones)."""
+    drop: Share = 0.7
+    """Share of the accuracy under the one-step attack that may vanish under PGD."""
+    action: Literal["none", "stop", "switch"] = "none"
+    """What follows. `none`: it is logged. `stop`: training ends with the epoch before. `switch`: it goes on with PGD,
+    of `attack.steps` steps."""
+
+
 class TrainingAttackConfig(Section):
     """The threat that the trial trains against, in pixel space [0, 1]."""
 
@@ -232,6 +248,7 @@ class TrainingAttackConfig(Section):
     """None means the attack's standard: 1.25 epsilon (FGSM-RS), epsilon (N-FGSM), 2.5 epsilon / steps (PGD and
     universal, at most epsilon)."""
     random_start: bool = True
+    overfitting: OverfittingConfig = OverfittingConfig()
 
     @model_validator(mode="after")
     def _epsilon_fits_norm(self) -> Self:

@@ -2,6 +2,20 @@
 
 from advlora.losses.base import Loss, Step
 from advlora.losses.build import build_loss
+from advlora.losses.captions import Contrastive, Matching
+from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
 from advlora.losses.encoder import Encoder
+from advlora.losses.fare import Fare
 
-__all__ = ["Encoder", "Loss", "Step", "build_loss"]
+__all__ = [
+    "ClassCrossEntropy",
+    "Contrastive",
+    "Encoder",
+    "Fare",
+    "Loss",
+    "Matching",
+    "PretrainedGuided",
+    "Step",
+    "Trades",
+    "build_loss",
+]

@@ -58,7 +58,7 @@ def _caption_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, ada
     scale = adapted.model.logit_scale
     table = CaptionTable(data.references, config.seed, scale.device)
     texts: Tensor = bench.text_features(config.model, table.distinct).to(scale.device)
-    contrastive = Contrastive(texts, table, scale, live=adapted.trains_text)
+    contrastive = Contrastive(texts, table.ids, scale, table=table, live=adapted.trains_text)
     if config.loss.kind == "itm":
         return Matching(table, texts)
     if config.loss.itm:

@@ -53,41 +53,57 @@ class Contrastive(Loss):
     l_i = logsumexp_j s(j, caption_i) - s(i, caption_i) over the images j of the batch, which one process must hold.
     """
 
-    def __init__(self, features: Tensor, table: CaptionTable, scale: Tensor, *, live: bool = False) -> None:
-        """Takes unit features of the distinct captions `(T, D)`, their table and the logit scale.
+    def __init__(
+        self,
+        captions: Tensor,
+        caption_ids: Tensor,
+        scale: Tensor,
+        *,
+        table: CaptionTable | None = None,
+        live: bool = False,
+    ) -> None:
+        """Takes unit features of the distinct captions `(T, D)`, caption per sample `(N,)` and the logit scale.
 
         Args:
-            features: Of the pretrained text tower; unused where `live`.
-            table: Captions of the samples.
+            captions: Of the pretrained text tower; unused where `live`.
+            caption_ids: Rows of `captions`.
             scale: The logit scale.
-            live: Whether the text tower is trained.
+            table: Draws the captions of an epoch; None where they stay.
+            live: Whether the text tower is trained, so that the captions of a batch are embedded in every step.
         """
-        self.features, self.table, self.scale, self.live = features, table, scale, live
-        self.rows = torch.arange(len(table.distinct), device=scale.device)
+        self.captions, self.caption_ids, self.scale, self.table, self.live = captions, caption_ids, scale, table, live
+        self.rows = torch.arange(0 if table is None else len(table.distinct))
 
     def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
         """See `Loss`."""
         images = self.scale * normalize(features.float(), dim=-1)
-        texts = self.features[self.rows[self.table.ids[batch]]]
-        own = (images * self.features[self.rows[self.table.ids[samples]]]).sum(-1)
-        towards_text = (images @ texts.T).logsumexp(-1) - own
+        own = self._texts(samples)
+        right = (images * own).sum(-1)
+        towards_text = (images @ self._texts(batch).T).logsumexp(-1) - right
         if not self.live:
             return towards_text
-        return (towards_text + (images @ self.features[self.rows[self.table.ids[samples]]].T).logsumexp(0) - own) / 2
+        return (towards_text + (images @ own.T).logsumexp(0) - right) / 2
 
     def start_epoch(self, epoch: int) -> None:
         """See `Loss`."""
-        self.table.start_epoch(epoch)
+        if self.table is not None:
+            self.table.start_epoch(epoch)
+            self.caption_ids = self.table.ids
 
     def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
         """Embeds the captions of the batch where the text tower is trained."""
-        if not self.live:
+        if not self.live or self.table is None:
             return
-        present = torch.unique(self.table.ids[step.batch])
+        present = torch.unique(self.caption_ids[step.batch])
         with torch.set_grad_enabled(update):
             captions = [self.table.distinct[number] for number in present.tolist()]
-            self.features = normalize(encoder.texts(captions).float(), dim=-1)
+            self.captions = normalize(encoder.texts(captions).float(), dim=-1)
+        self.rows = self.rows.to(present.device)
         self.rows[present] = torch.arange(len(present), device=present.device)
+
+    def _texts(self, samples: Tensor) -> Tensor:
+        ids = self.caption_ids[samples]
+        return self.captions[self.rows[ids] if self.live else ids]
 
 
 class Matching(Loss):
@@ -111,7 +127,7 @@ class Matching(Loss):
 
     def start_epoch(self, epoch: int) -> None:
         """See `Loss`."""
-        self.table.start_epoch(epoch)
+        (self.contrastive or self.table).start_epoch(epoch)
 
     def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
         """Finds the hard negatives, once per step."""

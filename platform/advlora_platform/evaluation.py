@@ -18,7 +18,7 @@ from advlora.models import VisionLanguageModel, embedded_models
 from advlora.tasks.retrieval import evaluate_retrieval
 from advlora.workbench import Workbench
 from advlora_platform.export import provenance
-from advlora_platform.study.library import load_any, shipped
+from advlora_platform.study.library import load_any, shipped, shipped_protocols
 
 
 def evaluate_model(model: str, data: str, split: str, protocol: str) -> dict[str, Any]:
@@ -56,11 +56,13 @@ def evaluate_model(model: str, data: str, split: str, protocol: str) -> dict[str
 
 
 def read_protocol(reference: str) -> EvaluationProtocol:
-    """Reads the protocol of a study, or a YAML file that holds a protocol.
+    """Reads a shipped protocol, the protocol of a study, or a YAML file that holds a protocol.
 
     Raises:
         ConfigError: If there is neither.
     """
+    if reference in shipped_protocols():
+        return parse(EvaluationProtocol, read_yaml(shipped_protocols()[reference]))
     if reference in shipped("ablation") or reference in shipped("sweep"):
         return load_any(reference).protocol
     content = read_yaml(Path(reference))

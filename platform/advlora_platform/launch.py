@@ -19,6 +19,8 @@ from advlora_platform.report import write_report
 from advlora_platform.search.ablation import PlanSearcher
 from advlora_platform.search.agenda import ArmPlan, plan_arms, scores_of
 from advlora_platform.search.early_stopping import build_scheduler
+from advlora_platform.search.finalists import confirmation_plans
+from advlora_platform.search.listed import ListSearcher
 from advlora_platform.search.sweep import SweepSearcher, belonging
 from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
@@ -26,7 +28,7 @@ from advlora_platform.study.lease import Lease
 from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.library import read_study
 from advlora_platform.study.observer import Expectant, Observer
-from advlora_platform.study.spec import AblationStudy, Study
+from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
 from advlora_platform.tracking import MlflowTracker, known_runs
 
 
@@ -49,7 +51,9 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summa
     with Lease(StudyFolder(out.resolve())) as lease:
         folder = open_folder(study, out)
         tracker = MlflowTracker(study, folder)
-        _run_missing(study, cell_factory(study), folder, [Ledger(folder), tracker], listeners, lease.renew)
+        observers: list[Observer] = [Ledger(folder), tracker, *listeners]
+        for build in (_first_stage, _second_stage):
+            _run_missing(build, study, folder, observers, lease.renew)
         return conclude(study, folder, tracker)
 
 
@@ -78,43 +82,60 @@ def open_folder(study: Study, out: Path) -> StudyFolder:
 def cell_factory(study: Study) -> CellFactory:
     """Builds what turns suggested values into cells."""
     data = parse(TrialConfig, study.base).data
-    return CellFactory(base=dict(study.base), protocol=study.protocol, data_hash=load_manifest(data).hash)
+    confirm = study.confirm if isinstance(study, SweepStudy) else None
+    return CellFactory(
+        base=dict(study.base),
+        protocol=study.protocol,
+        data_hash=load_manifest(data).hash,
+        confirming=None if confirm is None else confirm.protocol,
+    )
+
+
+Stage = Callable[[Study, CellFactory, list[Record]], tuple[Any, Any]]
+"""Builds the searcher and the scheduler of a stage from what is known."""
 
 
 def _run_missing(
-    study: Study,
-    factory: CellFactory,
-    folder: StudyFolder,
-    observers: Sequence[Observer],
-    listeners: Sequence[Observer],
-    heartbeat: Callable[[], None],
+    stage: Stage, study: Study, folder: StudyFolder, observers: Sequence[Observer], heartbeat: Callable[[], None]
 ) -> None:
-    records = Ledger(folder).records()
-    config = parse(TrialConfig, study.base)
-    search, scheduler = _search(study, factory, records, config.optimiser.epochs)
+    factory, resources = cell_factory(study), parse(TrialConfig, study.base).resources
+    search, scheduler = stage(study, factory, Ledger(folder).records())
     if search.remaining == 0:
         return
-    for listener in listeners:
-        if isinstance(listener, Expectant):
-            listener.expect(search.total, search.remaining)
+    for observer in observers:
+        if isinstance(observer, Expectant):
+            observer.expect(search.total, search.remaining)
     run(
         search,
         factory,
         folder,
-        [*observers, *listeners],
-        resources=config.resources,
+        observers,
+        resources=resources,
         scheduler=scheduler,
         max_concurrent=study.max_concurrent,
         heartbeat=heartbeat,
     )
 
 
-def _search(study: Study, factory: CellFactory, records: list[Record], epochs: int) -> tuple[Any, Any]:
-    """Returns the searcher and the scheduler of a study."""
+def _first_stage(study: Study, factory: CellFactory, records: list[Record]) -> tuple[Any, Any]:
     if isinstance(study, AblationStudy):
         return PlanSearcher(study, factory, records), None
     known = belonging(study, factory, records)
+    epochs = parse(TrialConfig, study.base).optimiser.epochs
     return SweepSearcher(study, factory, known), build_scheduler(study, epochs, known)
+
+
+def _second_stage(study: Study, factory: CellFactory, records: list[Record]) -> tuple[Any, Any]:
+    """Confirms the finalists of a sweep; nothing for an ablation, whose cells are all reported."""
+    plans = [] if isinstance(study, AblationStudy) else reported_plans(study, factory, records)
+    return ListSearcher([cell for plan in plans for cell in plan.cells], records), None
+
+
+def reported_plans(study: Study, factory: CellFactory, records: list[Record]) -> list[ArmPlan]:
+    """Returns the cells that are reported, as far as they are known: of every arm, or of every finalist."""
+    if isinstance(study, AblationStudy):
+        return plan_arms(study, factory, scores_of(study, records))
+    return confirmation_plans(study, factory, belonging(study, factory, records))
 
 
 def reopen(path: Path) -> tuple[Study, StudyFolder]:
@@ -130,11 +151,9 @@ def reopen(path: Path) -> tuple[Study, StudyFolder]:
 def conclude(study: Study, folder: StudyFolder, tracker: MlflowTracker | None) -> Summary:
     """Writes summary, report and best configuration from the ledger, and logs them."""
     factory, records = cell_factory(study), Ledger(folder).records()
-    plans: list[ArmPlan] = []
-    if isinstance(study, AblationStudy):
-        plans = plan_arms(study, factory, scores_of(study, records))
-    else:
-        records = belonging(study, factory, records)
+    plans = reported_plans(study, factory, records)
+    if not isinstance(study, AblationStudy):
+        records = [*belonging(study, factory, records), *(r for r in records if r.phase == "confirm")]
     runs = known_runs(folder) if tracker is None else tracker.runs()
     summary = summarise(study, plans, records, read_json(folder.identity) or {}, runs)
     write_best(study, summary, folder)

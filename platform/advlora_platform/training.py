@@ -10,10 +10,10 @@ from typing import Any
 from advlora.adapters import save_trained
 from advlora.config import TrialConfig, parse, parse_override, read_yaml, with_values
 from advlora.errors import ConfigError, UserError
+from advlora_platform.checking import check_study
 from advlora_platform.execution import rebuild
 from advlora_platform.export.best import Best, check_reproduction
 from advlora_platform.launch import cell_factory, launch
-from advlora_platform.study.check import check_study
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.observer import Observer

@@ -1,69 +1,45 @@
-"""Tiny random models of the real transformers classes, in folders that transformers itself wrote."""
+"""Tiny transformers models, one workbench for all tests, short trials on it, and one trial that is finished."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
+from short_trials import FINISHED, PROTOCOL, trial
 
-from advlora.config import ModelConfig
-
-WORDS = ["<pad>", "<start>", "<end>", "<other>", "a", "photo", "of", "cat", "dog", "red", "boot", "dress", "the", "on"]
-
-
-def tokenizer():
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<other>"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.TemplateProcessing(
-        single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", bos_token="<start>", eos_token="<end>", unk_token="<other>"
-    )
+if TYPE_CHECKING:
+    from advlora.config import ModelConfig
+    from advlora.trainer import EpochReport
+    from advlora.workbench import Workbench
 
 
-def network(family: str):
-    import transformers
+@pytest.fixture(scope="session")
+def bench() -> Workbench:
+    from advlora.workbench import Workbench
 
-    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**vision, "vocab_size": len(WORDS), "max_position_embeddings": 12, "pad_token_id": 0, "bos_token_id": 1}
-    vision |= {"image_size": 16, "patch_size": 8}
-    if family == "clip":
-        config = transformers.CLIPConfig(
-            vision_config=vision, text_config={**text, "eos_token_id": 2}, projection_dim=24
-        )  # fmt: skip
-        return transformers.CLIPModel(config)
-    if family == "siglip":
-        return transformers.SiglipModel(transformers.SiglipConfig(vision_config=vision, text_config=text))
-    text |= {"encoder_hidden_size": 32, "sep_token_id": 2, "projection_dim": 24}
-    config = transformers.BlipConfig(vision_config=vision, text_config=text, image_text_hidden_size=24)
-    return transformers.BlipForImageTextRetrieval(config)
+    return Workbench()
+
+
+@pytest.fixture(scope="session")
+def run(bench: Workbench) -> Callable[..., list[EpochReport]]:
+    from advlora.trainer import fine_tune
+
+    def run(values: Mapping[str, Any] | None = None, protocol=PROTOCOL, **options) -> list[EpochReport]:
+        return list(fine_tune(trial(values), protocol, **{"bench": bench, **options}))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(run) -> list[EpochReport]:
+    return run(FINISHED, test=True)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelConfig]:
-    """Family -> the configuration of its tiny model."""
+    """Family of transformers -> the configuration of its tiny model."""
+    from tiny_transformers import written
 
-    @cache
-    def make(family: str) -> ModelConfig:
-        from transformers import CLIPImageProcessor
-
-        folder: Path = tmp_path_factory.mktemp(family)
-        with torch.random.fork_rng():
-            torch.manual_seed(3)
-            net = network(family).eval()
-            for parameter in net.parameters():
-                parameter.data += 0.05 * torch.randn_like(parameter)
-        net.save_pretrained(folder)
-        tokenizer().save_pretrained(folder)
-        mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
-        CLIPImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
-        return ModelConfig(source="transformers", name=f"local-dir:{folder}")
-
-    return make
+    return cache(lambda family: written(family, tmp_path_factory.mktemp(family)))

@@ -8,6 +8,7 @@ from typing import Any
 from advlora.config import clean_metric, parse, robust_metric
 from advlora_platform.analysis import Summary, summarise
 from advlora_platform.search.agenda import plan_arms, scores_of
+from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.study.cells import Cell, CellFactory
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.observer import Failure
@@ -85,7 +86,8 @@ def accuracies(robust: float, clean: float = 0.8, **more: float) -> dict[str, fl
 
 def factory(study: Study) -> CellFactory:
     """What makes the cells of a story."""
-    return CellFactory(dict(study.base), study.protocol, "da7a")
+    confirm = study.confirm if isinstance(study, SweepStudy) else None
+    return CellFactory(dict(study.base), study.protocol, "da7a", confirm.protocol if confirm else None)
 
 
 def record(cell: Cell, result: Result, began: float = 0.0) -> Record:
@@ -141,4 +143,13 @@ def trials(study: SweepStudy, results: Mapping[int, Result]) -> list[Record]:
 
 def tell_sweep(study: SweepStudy, records: list[Record]) -> Summary:
     """The summary of a sweep."""
-    return summarise(study, [], records, {**IDENTITY, "kind": "sweep"}, {})
+    plans = confirmation_plans(study, factory(study), records)
+    return summarise(study, plans, records, {**IDENTITY, "kind": "sweep"}, {})
+
+
+def confirmations(study: SweepStudy, records: list[Record], story: Story) -> list[Record]:
+    """Records of the second stage; `story` takes the finalist's rank and the seed."""
+    plans = confirmation_plans(study, factory(study), records)
+    cells = [cell for plan in plans for cell in plan.cells]
+    results = [(cell, story(cell.values["adapter.rank"], cell.seed)) for cell in cells]
+    return [record(cell, result) for cell, result in results if result is not None]

@@ -47,6 +47,7 @@ SWEEP = {
         {"adapter.rank": 2, "optimiser.learning_rate": 1e-6},
     ],
     "search": {"trials": 5, "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}},
+    "confirm": {"protocol": {**PROTOCOL, "attacks": [{"steps": 8}]}, "top": 2, "seeds": [7]},
     "max_concurrent": 1,
 }
 
@@ -184,18 +185,25 @@ def test_the_best_configuration_reproduces_and_its_exports_are_measured(place, f
     assert metrics["val/robust_r1:8_255"] == pytest.approx(result["metrics"]["val/robust_r1:8_255"], abs=1 / 64)
 
 
-def test_a_sweep_stops_weak_trials_and_ranks_final_ones(place):
+def test_a_sweep_stops_weak_trials_and_exports_the_confirmed_one(place):
     answer = advlora(place, "sweep", "sweep.yaml", "--json")
     assert answer.returncode == 0, answer.stderr
     summary = json.loads(answer.stdout)
-    entries = records(place / "runs" / "small-sweep")
-    statuses = [entry["status"] for entry in entries.values()]
-    assert len(entries) == 5
-    assert set(statuses) == {"done", "stopped"}
+    entries = records(place / "runs" / "small-sweep").values()
+    searched = [entry for entry in entries if entry["phase"] == "search"]
+    confirmed = {entry["cell_id"]: entry for entry in entries if entry["phase"] == "confirm"}
+    assert len(searched) == 5
+    assert {entry["status"] for entry in searched} == {"done", "stopped"}
+    assert len(confirmed) == 2
     robust = "val/robust_r1:8_255"
-    finals = {name: entry["metrics"][robust] for name, entry in entries.items() if entry["status"] == "done"}
-    assert summary["best"]["metrics"][robust] == max(finals.values())
-    assert len(tracked(place, "small-sweep")["trial"]) == 5
+    assert summary["best"]["cell"] in confirmed
+    assert summary["best"]["metrics"][robust] == max(entry["metrics"][robust] for entry in confirmed.values())
+    assert "test/robust_r1:8_255" in summary["best"]["metrics"]
+    assert summary["best"]["config"]["seed"] == 7
+    kinds = tracked(place, "small-sweep")
+    assert (len(kinds["trial"]), len(kinds["arm"])) == (7, 2)
+    again = advlora(place, "sweep", "sweep.yaml", "--json")
+    assert json.loads(again.stdout)["best"] == summary["best"]
 
 
 def test_an_impossible_request_is_refused_at_once(place):

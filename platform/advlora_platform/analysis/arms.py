@@ -13,7 +13,6 @@ from advlora_platform.search.agenda import ArmPlan
 from advlora_platform.study.cells import Cell
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.observer import Failure
-from advlora_platform.study.spec import AblationStudy
 
 CellStatus = Literal["missing", "running", "done", "stopped", "failed"]
 
@@ -84,21 +83,26 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def arm_result(
-    plan: ArmPlan, study: AblationStudy, records: Mapping[str, Record], runs: Mapping[str, str]
+    plan: ArmPlan,
+    base: Mapping[str, Any],
+    seeds: Sequence[int],
+    confidence: float,
+    records: Mapping[str, Record],
+    runs: Mapping[str, str],
 ) -> ArmResult:
     """Looks up the cells of one arm by their ids; the names in records may be those of an older configuration."""
-    planned = plan.cells or [None] * len(study.seeds)
-    cells = tuple(_cell_result(seed, cell, records, runs) for seed, cell in zip(study.seeds, planned, strict=True))
+    planned = plan.cells or [None] * len(seeds)
+    cells = tuple(_cell_result(seed, cell, records, runs) for seed, cell in zip(seeds, planned, strict=True))
     done = [cell.metrics for cell in cells if cell.status == "done"]
     return ArmResult(
         name=plan.arm.name,
-        adapter=parse(TrialConfig, with_values(study.base, plan.arm.values)).adapter.kind,
+        adapter=parse(TrialConfig, with_values(base, plan.arm.values)).adapter.kind,
         factors=plan.arm.factors,
         values=plan.arm.values,
         tuned=plan.tuned,
         tuning=_tuning(plan, records),
         cells=cells,
-        estimates=_estimates(done, study.confidence),
+        estimates=_estimates(done, confidence),
     )
 
 

@@ -7,39 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advlora.config import clean_metric, robust_metric
 from advlora_platform.analysis.arms import ArmResult, arm_result, count
 from advlora_platform.analysis.best import Best, best_arm, best_trial
+from advlora_platform.analysis.confirmation import Confirmation, confirmation
 from advlora_platform.analysis.contrasts import Contrast
 from advlora_platform.analysis.effects import comparisons, interactions, main_effects, reference_of
+from advlora_platform.analysis.metrics import Metrics, judging
 from advlora_platform.analysis.sweeps import SweepResult, sweep_result
 from advlora_platform.search.agenda import ArmPlan
 from advlora_platform.search.space import grid
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, objective_metrics
 
+CONFIDENCE = 0.95
+"""Coverage of the intervals of a sweep's finalists."""
 STATUSES = ("done", "running", "stopped", "failed")
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """The names of the metrics that a study is judged by.
-
-    Attributes:
-        selecting: Chooses the best; on `val`.
-        val_robust: Robust accuracy at the protocol's main strength.
-        val_clean: Clean accuracy.
-        test_robust: The same on `test`, for cells that are reported.
-        test_clean: The same on `test`.
-        curve: Robust accuracy on `test` -> its radius, ascending, the main strength included; empty without a curve.
-    """
-
-    selecting: str
-    val_robust: str
-    val_clean: str
-    test_robust: str
-    test_clean: str
-    curve: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -66,15 +48,16 @@ class Summary:
         study_id: Ties it to its folder and its MLflow runs.
         protocol: What an accuracy means, in one clause.
         metrics: What it is judged by.
-        confidence: Coverage of every interval; None in a sweep.
+        confidence: Coverage of every interval.
         seeds: Seeds of every arm, or the one of a sweep.
         counts: Cells that are reported, by status: `planned`, `done`, `running`, `stopped`, `failed`, `missing`.
-        arms: The ablation table; empty in a sweep.
+        arms: The ablation table; in a sweep, its finalists as they were confirmed.
         reference: The arm that others are compared with; None in a sweep.
         effects: Main effects of the factors on test robust and test clean accuracy.
         interactions: How factors change each other's effect; of a factorial.
         comparisons: Every arm against the reference.
         sweep: Trials, Pareto front and importance; None in an ablation.
+        confirmation: What the strong examination said of a sweep's finalists; None where there is none.
         best: The recommended configuration; None where nothing qualifies.
         failures: Every cell that failed, tuning included.
         data_hash: Of the data.
@@ -87,7 +70,7 @@ class Summary:
     study_id: str
     protocol: str
     metrics: Metrics
-    confidence: float | None
+    confidence: float
     seeds: tuple[int, ...]
     counts: dict[str, int]
     arms: tuple[ArmResult, ...]
@@ -96,6 +79,7 @@ class Summary:
     interactions: tuple[Contrast, ...]
     comparisons: tuple[Contrast, ...]
     sweep: SweepResult | None
+    confirmation: Confirmation | None
     best: Best | None
     failures: tuple[FailedCell, ...]
     data_hash: str
@@ -118,7 +102,7 @@ def summarise(
 
     Args:
         study: The study.
-        plans: The cells of every arm; empty for a sweep.
+        plans: The cells of every arm; for a sweep, those of its finalists.
         records: What became of the cells, oldest first; those of other cells are not looked at.
         identity: `study_id`, `data_hash` and `provenance`.
         runs: Cell id -> MLflow run id.
@@ -126,7 +110,7 @@ def summarise(
     known = {record.cell_id: record for record in records}
     if isinstance(study, AblationStudy):
         return _ablation(study, plans, known, identity, runs)
-    return _sweep(study, [record for record in records if record.phase == "search"], identity, runs)
+    return _sweep(study, plans, known, identity, runs)
 
 
 def _ablation(
@@ -136,9 +120,9 @@ def _ablation(
     identity: Mapping[str, Any],
     runs: Mapping[str, str],
 ) -> Summary:
-    metrics, planned, level = judging(study), len(study.seeds), study.confidence
+    metrics, planned, level = judging(study.protocol), len(study.seeds), study.confidence
     judged, factors = (metrics.test_robust, metrics.test_clean), list(study.factors)
-    arms = tuple(arm_result(plan, study, records, runs) for plan in plans)
+    arms = tuple(arm_result(plan, study.base, study.seeds, level, records, runs) for plan in plans)
     crossed = factors if study.design == "factorial" else []
     reference = reference_of(arms)
     cells = [cell for arm in arms for cell in arm.cells]
@@ -155,32 +139,45 @@ def _ablation(
         interactions=tuple(e for metric in judged for e in interactions(arms, crossed, metric, planned, level)),
         comparisons=tuple(e for metric in judged for e in comparisons(arms, reference, metric, planned, level)),
         sweep=None,
+        confirmation=None,
         best=best_arm(arms, metrics.selecting, records, identity["data_hash"], level),
         failures=_failures([records[cell] for cell in own if cell in records], runs),
     )
 
 
 def _sweep(
-    study: SweepStudy, records: Sequence[Record], identity: Mapping[str, Any], runs: Mapping[str, str]
+    study: SweepStudy,
+    plans: Sequence[ArmPlan],
+    records: Mapping[str, Record],
+    identity: Mapping[str, Any],
+    runs: Mapping[str, str],
 ) -> Summary:
-    metrics, found = judging(study), sweep_result(study, records, runs)
-    known = {record.cell_id: record for record in records}
+    searched = [record for record in records.values() if record.phase == "search"]
+    metrics, found = judging(study.protocol, objective_metrics(study)[0]), sweep_result(study, searched, runs)
     planned = _planned_trials(study)
-    counts = count((record.status for record in records), STATUSES)
+    counts = count((record.status for record in searched), STATUSES)
+    seeds = study.confirm.seeds if study.confirm else (study.seed,)
+    arms = tuple(arm_result(plan, study.base, seeds, CONFIDENCE, records, runs) for plan in plans)
+    confirmed = confirmation(study, arms, plans, found, CONFIDENCE)
+    own = [records[cell.id] for plan in plans for cell in plan.cells if cell.id in records]
+    data = identity["data_hash"]
     return Summary(
         **_common(study, identity),
         metrics=metrics,
-        confidence=None,
-        seeds=(study.seed,),
-        counts={"planned": planned, **counts, "missing": max(planned - len(records), 0)},
-        arms=(),
+        confidence=CONFIDENCE,
+        seeds=seeds,
+        counts={"planned": planned, **counts, "missing": max(planned - len(searched), 0)},
+        arms=arms,
         reference=None,
         effects=(),
         interactions=(),
         comparisons=(),
         sweep=found,
-        best=best_trial(found.trials, metrics.selecting, known, study.seed, identity["data_hash"]),
-        failures=_failures(records, runs),
+        confirmation=confirmed,
+        best=best_trial(found.trials, metrics.selecting, records, study.seed, data)
+        if confirmed is None
+        else best_arm(confirmed.reliable(arms), confirmed.metrics.selecting, records, data, CONFIDENCE),
+        failures=_failures([*searched, *own], runs),
     )
 
 
@@ -194,20 +191,6 @@ def _common(study: Study, identity: Mapping[str, Any]) -> dict[str, Any]:
         "data_hash": identity["data_hash"],
         "provenance": dict(identity["provenance"]),
     }
-
-
-def judging(study: Study) -> Metrics:
-    """Returns the metrics that a study is judged by."""
-    epsilon, curve = study.protocol.epsilon, study.protocol.curve
-    strengths = sorted({epsilon, *curve}) if curve else []
-    return Metrics(
-        selecting=objective_metrics(study)[0],
-        val_robust=robust_metric("val", epsilon),
-        val_clean=clean_metric("val"),
-        test_robust=robust_metric("test", epsilon),
-        test_clean=clean_metric("test"),
-        curve={robust_metric("test", strength): strength for strength in strengths},
-    )
 
 
 def _planned_trials(study: SweepStudy) -> int:

@@ -11,6 +11,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from advlora_platform.analysis.arms import CellStatus, finite
+from advlora_platform.search.finalists import goodness, pareto_set
 from advlora_platform.search.space import distributions
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.observer import Failure
@@ -76,7 +77,7 @@ def sweep_result(study: SweepStudy, records: Sequence[Record], runs: Mapping[str
         objectives=objectives,
         trials=trials,
         best_so_far=best_so_far(done, *next(iter(objectives.items()))),
-        pareto=pareto_front(done, objectives) if len(objectives) > 1 else None,
+        pareto=pareto_front(done, list(objectives)) if len(objectives) > 1 else None,
         importance=None if good is None else importance(study, done, good),
         good=good,
     )
@@ -104,19 +105,10 @@ def best_so_far(done: Sequence[TrialResult], metric: str, goal: str) -> dict[int
     return curve
 
 
-def pareto_front(done: Sequence[TrialResult], objectives: Mapping[str, str]) -> tuple[int, ...]:
-    """Returns the trials that no other one dominates: none is as good in every objective and better in one."""
-    points = {
-        trial.number: [trial.metrics[name] * (1 if goal == "max" else -1) for name, goal in objectives.items()]
-        for trial in done
-    }
-    return tuple(
-        number for number, point in points.items() if not any(_dominates(other, point) for other in points.values())
-    )
-
-
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+def pareto_front(done: Sequence[TrialResult], objectives: Sequence[str]) -> tuple[int, ...]:
+    """Returns the numbers of the trials that no other one dominates."""
+    places = pareto_set([goodness(trial.metrics, objectives) for trial in done])
+    return tuple(done[place].number for place in places)
 
 
 def good_share(trials: int) -> float:

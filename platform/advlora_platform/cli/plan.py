@@ -17,8 +17,8 @@ def command(study: str, overrides: tuple[str, ...], out: Path | None, as_json: b
 
     Nothing is trained; the probe runs the vision tower for about a second.
     """
+    from advlora_platform.checking import check_study
     from advlora_platform.planning import plan_study
-    from advlora_platform.study.check import check_study
     from advlora_platform.study.library import load_any
 
     loaded = load_any(study, overrides)

@@ -45,7 +45,7 @@ class ProgressDisplay:
 
     def expect(self, total: int, remaining: int) -> None:
         """Says how many trials the study has and how many of them are still to run."""
-        self._total = remaining
+        self._done, self._total, self._begin = 0, remaining, None
         kept = f" ({total - remaining} are done already)" if remaining < total else ""
         messages.print(f"[bold]{self._study}[/]: {remaining} of {total} trials to run{kept}; starting Ray ...")
         self._bar.update(self._task, total=remaining)

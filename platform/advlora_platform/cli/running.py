@@ -15,8 +15,8 @@ def run_study(reference: str, kind: Kind, overrides: Iterable[str], out: Path | 
     study = load_study(reference, kind, overrides)
     folder = out or Path("runs") / study.name
     with messages.status("checking the study, the model and the data"):
+        from advlora_platform.checking import check_study
         from advlora_platform.launch import launch
-        from advlora_platform.study.check import check_study
 
         check_study(study)
     with ProgressDisplay(study.name) as progress:

@@ -14,7 +14,7 @@ from advlora_platform.cli.options import json_option, set_option
 @json_option
 def command(study: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check every key and value of a study, and that its model, data and adapter sizes fit together."""
-    from advlora_platform.study.check import check_study
+    from advlora_platform.checking import check_study
     from advlora_platform.study.library import load_any
 
     loaded = load_any(study, overrides)

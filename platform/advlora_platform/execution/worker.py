@@ -84,7 +84,7 @@ class _Server:
         wanted = self._tell(number, {"event": "started"})
         reports = fine_tune(
             cell.config,
-            self.work.factory.protocol,
+            self.work.factory.protocol_of(cell.phase),
             bench=self.bench,
             group=self.group,
             device=self.device,

@@ -13,7 +13,7 @@ from advlora.config import EvaluationProtocol, TrialConfig, parse, read_yaml
 from advlora.config.base import Section
 from advlora_platform.analysis import Summary
 from advlora_platform.study.folder import StudyFolder, write_text
-from advlora_platform.study.spec import Study
+from advlora_platform.study.spec import Study, SweepStudy
 
 _HEADER = "# The best configuration of study '{study}'. Train it with: advlora train {file}\n"
 
@@ -34,7 +34,7 @@ def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
     best = {
         "name": f"{study.name}-best",
         "trial": summary.best.config,
-        "protocol": study.protocol.model_dump(mode="json"),
+        "protocol": _protocol(study).model_dump(mode="json"),
         "provenance": {
             "study": study.name,
             "study_id": summary.study_id,
@@ -52,6 +52,13 @@ def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
     write_text(folder.best, header + yaml.safe_dump(best, sort_keys=False))
 
 
+def _protocol(study: Study) -> EvaluationProtocol:
+    """Returns the examination under which the best configuration was measured."""
+    if isinstance(study, SweepStudy) and study.confirm is not None:
+        return study.confirm.protocol
+    return study.protocol
+
+
 def read_best(path: Path) -> Best:
     """Reads a file that `advlora train` runs.
 
@@ -65,7 +72,8 @@ def check_reproduction(best: Best, metrics: Mapping[str, float]) -> dict[str, tu
     """Compares validation metrics with those that the study recorded.
 
     Returns:
-        The metrics that differ: name -> (recorded, now, None where it is missing now). Empty when every number is the same.
+        The metrics that differ: name -> (recorded, now, None where it is missing now).
+            Empty when every number is the same.
     """
     recorded = {key: value for key, value in best.provenance.get("metrics", {}).items() if key.startswith("val/")}
     return {key: (value, metrics.get(key)) for key, value in recorded.items() if metrics.get(key) != value}

@@ -18,7 +18,7 @@ MARKS = ("o", "s", "^", "D", "v", "P")
 def draw_arms(summary: Summary, theme: Theme) -> Figure | None:
     """Dots with intervals by arm, on test."""
     arms = [arm for arm in summary.arms if arm.estimates]
-    if not arms:
+    if not arms or summary.sweep is not None:
         return None
     figure, axes = canvas(theme, 1.2 + 0.34 * len(summary.arms), 2)
     for axis, metric in zip(axes, (summary.metrics.test_robust, summary.metrics.test_clean), strict=True):
@@ -84,7 +84,7 @@ def draw_curve(summary: Summary, theme: Theme) -> Figure | None:
     """Robust accuracy against the radius; the arms that matter in colour, the others in grey."""
     curve = summary.metrics.curve
     arms = [arm for arm in summary.arms if any(metric in arm.estimates for metric in curve)]
-    if not curve or not arms:
+    if not curve or not arms or summary.sweep is not None:
         return None
     figure, (axis,) = canvas(theme, 4.2)
     looks = dict(zip(_notable(summary, arms), zip(theme.series, MARKS, strict=True), strict=False))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from advlora_platform.analysis import Summary, SweepResult
+from advlora_platform.analysis import Confirmation, Summary, SweepResult
 from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Document, Picture, Section
-from advlora_platform.report.findings import findings
+from advlora_platform.report.findings import confirmation_sentences, findings
 from advlora_platform.report.tables import (
     arms_table,
     cells_table,
     contrasts_table,
     curve_table,
     failures_table,
+    finalists_table,
     importance_table,
     pareto_table,
     trials_table,
@@ -109,6 +110,8 @@ def _details(summary: Summary) -> Iterator[Section]:
 
 
 def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[Section]:
+    if summary.confirmation is not None and summary.arms:
+        yield _confirmation(summary, summary.confirmation)
     goals = ", ".join(f"{metric} ({goal})" for metric, goal in sweep.objectives.items())
     yield Section(
         "Trials",
@@ -124,6 +127,19 @@ def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[Section]:
             pareto_table(sweep),
         )
     yield _importance(sweep)
+
+
+def _confirmation(summary: Summary, confirmed: Confirmation) -> Section:
+    return Section(
+        "Confirmation",
+        (
+            f"The finalists, trained again with {plural(len(summary.seeds), 'fresh seed')} and measured under "
+            f"{confirmed.protocol}. The winner is chosen on val and quoted on test.",
+            *confirmation_sentences(confirmed),
+        ),
+        Picture("confirmation", "What the search said of each finalist against what was confirmed, mean over seeds."),
+        finalists_table(summary, confirmed),
+    )
 
 
 def _importance(sweep: SweepResult) -> Section:

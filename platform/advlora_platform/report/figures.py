@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from advlora_platform.analysis import Summary
 from advlora_platform.report.ablation_figures import draw_arms, draw_curve, draw_effects
 from advlora_platform.report.canvas import Theme, png
-from advlora_platform.report.sweep_figures import draw_history, draw_importance, draw_pareto
+from advlora_platform.report.sweep_figures import draw_confirmation, draw_history, draw_importance, draw_pareto
 
 PAINTERS: dict[str, Callable[[Summary, Theme], Figure | None]] = {
     "arms": draw_arms,
     "effects": draw_effects,
     "curve": draw_curve,
     "history": draw_history,
+    "confirmation": draw_confirmation,
     "pareto": draw_pareto,
     "importance": draw_importance,
 }

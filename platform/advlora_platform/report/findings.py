@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from advlora_platform.analysis import Contrast, Summary
+from advlora_platform.analysis import Confirmation, Contrast, Summary
 from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Finding, Tone
 from advlora_platform.report.wording import points
@@ -34,6 +34,11 @@ def holes(summary: Summary) -> str | None:
 
 def selection(summary: Summary) -> str:
     """Says what was selected on what, and what the numbers are measured on."""
+    if summary.confirmation is not None:
+        return (
+            "The search ranks on val under the cheap examination; the winner is chosen among its finalists on val "
+            "under the strong one, with fresh seeds, and quoted on test."
+        )
     if summary.sweep is not None:
         return (
             f"Trials are selected by {summary.metrics.selecting} and measured on val only, so the best value is "
@@ -71,17 +76,47 @@ def _answer(contrast: Contrast, what: str) -> str:
     return f"{what} accuracy {size} over {plural(found.n, 'seed')}, {contrast.verdict}"
 
 
+def confirmation_sentences(confirmed: Confirmation) -> tuple[str, ...]:
+    """Says how well the cheap examination foretold the strong one."""
+    sentences = []
+    if confirmed.rank_correlation is not None:
+        number = plural(len(confirmed.confirmed), "finalist")
+        sentences.append(
+            f"Rank correlation of the search with the confirmation over {number}: "
+            f"{confirmed.rank_correlation:+.2f} (Spearman)."
+        )
+    found = confirmed.optimism
+    if found is not None:
+        interval = f" ({points(found.low)} to {points(found.high)})" if found.low is not None else ""
+        sentences.append(
+            f"Optimism: the search promised {points(found.mean)} points{interval} more for its leader "
+            "than was confirmed."
+        )
+    if confirmed.unreliable:
+        sentences.append(f"Not reliable, so they cannot win: {', '.join(confirmed.unreliable)}.")
+    return tuple(sentences)
+
+
 def _names(contrasts: Iterable[Contrast]) -> str:
     return ", ".join(contrast.name for contrast in contrasts)
 
 
 def _choice(summary: Summary) -> Iterator[Finding]:
     if summary.best is None:
-        why = "no trial is finished" if summary.sweep else "no arm that is trained has all its cells done"
+        confirmed = summary.confirmation is not None and summary.arms
+        why = (
+            "no finalist is confirmed"
+            if confirmed
+            else "no trial is finished"
+            if summary.sweep
+            else "no arm that is trained has all its cells done"
+        )
         yield Finding(f"No best configuration yet: {why}.", "open")
     else:
         yield Finding(f"Best: {summary.best.reason}.")
     yield Finding(selection(summary))
+    if summary.confirmation is not None:
+        yield from (Finding(sentence) for sentence in confirmation_sentences(summary.confirmation))
 
 
 def _holes(summary: Summary) -> Iterator[Finding]:

@@ -42,6 +42,22 @@ def _scatter(axis: Axes, sweep: SweepResult, metric: str, status: str, mark: str
         axis.plot([trial.number for trial in trials], values, mark, color=color, markersize=6, label=name)
 
 
+def draw_confirmation(summary: Summary, theme: Theme) -> Figure | None:
+    """Value in the search against the confirmed one; on the diagonal the search promised nothing too much."""
+    found = summary.confirmation
+    if found is None or not found.confirmed:
+        return None
+    metric, strong = summary.metrics.selecting, found.metrics.selecting
+    figure, (axis,) = canvas(theme, 4.2)
+    pairs = [(_scaled(metric, found.searched[name]), _scaled(strong, value)) for name, value in found.confirmed.items()]
+    ends = (min(min(pair) for pair in pairs), max(max(pair) for pair in pairs))
+    axis.plot(ends, ends, "--", color=theme.faint, linewidth=1, label="as promised")
+    axis.plot(*zip(*pairs, strict=True), "o", color=theme.accent, markersize=7, label="finalist")
+    label(axis, theme, x=f"{title_of(metric)} in the search", y=f"{title_of(strong)} confirmed")
+    legend(axis, theme)
+    return figure
+
+
 def draw_importance(summary: Summary, theme: Theme) -> Figure | None:
     """Bars, largest first."""
     if summary.sweep is None or not summary.sweep.importance:

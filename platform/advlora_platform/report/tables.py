@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advlora_platform.analysis import ArmResult, CellResult, Contrast, Summary, SweepResult, TrialResult
+from advlora_platform.analysis import ArmResult, CellResult, Confirmation, Contrast, Summary, SweepResult, TrialResult
 from advlora_platform.report.document import Table, Tone
 from advlora_platform.report.findings import tone_of
 from advlora_platform.report.wording import (
@@ -178,6 +178,24 @@ def importance_table(sweep: SweepResult) -> Table:
     """Shares of the parameters, largest first."""
     shares = sweep.importance or {}
     return Table(("parameter", "share (%)"), "lr", tuple((name, percent(value)) for name, value in shares.items()))
+
+
+def finalists_table(summary: Summary, confirmed: Confirmation) -> Table:
+    """What the search said of each finalist, and what the strong examination says."""
+    metrics = confirmed.metrics
+    accuracies = tuple(dict.fromkeys((metrics.selecting, metrics.test_robust, metrics.test_clean)))
+    header = ("finalist", "in the search", *(title_of(metric) for metric in accuracies), "done", "reliable")
+    rows = tuple(
+        (
+            arm.name,
+            measured(summary.metrics.selecting, confirmed.searched[arm.name]),
+            *(mean_with_interval(arm.estimates.get(metric)) for metric in accuracies),
+            f"{arm.done}/{len(arm.cells)}",
+            "no" if arm.name in confirmed.unreliable else "yes",
+        )
+        for arm in summary.arms
+    )
+    return Table(header, "lr" + "r" * len(accuracies) + "rr", rows, tuple(_arm_tone(summary, a) for a in summary.arms))
 
 
 def failures_table(summary: Summary) -> Table:

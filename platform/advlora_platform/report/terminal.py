@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from advlora_platform.analysis import ArmResult, Contrast, Summary, SweepResult
 from advlora_platform.report.document import Table, Tone
-from advlora_platform.report.findings import holes, selection, tone_of
-from advlora_platform.report.tables import importance_table, pareto_table, status_of, trials_table
+from advlora_platform.report.findings import confirmation_sentences, holes, selection, tone_of
+from advlora_platform.report.tables import finalists_table, importance_table, pareto_table, status_of, trials_table
 from advlora_platform.report.wording import amount, difference, mean_with_margin, share, title_of
 
 WIDTH = 110
@@ -96,6 +96,12 @@ def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[str]:
     kept = len(full.header) - 2
     table = Table(full.header[:kept], full.align[:kept], tuple(row[:kept] for row in full.rows), full.tones)
     yield from _lines(table)
+    if summary.confirmation is not None and summary.arms:
+        title = f"Confirmed: {summary.confirmation.protocol}"
+        yield from ("", f"[bold]{escape(_shortened(title, WIDTH))}[/]")
+        yield from _lines(finalists_table(summary, summary.confirmation))
+        for sentence in confirmation_sentences(summary.confirmation):
+            yield from _labelled("", sentence)
     if len(sweep.trials) > TOP:
         yield f"... and {len(sweep.trials) - TOP} more in the report"
     if sweep.pareto:

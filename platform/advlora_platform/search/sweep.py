@@ -109,6 +109,8 @@ def belonging(study: SweepStudy, factory: CellFactory, records: Iterable[Record]
 
 
 def _belongs(study: SweepStudy, factory: CellFactory, record: Record) -> bool:
+    if record.phase != "search":
+        return False
     try:
         cell = factory.cell(ARM, study.seed, record.values, "search")
         known = distributions(study.parameters, record.values)

@@ -13,7 +13,9 @@ from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, with_
 from advlora.errors import UserError
 from advlora.identity import code_version, fingerprint
 
-Phase = Literal["ablate", "tune", "search"]
+Phase = Literal["ablate", "tune", "search", "confirm"]
+REPORTED = ("ablate", "confirm")
+"""Phases whose final model is also measured on `test`; the others select."""
 
 TUNE_KEYS = ("cell", "arm", "seed", "phase")
 """Keys of a Tune configuration that are not parameters of the trial."""
@@ -34,12 +36,12 @@ class Cell:
     @property
     def test(self) -> bool:
         """Whether the final model is also measured on `test`: only cells that are reported, never those that select."""
-        return self.phase == "ablate"
+        return self.phase in REPORTED
 
     @property
     def name(self) -> str:
         """A name for people: arm and seed, and the id where arm and seed do not tell cells apart."""
-        return f"{self.arm}/seed {self.seed}" if self.phase == "ablate" else f"{self.arm}/{self.id[:8]}"
+        return f"{self.arm}/seed {self.seed}" if self.phase in REPORTED else f"{self.arm}/{self.id[:8]}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class CellFactory:
     base: dict[str, Any]
     protocol: EvaluationProtocol
     data_hash: str
+    confirming: EvaluationProtocol | None = None
+    """The examination in phase `confirm`."""
+
+    def protocol_of(self, phase: Phase) -> EvaluationProtocol:
+        """Returns the examination of the cells of a phase."""
+        return self.confirming if phase == "confirm" and self.confirming is not None else self.protocol
 
     def cell(self, arm: str, seed: int, values: Mapping[str, Any], phase: Phase) -> Cell:
         """Builds the cell of an arm.
@@ -58,8 +66,8 @@ class CellFactory:
         """
         tree = with_values(merged(self.base, {"seed": seed}), values)
         config = parse(TrialConfig, tree)
-        test = phase == "ablate"
-        identity = (config.model_dump(), self.protocol.model_dump(), self.data_hash, code_version(), test)
+        protocol = self.protocol_of(phase)
+        identity = (config.model_dump(), protocol.model_dump(), self.data_hash, code_version(), phase in REPORTED)
         return Cell(fingerprint(*identity), arm, seed, phase, dict(values), config)
 
     def from_tune(self, config: Mapping[str, Any]) -> Cell:

@@ -19,7 +19,16 @@ VERBS: dict[Kind, str] = {"ablation": "ablate", "sweep": "sweep"}
 
 def shipped(kind: Kind) -> dict[str, Path]:
     """Returns the studies of a kind that ship with the package: name -> file."""
-    folder = Path(str(importlib.resources.files(_SHELVES[kind])))
+    return _shelf(_SHELVES[kind])
+
+
+def shipped_protocols() -> dict[str, Path]:
+    """Returns the evaluation protocols that ship with the package: name -> file."""
+    return _shelf("advlora_protocols")
+
+
+def _shelf(package: str) -> dict[str, Path]:
+    folder = Path(str(importlib.resources.files(package)))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

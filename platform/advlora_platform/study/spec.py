@@ -103,6 +103,19 @@ class SearchConfig(Section):
     scheduler: SchedulerConfig = SchedulerConfig()
 
 
+class ConfirmConfig(Section):
+    """The second stage of a sweep: its finalists under a strong examination, on fresh seeds and `test`.
+
+    A search that ranks by a cheap attack finds configurations that fool it; only what is confirmed is exported.
+    """
+
+    protocol: EvaluationProtocol
+    top: Count = 3
+    """How many trials are confirmed: the best by the first objective, and the Pareto set of several."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (101, 102, 103)
+    """Of the trainings that are examined; none of them is the seed of the search."""
+
+
 class FactorConfig(Section):
     """One component of the method that an ablation switches."""
 
@@ -177,15 +190,28 @@ class SweepStudy(StudyBase):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every trial (the search has its own)."""
     budget_seconds: Positive | None = None
-    """No new trial starts after this many seconds of running."""
+    """No new trial of the search starts after this many seconds of running."""
+    confirm: ConfirmConfig | None = None
+    """None ranks and exports by the search alone."""
+
+    @model_validator(mode="after")
+    def _fresh_seeds(self) -> Self:
+        if self.confirm is not None and self.seed in self.confirm.seeds:
+            raise ValueError(f"confirm.seeds must not hold {self.seed}, the seed of the search: it was selected on")
+        return self
 
 
 Study = AblationStudy | SweepStudy
 
 
-def objective_metrics(study: Study) -> tuple[str, ...]:
-    """Returns the metric names that a study is judged by; the first one selects."""
-    epsilon = study.protocol.epsilon
+def objective_metrics(study: Study, protocol: EvaluationProtocol | None = None) -> tuple[str, ...]:
+    """Returns the metric names that a study is judged by; the first one selects.
+
+    Args:
+        study: Names its objectives.
+        protocol: Of another examination than the study's own.
+    """
+    epsilon = (protocol or study.protocol).epsilon
     names = {"robust": robust_metric("val", epsilon), "clean": clean_metric("val")}
     objectives = study.search.objectives if isinstance(study, SweepStudy) else ("robust",)
     return tuple(names.get(objective, objective) for objective in objectives)

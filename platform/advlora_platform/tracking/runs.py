@@ -1,4 +1,4 @@
-"""The runs of one study in MLflow: study > arm > trial (a sweep has no arms), each found again by its tags."""
+"""The runs of one study in MLflow: study > arm > trial, each found again by its tags; a search trial has no arm."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class StudyRuns:
 
     def _above(self, trial: Trial) -> str:
         """Returns the run that a trial lies under."""
-        return self.arm(trial.arm) if self._arms else self.study()
+        return self.study() if trial.phase == "search" else self.arm(trial.arm)
 
     def _name(self, trial: Trial) -> str:
         if trial.phase == "ablate":

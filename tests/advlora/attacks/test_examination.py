@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from advlora.attacks import Threat, withstands
-from advlora.attacks.examination import margin, step_size
+from advlora.attacks import Threat, margin, withstands
+from advlora.attacks.examination import step_size
 from advlora.config import EvaluationAttackConfig
 from advlora.randomness import generator
 

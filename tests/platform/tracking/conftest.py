@@ -4,9 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tracking_help import Server, free_port
-
 from advlora_platform.tracking.store import open_store
+from tracking_help import Server, free_port
 
 
 @pytest.fixture(scope="session")

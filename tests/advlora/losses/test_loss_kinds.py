@@ -117,10 +117,15 @@ def table(captions=CAPTIONS, seed: int = 0) -> CaptionTable:
     return CaptionTable(references, seed, torch.device("cpu"))
 
 
+def contrastive_of(texts: Tensor, adapted: AdaptedModel, **options) -> Contrastive:
+    captions = table()
+    return Contrastive(texts, captions.ids, adapted.model.logit_scale, table=captions, **options)
+
+
 def test_contrastive_loss_of_two_trained_towers_is_that_of_clip(made) -> None:
     adapted, now = made(tower="both"), step()
     perturb(adapted)
-    loss = Contrastive(torch.zeros(4, 24), table(), adapted.model.logit_scale, live=True)
+    loss = contrastive_of(torch.zeros(4, 24), adapted, live=True)
     encoder = Encoder(adapted, bf16=False)
     loss.prepare(encoder, now, update=True)
     images = normalize(adapted.model.encode_images(now.clean), dim=1)
@@ -136,7 +141,7 @@ def test_contrastive_loss_of_two_trained_towers_is_that_of_clip(made) -> None:
 def test_frozen_captions_have_one_direction(made) -> None:
     adapted, now = made(), step()
     texts = normalize(adapted.model.encode_texts(CAPTIONS), dim=1)
-    loss = Contrastive(texts, table(), adapted.model.logit_scale)
+    loss = contrastive_of(texts, adapted)
     logits = adapted.model.logit_scale * normalize(adapted.model.encode_images(now.clean), dim=1) @ texts.T
     expected = cross_entropy(logits, torch.arange(4), reduction="none")
     torch.testing.assert_close(
@@ -186,7 +191,7 @@ def test_another_caption_of_the_same_image_is_no_negative(made) -> None:
 def test_matching_beside_contrastive_adds_up(made) -> None:
     adapted, now = made("blip", tower="both"), step()
     texts = normalize(adapted.model.encode_texts(CAPTIONS), dim=1)
-    contrastive = Contrastive(texts, table(), adapted.model.logit_scale, live=True)
+    contrastive = contrastive_of(texts, adapted, live=True)
     alone, encoder = Matching(table(), texts), Encoder(adapted, bf16=False)
     both = Matching(table(), texts, contrastive, weight=2.0)
     for loss in (alone, both):

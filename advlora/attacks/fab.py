@@ -1,0 +1,123 @@
+"""FAB, the fast adaptive boundary attack (Croce & Hein 2020b): looks for the nearest point beyond the boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advlora.attacks.case import Case, Rows, slope_at
+from advlora.attacks.objectives import TINY, lead
+from advlora.attacks.threat import Threat
+
+TOWARDS_IMAGE = 0.1
+"""alpha_max: at most so much weight has the step that starts from the clean image (equation 9)."""
+OVERSHOOT = 1.05
+"""eta: how far beyond the linearised boundary a step goes."""
+BACKWARD = 0.9
+"""beta: a misclassified point is pulled so far towards the clean image (equation 11)."""
+
+
+@dataclass
+class _Walk(Rows):
+    """The state of algorithm 1: the current point of every image."""
+
+    point: Tensor
+
+
+def fab(case: Case, steps: int, *, random_start: bool) -> Tensor:
+    """Returns which images are classified correctly at every visited point within the ball, `(B,)`.
+
+    With `case.rivals` only the boundary to that class is looked at (FAB-T); without, the nearest of all boundaries,
+    which costs a gradient per class.
+
+    Args:
+        case: The batch.
+        steps: Number of steps.
+        random_start: Whether it starts from a random point of the ball of half the radius, or from the image.
+    """
+    half = Threat(case.threat.norm, case.threat.epsilon / 2)
+    noise = half.draw(case.images, case.generators) if random_start else torch.zeros_like(case.images)
+    walk = _Walk(case.places(), case.images, case.labels, case.rivals, (case.images + noise).clamp(0, 1))
+    for _ in range(steps):
+        right, height, normal = _boundary(case, walk)
+        point = _step(walk, height, normal, case.threat)
+        broken = ~right & _inside(walk.point, walk, case.threat)
+        with torch.no_grad():
+            right = case.classify(point).argmax(1) == walk.labels
+        broken |= ~right & _inside(point, walk, case.threat)
+        walk.point = torch.where(right[:, None, None, None], point, walk.images + BACKWARD * (point - walk.images))
+        walk.keep(~broken)
+        if not len(walk):
+            break
+    return case.mask(walk.place)
+
+
+def _inside(point: Tensor, walk: _Walk, threat: Threat) -> Tensor:
+    return threat.size(point - walk.images) <= threat.epsilon
+
+
+def _boundary(case: Case, walk: _Walk) -> tuple[Tensor, Tensor, Tensor]:
+    """Linearises the boundary at the current points.
+
+    Returns:
+        Whether the points are classified correctly; the rival's lead there, `(B,)`; its gradient, as `walk.point`.
+    """
+    with torch.enable_grad():
+        point = walk.point.detach().requires_grad_()
+        logits = case.classify(point)
+        right = logits.argmax(1) == walk.labels
+        if walk.rivals is not None:
+            height = lead(logits, walk.labels, walk.rivals)
+            return right, height.detach(), slope_at(height, point)
+        nearest = torch.full_like(walk.labels, torch.inf, dtype=point.dtype)
+        best_height, best_normal = torch.zeros_like(nearest), torch.zeros_like(point)
+        for label in range(logits.shape[1]):
+            height = lead(logits, walk.labels, torch.full_like(walk.labels, label))
+            normal = slope_at(height, point, again=True)
+            distance = height.detach().abs() / case.threat.dual(normal).clamp_min(TINY)
+            nearer = (distance < nearest) & (walk.labels != label)
+            nearest = torch.where(nearer, distance, nearest)
+            best_height = torch.where(nearer, height.detach(), best_height)
+            best_normal = torch.where(nearer[:, None, None, None], normal, best_normal)
+    return right, best_height, best_normal
+
+
+def _step(walk: _Walk, height: Tensor, normal: Tensor, threat: Threat) -> Tensor:
+    """Steps to the boundary from the current point and from the clean image, and mixes both (equation 9)."""
+    behind = height + (normal * (walk.images - walk.point)).sum((1, 2, 3))
+    from_point = to_plane(walk.point, normal, -height, threat)
+    from_image = to_plane(walk.images, normal, -behind, threat)
+    own, other = threat.size(from_point).clamp_min(1e-8), threat.size(from_image).clamp_min(1e-8)
+    weight = (own / (own + other)).clamp_max(TOWARDS_IMAGE)[:, None, None, None]
+    mixed = (walk.point + OVERSHOOT * from_point) * (1 - weight) + (walk.images + OVERSHOOT * from_image) * weight
+    return mixed.clamp(0, 1)
+
+
+def to_plane(points: Tensor, normal: Tensor, gap: Tensor, threat: Threat) -> Tensor:
+    """Returns the shortest move within [0, 1] that raises `normal . x` by `gap` (equations 4 and 5), exactly.
+
+    In both norms it is `clamp(s u, -x, 1 - x)` with `u` the sign of the normal (L-inf) or the normal itself (L2): what
+    is gained rises with `s`, piecewise linearly, with a kink where a pixel meets its bound. If even the last kink does
+    not suffice, all pixels go to their bounds.
+
+    Args:
+        points: `(B, 3, H, W)` in [0, 1].
+        normal: Same shape.
+        gap: `(B,)`.
+        threat: Gives the norm.
+    """
+    start, slope = points.flatten(1), (normal * gap.sign()[:, None, None, None]).flatten(1)
+    way = slope.sign() if threat.norm == "linf" else slope
+    room = torch.where(slope > 0, 1 - start, start)
+    kinks = torch.where(slope == 0, torch.inf, room / way.abs().clamp_min(1e-30))
+    kinks, order = kinks.sort(dim=1)
+    rate = (slope * way).gather(1, order)
+    full = (slope.abs() * room).gather(1, order)
+    before, rest = full.cumsum(1) - full, rate.flip(1).cumsum(1).flip(1)
+    gained = before + torch.where(rest > 0, kinks * rest, 0)
+    first = torch.searchsorted(gained.cummax(1).values, gap.abs()[:, None]).clamp_max(start.shape[1] - 1)
+    scale = (gap.abs()[:, None] - before.gather(1, first)) / rest.gather(1, first).clamp_min(1e-30)
+    scale = scale.minimum(kinks.gather(1, first)).nan_to_num(posinf=1e30)
+    return (scale * way).clamp(-start, 1 - start).view_as(points)

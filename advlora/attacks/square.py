@@ -1,0 +1,171 @@
+"""Square attack (Andriushchenko et al. 2020): random search with square-shaped updates; it sees logits only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from advlora.attacks.case import Case, Classifier, Rows
+from advlora.attacks.objectives import TINY, margin
+
+FIRST_SHARE = 0.8
+"""Share of the pixels that the first squares cover (AutoAttack's value)."""
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries after which the share is halved (section 4.1; as in AutoAttack not rescaled to the budget, so that a longer
+search continues a shorter one)."""
+AHEAD = 100
+"""Queries for which random numbers are drawn at once."""
+
+
+@dataclass
+class _Search(Rows):
+    """The state of algorithm 1.
+
+    Attributes:
+        point: The best point so far, and its `gain`, the margin there.
+        draws: `(B, AHEAD, 5 + 3)`, uniform in [0, 1): two corners, an orientation, a sign per channel.
+    """
+
+    point: Tensor
+    gain: Tensor
+    draws: Tensor
+
+
+def square(case: Case, queries: int) -> Tensor:
+    """Returns which images are classified correctly at every visited point, `(B,)`."""
+    linf = case.threat.norm == "linf"
+    point = _stripes(case) if linf else _tiles(case)
+    gain = _gain(case.classify, point, case.labels)
+    search = _Search(case.places(), case.images, case.labels, None, point, gain, point.new_empty(len(point), 0))
+    search.keep(gain < 0)
+    for query in range(queries):
+        if not len(search):
+            break
+        if query % AHEAD == 0:
+            search.draws = _draw(case, search.place)
+        draw = search.draws[:, query % AHEAD]
+        side = edge(query, case.images.shape[-1])
+        point = _flat_square(search, draw, side, case) if linf else _moved_mass(search, draw, side, case)
+        gain = _gain(case.classify, point, search.labels)
+        better = gain > search.gain
+        search.point = torch.where(better[:, None, None, None], point, search.point)
+        search.gain = torch.where(better, gain, search.gain)
+        search.keep(search.gain < 0)
+    return case.mask(search.place)
+
+
+def edge(query: int, size: int) -> int:
+    """Returns the side of the square, in pixels."""
+    share = FIRST_SHARE / 2 ** sum(query > halving for halving in HALVINGS)
+    return min(max(round(sqrt(share) * size), 1), size)
+
+
+@torch.no_grad()
+def _gain(classify: Classifier, points: Tensor, labels: Tensor) -> Tensor:
+    return margin(classify(points), labels)
+
+
+def _draw(case: Case, places: Tensor) -> Tensor:
+    width = 5 + case.images.shape[1]
+    drawn = [torch.rand(AHEAD, width, generator=case.generators[place]) for place in places.tolist()]
+    return torch.stack(drawn).to(case.images)
+
+
+def _signs(uniform: Tensor) -> Tensor:
+    return torch.where(uniform < 0.5, -1.0, 1.0)
+
+
+def _stripes(case: Case) -> Tensor:
+    """Starts from vertical stripes of +-epsilon (section 4.1)."""
+    channels, _, width = case.images.shape[1:]
+    drawn = torch.stack([torch.rand(channels, 1, width, generator=source) for source in case.generators])
+    return (case.images + case.threat.epsilon * _signs(drawn).to(case.images)).clamp(0, 1)
+
+
+def _inside(corner: Tensor, side: int, size: int) -> Tensor:
+    """Returns `(B, size)`, true for the `side` lines from a corner on; the corner is given in [0, 1)."""
+    first = (corner * (size - side + 1)).long()[:, None]
+    line = torch.arange(size, device=corner.device)[None]
+    return (line >= first) & (line < first + side)
+
+
+def _flat_square(search: _Search, draw: Tensor, side: int, case: Case) -> Tensor:
+    """Sets a square to +-epsilon, one sign per channel (algorithm 2)."""
+    height, width = search.images.shape[2:]
+    rows, columns = _inside(draw[:, 0], side, height), _inside(draw[:, 1], side, width)
+    window = (rows[:, :, None] & columns[:, None, :])[:, None]
+    signs = _signs(draw[:, 5:])[:, :, None, None]
+    changed = (search.images + case.threat.epsilon * signs).clamp(0, 1)
+    return torch.where(window, changed, search.point)
+
+
+def _tiles(case: Case) -> Tensor:
+    """Starts, in L2, from a grid of bumps with random signs (section 4.2)."""
+    count, channels, height, width = case.images.shape
+    side = max(min(height, width) // 5, 2)
+    across, down = width // side, height // side
+    drawn = torch.stack([torch.rand(channels, down, across, generator=source) for source in case.generators])
+    signs = _signs(drawn).to(case.images)
+    grid = torch.einsum("bcij,xy->bcixjy", signs, _bump(side).to(case.images))
+    delta = torch.zeros_like(case.images)
+    delta[:, :, : down * side, : across * side] = grid.reshape(count, channels, down * side, across * side)
+    return _rescaled(case.images, delta, case)
+
+
+def _rescaled(images: Tensor, delta: Tensor, case: Case) -> Tensor:
+    length = case.threat.size(delta)[:, None, None, None].clamp_min(TINY)
+    return (images + case.threat.epsilon * delta / length).clamp(0, 1)
+
+
+def _moved_mass(search: _Search, draw: Tensor, side: int, case: Case) -> Tensor:
+    """Moves the mass of one square into another as a bump of random sign (algorithm 3)."""
+    delta = search.point - search.images
+    channels, height, width = delta.shape[1:]
+    side = min(max(side, 3) | 1, height, width)
+    here, there = (_window(draw[:, pair : pair + 2], side, delta) for pair in (0, 2))
+    old = delta[here]
+    union = torch.zeros_like(delta, dtype=torch.bool)
+    union[here], union[there] = True, True
+    mass = (delta * union).square().sum((2, 3), keepdim=True)
+    spare = (case.threat.epsilon**2 - delta.square().sum((1, 2, 3), keepdim=True)).clamp_min(0) / channels
+    bump = _bump(side).to(delta)
+    bump = torch.where((draw[:, 4] < 0.5)[:, None, None], bump.T, bump)[:, None]
+    shape = bump * _signs(draw[:, 5:])[:, :, None, None] + old / _window_length(old)
+    delta[there] = 0
+    delta[here] = shape / _window_length(shape) * (mass + spare).sqrt()
+    return _rescaled(search.images, delta, case)
+
+
+def _window(corners: Tensor, side: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns the index of a square of every image, `(B, C, side, side)`; corners in [0, 1), `(B, 2)`."""
+    count, channels, height, width = like.shape
+    span = torch.arange(side, device=like.device)
+    row = (corners[:, 0] * (height - side + 1)).long()[:, None] + span
+    column = (corners[:, 1] * (width - side + 1)).long()[:, None] + span
+    image = torch.arange(count, device=like.device)[:, None, None, None]
+    channel = torch.arange(channels, device=like.device)[None, :, None, None]
+    return image, channel, row[:, None, :, None], column[:, None, None, :]
+
+
+def _window_length(values: Tensor) -> Tensor:
+    return values.square().sum((2, 3), keepdim=True).sqrt().clamp_min(TINY)
+
+
+def _bump(side: int) -> Tensor:
+    """Returns the L2 update of unit length: a positive and a negative pyramid side by side (equation 2)."""
+    upper = side // 2
+    bump = torch.cat([_pyramid(upper, side), -_pyramid(side - upper, side)])
+    unit: Tensor = bump / torch.linalg.vector_norm(bump)
+    return unit
+
+
+def _pyramid(height: int, width: int) -> Tensor:
+    """Returns concentric rings of height sum_k 1 / k^2, highest in the middle."""
+    rings = max(height, width) // 2 + 1
+    level = torch.arange(rings, 0, -1).double().square().reciprocal().cumsum(0).flip(0)
+    row = (torch.arange(height) - height // 2).abs()[:, None]
+    column = (torch.arange(width) - width // 2).abs()[None]
+    return level[torch.maximum(row, column)].float()

@@ -1,0 +1,35 @@
+"""`GuardFinding`: what one check found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GuardFinding:
+    """One check.
+
+    Attributes:
+        name: Such as `monotone`; the metric is `guard/monotone`.
+        ok: Whether the number can be trusted as far as this check can see.
+        value: What was measured; see `reason` for its meaning.
+        reason: One clause that says what was found, good or bad.
+    """
+
+    name: str
+    ok: bool
+    value: float
+    reason: str
+
+
+def guard_metrics(findings: Iterable[GuardFinding]) -> dict[str, float]:
+    """Returns the measured values and the number of failed checks by metric name."""
+    findings = list(findings)
+    values = {f"guard/{finding.name}": finding.value for finding in findings}
+    return values | {"guard/failed": float(sum(not finding.ok for finding in findings))}
+
+
+def unreliable(findings: Iterable[GuardFinding]) -> str | None:
+    """Returns why the numbers cannot be trusted, or None if they can as far as the checks can see."""
+    return "; ".join(f"{finding.name}: {finding.reason}" for finding in findings if not finding.ok) or None

@@ -1,0 +1,87 @@
+"""What a strong examination on fresh seeds said of a sweep's finalists, and how far the search had misjudged them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy.stats import spearmanr
+
+from advlora_platform.analysis.arms import ArmResult
+from advlora_platform.analysis.estimates import Estimate, estimate
+from advlora_platform.analysis.metrics import Metrics, judging
+from advlora_platform.analysis.sweeps import SweepResult
+from advlora_platform.search.agenda import ArmPlan
+from advlora_platform.study.spec import SweepStudy, objective_metrics
+
+UNRELIABLE = "guard/unreliable"
+"""Above 0 where a check of the examination failed: the robust accuracy of such a cell means nothing."""
+ENOUGH = 3
+"""With fewer finalists no rank correlation is stated."""
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The second stage of a sweep.
+
+    Attributes:
+        protocol: The strong examination, in one clause.
+        metrics: What the finalists are judged by.
+        searched: Finalist -> value of the search's first objective, under the cheap examination.
+        confirmed: Finalist -> mean of the selecting metric over the fresh seeds; of complete finalists.
+        unreliable: Finalists of which a cell failed a check of the examination; they cannot win.
+        rank_correlation: Spearman's, of the two values over complete finalists; None with too few of them.
+        optimism: Value in the search less confirmed values, of the finalist that the search ranked first: what
+            quoting the search would have promised too much. None until that finalist is complete.
+    """
+
+    protocol: str
+    metrics: Metrics
+    searched: dict[str, float]
+    confirmed: dict[str, float]
+    unreliable: tuple[str, ...]
+    rank_correlation: float | None
+    optimism: Estimate | None
+
+    def reliable(self, arms: Sequence[ArmResult]) -> list[ArmResult]:
+        """Returns the finalists that may win."""
+        return [arm for arm in arms if arm.name not in self.unreliable]
+
+
+def confirmation(
+    study: SweepStudy, arms: Sequence[ArmResult], plans: Sequence[ArmPlan], found: SweepResult, confidence: float
+) -> Confirmation | None:
+    """Evaluates the second stage; None where the study has none."""
+    if study.confirm is None:
+        return None
+    metrics = judging(study.confirm.protocol, objective_metrics(study, study.confirm.protocol)[0])
+    first = objective_metrics(study)[0]
+    values = {trial.cell[:8]: trial.metrics[first] for trial in found.trials if first in trial.metrics}
+    searched = {plan.arm.name: values[plan.arm.name.rpartition(" ")[2]] for plan in plans}
+    complete = [arm for arm in arms if arm.complete and metrics.selecting in arm.estimates]
+    confirmed = {arm.name: arm.estimates[metrics.selecting].mean for arm in complete}
+    return Confirmation(
+        protocol=study.confirm.protocol.describe(),
+        metrics=metrics,
+        searched=searched,
+        confirmed=confirmed,
+        unreliable=tuple(arm.name for arm in arms if any(arm.by_seed(UNRELIABLE).values())),
+        rank_correlation=_rank_correlation([(searched[name], value) for name, value in confirmed.items()]),
+        optimism=_optimism(arms[:1], searched, metrics.selecting, confidence),
+    )
+
+
+def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    cheap, strong = ({pair[side] for pair in pairs} for side in (0, 1))
+    if len(pairs) < ENOUGH or len(cheap) == 1 or len(strong) == 1:
+        return None
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+
+
+def _optimism(
+    leader: Sequence[ArmResult], searched: dict[str, float], metric: str, confidence: float
+) -> Estimate | None:
+    differences = [
+        searched[arm.name] - value for arm in leader if arm.complete for value in arm.by_seed(metric).values()
+    ]
+    return estimate(differences, confidence)

@@ -1,0 +1,51 @@
+"""The second stage of a sweep: which trials are confirmed, and the cells in which that happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from advlora_platform.search.agenda import ArmPlan
+from advlora_platform.study.cells import CellFactory
+from advlora_platform.study.ledger import Record
+from advlora_platform.study.plan import Arm
+from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
+
+
+def finalists(study: SweepStudy, records: Iterable[Record]) -> list[Record]:
+    """Returns the trials to confirm, best first: the top ones by the first objective, then the rest of the Pareto set.
+
+    Only finished trials compete; the last value of one that was stopped early is not comparable.
+    """
+    if study.confirm is None:
+        return []
+    metrics = objective_metrics(study)
+    done = [r for r in records if r.status == "done" and r.phase == "search" and set(metrics) <= r.metrics.keys()]
+    ranked = sorted(done, key=lambda record: goodness(record.metrics, metrics)[0], reverse=True)
+    top = ranked[: study.confirm.top]
+    front = pareto_set([goodness(record.metrics, metrics) for record in ranked]) if len(metrics) > 1 else []
+    return top + [ranked[place] for place in front if ranked[place] not in top]
+
+
+def goodness(metrics: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """Returns the objectives such that more is better."""
+    return [metrics[name] if direction(name) == "max" else -metrics[name] for name in names]
+
+
+def pareto_set(points: Sequence[Sequence[float]]) -> list[int]:
+    """Returns the places of the points that no other one dominates: as good in all, and better in one."""
+    return [
+        place
+        for place, point in enumerate(points)
+        if not any(other != point and all(a >= b for a, b in zip(other, point, strict=True)) for other in points)
+    ]
+
+
+def confirmation_plans(study: SweepStudy, factory: CellFactory, records: Sequence[Record]) -> list[ArmPlan]:
+    """Returns the cells that confirm every finalist: its values, with every fresh seed. Nothing is tuned any more."""
+    seeds = () if study.confirm is None else study.confirm.seeds
+    plans = []
+    for finalist in finalists(study, records):
+        arm = Arm(f"finalist {finalist.cell_id[:8]}", finalist.values, None)
+        cells = tuple(factory.cell(arm.name, seed, arm.values, "confirm") for seed in seeds)
+        plans.append(ArmPlan(arm, (), {}, cells, 0))
+    return plans

@@ -1,0 +1,1 @@
+"""Shipped evaluation protocols; each YAML is usable by its name."""

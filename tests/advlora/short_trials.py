@@ -1,0 +1,42 @@
+"""Trials that take about a second, and an examination to match."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol, SamplesConfig, TrialConfig, parse, with_values
+
+SHORT = {
+    "data.train_samples": 48,
+    "optimiser.batch_size": 16,
+    "optimiser.epochs": 3,
+    "adapter.rank": 4,
+    "adapter.target": "attention-qv",
+    "attack.steps": 1,
+}
+PROTOCOL = EvaluationProtocol(
+    attacks=(EvaluationAttackConfig(steps=2),),
+    epsilon=4 / 255,
+    curve=(8 / 255,),
+    samples=SamplesConfig(val=48, test=32),
+    batch_size=48,
+)
+FINISHED = {"adapter.dropout": 0.2}
+"""With dropout, so that a continued training has to draw the same masks."""
+MEASURED = {"cost/seconds", "cost/peak_memory_mb"}
+
+
+def trial(values: Mapping[str, Any] | None = None) -> TrialConfig:
+    return parse(TrialConfig, with_values({}, SHORT | dict(values or {})))
+
+
+def examination(**values: Any) -> EvaluationProtocol:
+    return parse(EvaluationProtocol, PROTOCOL.model_dump() | values)
+
+
+def numbers(report: Any) -> dict[str, float]:
+    """Returns the metrics that a repetition has to give again."""
+    assert all(math.isfinite(value) for value in report.metrics.values())
+    return {name: value for name, value in report.metrics.items() if name not in MEASURED}

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from advlora.attacks import expanded
+from advlora.config import robust_metric
+from advlora.cost import evaluation_forwards
+from advlora.identity import fingerprint
+from advlora_platform.evaluation import read_protocol
+from advlora_platform.study.library import shipped_protocols
+
+pytestmark = pytest.mark.unit
+
+NAMES = ("quick", "standard", "strong", "autoattack", "autoattack_plus")
+
+
+def test_every_shipped_protocol_is_found_by_name_and_is_a_version_of_its_own():
+    assert set(shipped_protocols()) == set(NAMES)
+    hashes = {fingerprint(read_protocol(name).model_dump(mode="json")) for name in NAMES}
+    assert len(hashes) == len(NAMES)
+
+
+def test_a_stronger_protocol_costs_more_per_image():
+    costs = [evaluation_forwards(read_protocol(name), "test") / read_protocol(name).samples.test for name in NAMES]
+    assert costs[0] < costs[1] < costs[2] < costs[3] < costs[4]
+
+
+def test_all_of_them_measure_the_same_main_strength():
+    assert {robust_metric("test", read_protocol(name).epsilon) for name in NAMES} == {"test/robust_r1:8_255"}
+
+
+def test_they_are_the_attacks_that_their_names_promise():
+    kinds = {name: [attack.kind for attack in expanded(read_protocol(name).attacks)] for name in NAMES}
+    assert kinds["quick"] == ["pgd"]
+    assert kinds["strong"] == ["apgd-ce", "apgd-t"]
+    assert kinds["autoattack"] == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert set(kinds["autoattack"]) < set(kinds["autoattack_plus"])
