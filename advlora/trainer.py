@@ -168,7 +168,7 @@ class _Trial:
         """Looks for catastrophic overfitting and acts on it; `before` is the state to go back to."""
         self.latest.pop("guard/overfitting_gap", None)
         attack = self.config.attack
-        if not watched(attack):
+        if not watched(attack) or self.manifest.task == "retrieval":  # the watch needs class texts
             return
         finding = self._overfitting()
         if finding.overfitted and before is not None:

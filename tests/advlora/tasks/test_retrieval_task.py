@@ -211,6 +211,7 @@ def test_a_trial_on_videos(tiny, tmp_path: Path) -> None:
         "data": {"name": str(tmp_path), "layout": "msrvtt", "frames": 2},
         "adapter": {"rank": 2},
         "loss": {"kind": "contrastive"},
+        "attack": {"kind": "fgsm_rs"},
         "optimiser": {"batch_size": 2, "epochs": 1},
     }
     (report,) = fine_tune(parse(TrialConfig, values), protocol(), bench=Workbench())
