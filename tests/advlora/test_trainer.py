@@ -162,6 +162,11 @@ def test_a_training_that_explodes_is_said_so(run):
         run({"optimiser.learning_rate": 1e30, "optimiser.warmup": 0})
 
 
+def test_a_training_that_explodes_in_its_very_last_step_is_said_so(run):
+    with pytest.raises(Diverged, match="not finite after epoch 1"):
+        run({"optimiser.learning_rate": 1e30, "optimiser.warmup": 0, "optimiser.epochs": 1, "data.train_samples": 16})
+
+
 class Listening(Workbench):
     """Its models tell at which batch size they computed in which type."""
 
