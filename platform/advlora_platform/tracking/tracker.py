@@ -13,7 +13,7 @@ from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.observer import Failure
 from advlora_platform.study.spec import Study
-from advlora_platform.tracking.conclusion import log_conclusion
+from advlora_platform.tracking.conclusion import IMAGES, log_conclusion
 from advlora_platform.tracking.events import Event, Spool, Trial, history
 from advlora_platform.tracking.runs import StudyRuns
 from advlora_platform.tracking.store import explained, open_store, public_uri, reason, tracking_uri
@@ -89,6 +89,18 @@ class MlflowTracker:
             logger.warning(
                 "the conclusion is not in MLflow (%s); the same command again logs it", reason(self._uri, error)
             )
+        self._save()
+
+    def add(self, metrics: Mapping[str, float], files: Sequence[Path], place: str) -> None:
+        """Logs what was found after the conclusion into the run of the study; images go below `place/figures`."""
+        self._replay()
+        try:
+            self._runs.find()
+            self._runs.answer(self._runs.study(), metrics, {})
+            for file in files:
+                self._runs.attach(self._runs.study(), file, f"{place}/figures" if file.suffix in IMAGES else place)
+        except Exception as error:
+            logger.warning("%s is not in MLflow (%s); the same command again logs it", place, reason(self._uri, error))
         self._save()
 
     def _observe(self, event: Event) -> None:

@@ -120,6 +120,9 @@ def test_a_corrupt_shard_is_named(advlora, tmp_path):
         (["ablate", "quickstart", "--set", "adapter.rank=0"], "adapter.rank"),
         (["sweep", "quickstart", "--set", "search.sampler=tpee"], "did you mean 'tpe'"),
         (["train", "absent.yaml"], "absent.yaml"),
+        (["lowrank", "absent"], "no study folder 'absent'"),
+        (["lowrank", "--ranks", "1,x"], "'1,x' must be whole numbers"),
+        (["lowrank", "low_rank", "--set", "seeds=[0]"], "belong to the training of a new study"),
         (["export", "absent"], "no study folder 'absent'"),
         (["report", "absent"], "no study folder 'absent'"),
         (["evaluate", "tiny-clop"], "tiny-clop"),
@@ -134,7 +137,7 @@ def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
 
 
 @pytest.mark.parametrize(
-    "verb", ["ablate", "sweep", "train", "evaluate", "report", "export", "plan", "ui", "ls", "validate"]
+    "verb", ["ablate", "sweep", "train", "evaluate", "report", "export", "plan", "ui", "ls", "validate", "lowrank"]
 )
 def test_every_verb_shows_an_example(advlora, verb):
     answer = advlora(verb, "--help")

@@ -1,0 +1,121 @@
+"""What one full fine-tuning did to the weights: spectra by layer, and robust accuracy of the truncated change."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from advlora.adapters import AdaptedModel
+from advlora.config import EvaluationProtocol, TrialConfig, robust_metric
+from advlora.distributed import SOLO
+from advlora.examination import Examination
+from advlora.lowrank import Spectrum, spectra, summary, truncated_model
+from advlora.models import VisionLanguageModel, tower_names
+from advlora.workbench import Workbench
+from advlora_platform.execution import rebuild
+from advlora_platform.lowrank.cells import Trained
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The change of one weight.
+
+    Attributes:
+        rank_90: Fewest directions that hold 90 % of the energy.
+        stable_rank: See `advlora.lowrank.Spectrum`.
+        entropy_rank: See `advlora.lowrank.Spectrum`.
+        norm: Relative to the weight before.
+        energy: Share of the energy that the leading 1, 2, ... directions hold.
+    """
+
+    rank_90: int
+    stable_rank: float
+    entropy_rank: float
+    norm: float
+    energy: tuple[float, ...]
+
+    @classmethod
+    def of(cls, found: Spectrum) -> Layer:
+        """Writes a spectrum as plain data."""
+        energy = found.values.double().square()
+        shares = energy.cumsum(0) / energy.sum().clamp_min(torch.finfo(energy.dtype).tiny)
+        held = tuple(round(share, 6) for share in shares.tolist())
+        return cls(found.rank_90, found.stable_rank, found.entropy_rank, found.norm, held)
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one full fine-tuning.
+
+    Attributes:
+        arm: Of the study.
+        seed: Of the training.
+        adversarial: Whether it was trained against an attack.
+        layers: Layer -> spectrum.
+        means: Means over the layers.
+        truncated: Rank -> robust accuracy on test with every change cut to this rank; rank 0 keeps what was trained
+            outside these layers.
+        whole: Robust accuracy on test of the model as it was trained.
+    """
+
+    arm: str
+    seed: int
+    adversarial: bool
+    layers: dict[str, Layer]
+    means: dict[str, float]
+    truncated: dict[int, float]
+    whole: float
+
+
+def take_apart(cell: Trained, protocol: EvaluationProtocol, ranks: Sequence[int], bench: Workbench) -> Change:
+    """Measures a finished full fine-tuning.
+
+    Raises:
+        UserError: If its trained weights were removed.
+    """
+    config = cell.config
+    trained, _ = rebuild(config, cell.folder)
+    before, after = bench.model(config.model), trained.model
+
+    def robust(model: VisionLanguageModel) -> float:
+        return _robust(trained, model, config, protocol, bench)
+
+    found: dict[str, Spectrum] = {}
+    for tower in tower_names(config.adapter.tower):
+        prefix = "text/" if tower == "text" else ""
+        found |= {prefix + name: each for name, each in spectra(before, after, tower=tower).items()}
+    return Change(
+        arm=cell.arm,
+        seed=config.seed,
+        adversarial=cell.adversarial,
+        layers={name: Layer.of(each) for name, each in found.items()},
+        means=summary(found),
+        truncated={rank: robust(_cut(before, after, rank, config)) for rank in ranks},
+        whole=robust(after),
+    )
+
+
+def _cut(
+    before: VisionLanguageModel, after: VisionLanguageModel, rank: int, config: TrialConfig
+) -> VisionLanguageModel:
+    for tower in tower_names(config.adapter.tower):
+        after = truncated_model(before, after, rank, tower=tower)
+    return after
+
+
+def _robust(
+    trained: AdaptedModel,
+    model: VisionLanguageModel,
+    config: TrialConfig,
+    protocol: EvaluationProtocol,
+    bench: Workbench,
+) -> float:
+    """Examines a model in the place of the trained one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    subject = copy.copy(trained)
+    subject.model = model.to(device)
+    measured = Examination(config, protocol, bench, subject, SOLO, device).measure("test", curve=False)
+    return measured[robust_metric("test", protocol.epsilon)]

@@ -1,0 +1,168 @@
+"""The evidence about low rank, with intervals over seeds. It is the content of `lowrank.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from advlora.config import robust_metric
+from advlora.workbench import Workbench
+from advlora_platform.analysis.estimates import Estimate, estimate
+from advlora_platform.lowrank.cells import Opened, Trained, check, open_study, start_of
+from advlora_platform.lowrank.changes import Change, take_apart
+from advlora_platform.study.folder import read_json
+
+RANKS = (0, 1, 2, 4, 8, 16, 32, 64)
+CONFIDENCE = 0.95
+KEPT = 0.95
+"""Share of what the whole change gains over none that a rank must keep to count as enough."""
+BySeed = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found.
+
+    Attributes:
+        study: Whose full fine-tunings were taken apart.
+        study_id: Ties it to the study's folder and runs.
+        sweep: The study whose adapters they are compared with; empty where there are none.
+        protocol: What robust accuracy means, in one clause.
+        metric: Its name.
+        samples: Images on which the truncated models were measured.
+        ranks: To which the changes were truncated, ascending.
+        changes: One per full fine-tuning.
+        trained: Start -> rank -> seed -> robust accuracy of a trained adapter.
+    """
+
+    study: str
+    study_id: str
+    sweep: str
+    protocol: str
+    metric: str
+    samples: int
+    ranks: tuple[int, ...]
+    changes: tuple[Change, ...]
+    trained: dict[str, dict[int, BySeed]]
+
+    def of(self, adversarial: bool) -> list[Change]:
+        """Returns the adversarial or the clean changes."""
+        return [change for change in self.changes if change.adversarial == adversarial]
+
+    def mean(self, name: str, adversarial: bool) -> Estimate | None:
+        """Returns a mean over layers, such as `entropy_rank`, over seeds."""
+        return estimate([change.means[name] for change in self.of(adversarial)], CONFIDENCE)
+
+    def difference(self, name: str) -> Estimate | None:
+        """Returns adversarial less clean of a mean over layers, paired by seed."""
+        return paired(self._by_seed(True, lambda c: c.means[name]), self._by_seed(False, lambda c: c.means[name]))
+
+    def cut(self, rank: int, adversarial: bool = True) -> Estimate | None:
+        """Returns robust accuracy of the change truncated to a rank, over seeds."""
+        return estimate([change.truncated[rank] for change in self.of(adversarial)], CONFIDENCE)
+
+    def whole(self, adversarial: bool = True) -> Estimate | None:
+        """Returns robust accuracy of the models as they were trained, over seeds."""
+        return estimate([change.whole for change in self.of(adversarial)], CONFIDENCE)
+
+    def gap(self, start: str, rank: int) -> Estimate | None:
+        """Returns the truncated adversarial change less an adapter trained at the same rank, paired by seed.
+
+        None where a seed in common, or the rank, is missing.
+        """
+        if rank not in self.ranks:
+            return None
+        return paired(self._by_seed(True, lambda change: change.truncated[rank]), self.trained[start].get(rank, {}))
+
+    def enough(self) -> int | None:
+        """Returns the smallest rank that keeps 95 % of what the adversarial change gains; None where none does."""
+        whole, none = self.whole(), self.cut(0) if 0 in self.ranks else None
+        if whole is None or none is None:
+            return None
+        wanted = none.mean + KEPT * (whole.mean - none.mean)
+        kept = {rank: found for rank in self.ranks if (found := self.cut(rank)) is not None}
+        return next((rank for rank, found in kept.items() if found.mean >= wanted), None)
+
+    def _by_seed(self, adversarial: bool, of: Callable[[Change], float]) -> BySeed:
+        return {change.seed: of(change) for change in self.of(adversarial)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as plain data, with the estimates that the report shows."""
+        means = {
+            name: {
+                "adversarial": _plain(self.mean(name, True)),
+                "clean": _plain(self.mean(name, False)),
+                "difference": _plain(self.difference(name)),
+            }
+            for name in self.changes[0].means
+        }
+        gaps = {start: {rank: _plain(self.gap(start, rank)) for rank in ranks} for start, ranks in self.trained.items()}
+        return {**asdict(self), "means": means, "enough": self.enough(), "gaps": gaps}
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
+    """Returns the mean difference over the seeds that both have."""
+    return estimate([first[seed] - second[seed] for seed in first if seed in second], CONFIDENCE)
+
+
+def gather(
+    folder: Path,
+    sweep: Path | None = None,
+    *,
+    ranks: Sequence[int] = RANKS,
+    samples: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Evidence:
+    """Takes the full fine-tunings of a study apart and compares them with trained adapters.
+
+    Args:
+        folder: Of a study with finished adversarial and clean full fine-tunings of the same model.
+        sweep: Of a study with low-rank adapters at several ranks; None for the same folder.
+        ranks: To which the changes are truncated.
+        samples: At most this many images of `test`; None for as many as the protocol says.
+        progress: Is told what is being done.
+
+    Raises:
+        UserError: If there is nothing to compare, or unlike things would be.
+    """
+    opened = open_study(folder)
+    rival = opened if sweep is None else open_study(sweep)
+    check(opened, rival)
+    protocol = opened.study.protocol
+    if samples is not None:
+        fewer = protocol.samples.model_copy(update={"test": min(samples, protocol.samples.test)})
+        protocol = protocol.model_copy(update={"samples": fewer})
+    bench, wanted, changes = Workbench(), tuple(sorted(set(ranks))), []
+    for number, cell in enumerate(opened.full, start=1):
+        progress(f"taking apart {cell.arm}, seed {cell.config.seed} ({number} of {len(opened.full)})")
+        changes.append(take_apart(cell, protocol, wanted, bench))
+    metric = robust_metric("test", protocol.epsilon)
+    return Evidence(
+        study=opened.study.name,
+        study_id=_study_id(opened),
+        sweep=rival.study.name if rival.adapters else "",
+        protocol=protocol.describe(),
+        metric=metric,
+        samples=protocol.samples.test,
+        ranks=wanted,
+        changes=tuple(changes),
+        trained=_trained(rival.adapters, metric),
+    )
+
+
+def _study_id(opened: Opened) -> str:
+    return str((read_json(opened.folder.identity) or {}).get("study_id", ""))
+
+
+def _trained(cells: Sequence[Trained], metric: str) -> dict[str, dict[int, BySeed]]:
+    table: dict[str, dict[int, BySeed]] = {}
+    for cell in cells:
+        ranks = table.setdefault(start_of(cell.config.adapter), {})
+        ranks.setdefault(cell.config.adapter.rank, {})[cell.config.seed] = cell.metrics[metric]
+    return {start: dict(sorted(ranks.items())) for start, ranks in table.items()}
+
+
+def _plain(found: Estimate | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)

@@ -1,0 +1,23 @@
+"""The study that is run where none is given: the two full fine-tunings of `low_rank`, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from advlora_platform.study.library import load_study
+from advlora_platform.study.spec import AblationStudy
+
+NAME = "lowrank"
+
+
+def two_arms(overrides: Iterable[str] = ()) -> AblationStudy:
+    """Returns adversarial and clean full fine-tuning as a study of its own; their cells are those of `low_rank`.
+
+    Raises:
+        ConfigError: With every problem of the overrides.
+    """
+    study = load_study("low_rank", "ablation", overrides)
+    assert isinstance(study, AblationStudy), "loaded as an ablation"
+    arms = {name: values for name, values in study.arms.items() if values.get("adapter.kind") == "full"}
+    description = "Adversarial and clean full fine-tuning, whose changes of weights are taken apart."
+    return study.model_copy(update={"name": NAME, "description": description, "arms": arms})
