@@ -77,9 +77,12 @@ class Evidence:
         return paired(self._by_seed(True, lambda change: change.truncated[rank]), self.trained[start].get(rank, {}))
 
     def enough(self) -> int | None:
-        """Returns the smallest rank that keeps 95 % of what the adversarial change gains; None where none does."""
+        """Returns the smallest rank that keeps 95 % of what the adversarial change gains over rank 0.
+
+        None where no rank does, rank 0 was not tried, or the change gains nothing.
+        """
         whole, none = self.whole(), self.cut(0) if 0 in self.ranks else None
-        if whole is None or none is None:
+        if whole is None or none is None or whole.mean <= none.mean:
             return None
         wanted = none.mean + KEPT * (whole.mean - none.mean)
         kept = {rank: found for rank in self.ranks if (found := self.cut(rank)) is not None}

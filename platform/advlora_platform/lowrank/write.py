@@ -85,16 +85,24 @@ def build_document(evidence: Evidence) -> Document:
 def findings(evidence: Evidence) -> list[str]:
     """Says what was found, whichever way it fell."""
     said = [_compared(evidence, name) for name in ("rank_90", "stable_rank", "entropy_rank")]
-    whole, enough = evidence.whole(), evidence.enough()
-    if whole is not None and enough is not None:
+    return [*said, *_functional(evidence), *_gaps(evidence)]
+
+
+def _functional(evidence: Evidence) -> Iterator[str]:
+    whole, none, enough = evidence.whole(), evidence.cut(0) if 0 in evidence.ranks else None, evidence.enough()
+    if whole is None or none is None:
+        return
+    gained = f"from {percent(none.mean)} % robust accuracy at rank 0 to {percent(whole.mean)} %"
+    if whole.mean <= none.mean:
+        yield f"The adversarial change of these layers gains nothing ({gained}), so truncating it says nothing of rank."
+    elif enough is None:
+        yield f"No rank that was tried keeps 95 % of what the adversarial change gains ({gained})."
+    else:
         cut = evidence.cut(enough)
-        said.append(
-            f"Cut to rank {enough}, the adversarial change keeps {percent(cut.mean if cut else None)} of "
-            f"{percent(whole.mean)} % robust accuracy; no smaller rank keeps 95 % of what it gains."
+        yield (
+            f"Cut to rank {enough}, the adversarial change keeps {percent(cut.mean if cut else None)} % robust "
+            f"accuracy; no smaller rank that was tried keeps 95 % of what it gains ({gained})."
         )
-    elif whole is not None:
-        said.append(f"No rank that was tried keeps 95 % of what the change gains ({percent(whole.mean)} % robust).")
-    return [*said, *_gaps(evidence)]
 
 
 def _compared(evidence: Evidence, name: str) -> str:

@@ -131,8 +131,12 @@ def test_the_smallest_rank_that_is_enough_is_found(evidence):
 
     assert cut({0: 0.1, 2: 0.47, 64: 0.49, 128: 0.5}, 0.5).enough() == 64
     assert cut({0: 0.1, 2: 0.1, 64: 0.2, 128: 0.3}, 0.5).enough() is None
-    said = " ".join(findings(cut({0: 0.1, 2: 0.49, 64: 0.5, 128: 0.5}, 0.5)))
-    assert "Cut to rank 2, the adversarial change keeps 49.0 of 50.0 % robust accuracy" in said
+    said = findings(cut({0: 0.1, 2: 0.49, 64: 0.5, 128: 0.5}, 0.5))[3]
+    assert said.startswith("Cut to rank 2, the adversarial change keeps 49.0 % robust accuracy")
+    assert "(from 10.0 % robust accuracy at rank 0 to 50.0 %)" in said
+    nothing = cut({0: 0.5, 2: 0.5, 64: 0.5, 128: 0.5}, 0.45)
+    assert nothing.enough() is None
+    assert "gains nothing" in findings(nothing)[3]
 
 
 def test_a_difference_is_stated_whichever_way_it_falls(evidence):
