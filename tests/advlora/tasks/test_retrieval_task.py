@@ -14,15 +14,16 @@ from advlora.data import ImageTextSet
 from advlora.distributed import Group
 from advlora.errors import ConfigError, DataError
 from advlora.models import load_model
-from advlora.tasks.recall import image_ranks, recalls, text_ranks
-from advlora.tasks.retrieval import candidates, evaluate_retrieval, first
+from advlora.tasks.recall import ranks
+from advlora.tasks.reranking import candidates, first
+from advlora.tasks.retrieval import evaluate_retrieval
 from advlora.trainer import fine_tune
 from advlora.workbench import Workbench
 
 pytestmark = pytest.mark.unit
 
 CPU = torch.device("cpu")
-OWNER = torch.tensor([0, 0, 1, 2])
+OWNER = torch.arange(10).repeat_interleave(2)
 
 
 def protocol(**values) -> EvaluationProtocol:
@@ -39,35 +40,13 @@ def data() -> ImageTextSet:
     return ImageTextSet(images, torch.zeros(10, dtype=torch.int64), captions, others)
 
 
-def test_ranks_by_hand() -> None:
-    scores = torch.tensor([[0.1, 0.5, 0.9, 0.2], [0.3, 0.3, 0.4, 0.8], [0.0, 0.7, 0.1, 0.6]])
-    assert text_ranks(scores, OWNER).tolist() == [1, 1, 1]
-    assert image_ranks(scores, OWNER).tolist() == [1, 1, 1, 1]
-    perfect = torch.nn.functional.one_hot(OWNER, 3).T.float()
-    assert set(recalls(perfect, perfect, OWNER).values()) == {1.0}
-
-
-def test_recalls_count_ranks_below_the_depth() -> None:
-    scores = -torch.arange(12.0).repeat(12, 1)
-    found = recalls(scores, scores.T, torch.arange(12))
-    assert found["tr_r1"] == pytest.approx(1 / 12)
-    assert found["tr_r5"] == pytest.approx(5 / 12)
-    assert found["ir_r10"] == pytest.approx(10 / 12)
-    assert found["mean_recall"] == pytest.approx((1 + 5 + 10) / 12 / 3)
-
-
-def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
-    same = torch.zeros(20, 20)
-    assert set(recalls(same, same, torch.arange(20)).values()) == {0.0}
-
-
 def test_clean_recall_is_that_of_the_similarities(tiny, data) -> None:
     model = load_model(tiny("clip"))
     metrics = evaluate_retrieval(model, data, protocol(), split="val", curve=False, device=CPU)
     captions = [caption for own in data.references for caption in own]
     images = normalize(model.encode_images(data.images.float() / 255), dim=1)
     scores = images @ normalize(model.encode_texts(captions), dim=1).T
-    expected = recalls(scores, scores, torch.arange(10).repeat_interleave(2))
+    expected = ranks(scores, scores, OWNER).recalls()
     assert {name: metrics[f"val/clean_{name}"] for name in expected} == pytest.approx(expected)
     assert metrics["val/clean_r1"] == expected["tr_r1"]
 
@@ -142,7 +121,7 @@ def test_all_candidates_re_ranked_is_the_matching_order(tiny, data) -> None:
         normalize(model.encode_images(images), dim=1) @ normalize(model.encode_texts(captions), dim=1).T
     )  # fmt: skip
     scores = similarity + matching
-    expected = recalls(scores, scores, torch.arange(10).repeat_interleave(2))
+    expected = ranks(scores, scores, OWNER).recalls()
     assert {name: found[f"val/clean_itm_{name}"] for name in expected} == pytest.approx(expected)
     assert "val/robust_itm_mean_recall:0.05" in found
 
