@@ -74,5 +74,7 @@ def masked_words(folder: Path) -> str:
         net = transformers.BertForMaskedLM(config).eval()
     net.cls.predictions.bias.data = torch.arange(float(len(vocabulary)))
     net.save_pretrained(folder)
-    transformers.BertTokenizerFast(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
+    transformers.BertTokenizerFast(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(
+        folder
+    )
     return f"local-dir:{folder}"
