@@ -85,12 +85,13 @@ def _sweep_problems(study: SweepStudy) -> list[str]:
         problems += grid_problems(study.parameters, study.search.trials, "search")
     if problems:
         return problems
-    problems += _examined(study, parse(TrialConfig, study.base))
+    everywhere = _examined(study, parse(TrialConfig, study.base))
     for key, parameter in study.parameters.items():
         for value in extremes(parameter):
             config = parse(TrialConfig, with_values(study.base, {**conditions(study.parameters, key), key: value}))
-            problems += [f"parameters.{key} = {value}: {problem}" for problem in _examined(study, config)]
-    return _common(problems)
+            own = [problem for problem in _examined(study, config) if problem not in everywhere]
+            problems += [f"parameters.{key} = {value}: {problem}" for problem in own]
+    return everywhere + problems
 
 
 def _objective_problems(study: SweepStudy) -> Iterable[str]:
