@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from advlora.errors import UserError
@@ -63,6 +65,18 @@ def test_a_sweep_is_one_line(tmp_path):
     plan = plan_study(load_study("quickstart", "sweep"), tmp_path)
     assert [(arm.name, arm.cells) for arm in plan.arms] == [("search", 8)]
     assert plan.to_json()["trials"] == 8
+
+
+def test_retrieval_is_planned_without_the_guards_of_classifiers(tmp_path):
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.png").write_bytes(b"not read for a plan")
+    names = [f"{split}.png" for split in ("train", "val", "test")]
+    entries = [{"filename": name, "split": name[:-4], "sentences": [{"raw": "a cat"}]} for name in names]
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": entries}))
+    protocol = "protocol={attacks: [{kind: set-level, steps: 2, scales: [0.5]}], samples: {val: 10, test: 10}}"
+    plan = plan_study(quickstart(f"data.name={tmp_path}", protocol, "tuning=null"), tmp_path / "out")
+    (pretrained,) = (arm for arm in plan.arms if arm.name == "pretrained")
+    assert pretrained.forwards == 2 * 10 * (1 + 2 * 2 * 2 + 1)
 
 
 def test_what_fits_nowhere_is_refused(tmp_path):
