@@ -14,13 +14,17 @@ from advlora.models.base import VisionLanguageModel
 from advlora.models.quiet import contained
 from advlora.models.registry import load_model
 
+NESTED = "vision_encoder_state_dict"
+"""Where training scripts of TeCoA keep the tower."""
+
 
 def load_vision_weights(base: ModelConfig, file: Path) -> VisionLanguageModel:
     """Loads a pretrained model with the vision tower of a file; every module is as its library made it.
 
     Args:
         base: An open_clip or embedded model.
-        file: State of its vision tower; also inside `state_dict`, or with `module.` before every name.
+        file: State of its vision tower; also inside `vision_encoder_state_dict` or `state_dict`, or with `module.`
+            before every name.
 
     Raises:
         ModelError: If the base is of another library or cannot be read, or the file is not the state of its tower.
@@ -32,7 +36,8 @@ def load_vision_weights(base: ModelConfig, file: Path) -> VisionLanguageModel:
     model = load_model(base, split=False)
     with contained():
         try:
-            model.vision.load_state_dict(load_state_dict(str(file)))
+            state = load_state_dict(str(file))
+            model.vision.load_state_dict(state.get(NESTED, state))
         except Exception as error:  # pickle, safetensors and torch share no base class of errors
             raise ModelError(
                 f"file '{file}' does not hold the vision tower of '{base.name}': {_reason(error)}"

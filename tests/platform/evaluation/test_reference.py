@@ -37,10 +37,14 @@ def plain():
 
 
 @pytest.fixture
-def vision_file(trained, tmp_path):
-    """The vision tower alone, as the authors of robust CLIP models give it."""
-    tower = load_model(model_config(str(trained / "merged")), split=False).vision
-    torch.save({f"module.{name}": value for name, value in tower.state_dict().items()}, tmp_path / "fare.pt")
+def tower(trained):
+    """The state of the vision tower alone, as the authors of robust CLIP models give it."""
+    return load_model(model_config(str(trained / "merged")), split=False).vision.state_dict()
+
+
+@pytest.fixture
+def vision_file(tower, tmp_path):
+    torch.save(tower, tmp_path / "fare.pt")
     return tmp_path / "fare.pt"
 
 
@@ -71,6 +75,19 @@ def test_a_file_of_a_vision_tower_is_laid_onto_its_base(vision_file, trained, pl
     assert (subject.kind, subject.base) == ("vision weights", ModelConfig())
     assert same(subject.network, load_subject(str(trained)).network)
     assert torch.equal(subject.network.encode_texts(["a boot"]), plain.encode_texts(["a boot"]))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"vision_encoder_state_dict": state, "epoch": 3},
+    ],
+)
+def test_the_tower_may_be_wrapped_as_training_scripts_do(stored, tower, trained, tmp_path):
+    torch.save(stored(tower), tmp_path / "wrapped.pt")
+    assert same(load_subject(str(tmp_path / "wrapped.pt"), "tiny-clip").network, load_subject(str(trained)).network)
 
 
 def test_a_file_that_does_not_say_enough_or_does_not_fit_is_one_sentence(vision_file, trained, tmp_path):
