@@ -19,7 +19,7 @@ WORST = "worst case"
 
 
 class ModelIdentity(Section):
-    """Which model. Holds no path that says anything of the machine."""
+    """Which model. Holds no absolute path."""
 
     name: str
     kind: str
