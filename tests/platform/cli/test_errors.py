@@ -119,6 +119,8 @@ def test_a_corrupt_shard_is_named(advlora, tmp_path):
         (["report", "absent"], "no study folder 'absent'"),
         (["evaluate", "tiny-clop"], "tiny-clop"),
         (["evaluate", "tiny-clip", "--protocol", "absent.yaml"], "absent.yaml"),
+        (["evaluate", "absent/", "--base", "tiny-clop"], "did you mean 'tiny-clip'"),
+        (["compare", "absent.json", "absent.json"], "cannot read absent.json"),
     ],
 )
 def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
@@ -129,7 +131,7 @@ def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
 
 
 @pytest.mark.parametrize(
-    "verb", ["ablate", "sweep", "train", "evaluate", "report", "export", "plan", "ui", "ls", "validate"]
+    "verb", ["ablate", "sweep", "train", "evaluate", "compare", "report", "export", "plan", "ui", "ls", "validate"]
 )
 def test_every_verb_shows_an_example(advlora, verb):
     answer = advlora(verb, "--help")
