@@ -38,14 +38,13 @@ def load_trial(run_id: str, study: Path | None = None) -> Subject:
         raise ConfigError(f"trial {tags['advlora.cell']} of run '{run_id}' has not finished in {folder.path}")
     config = parse(TrialConfig, record.config)
     adapted, _ = rebuild(config, folder.trial(record.cell_id))
-    mergeable = adapted.layers and not config.adapter.norm_before
     return Subject(
         network=adapted.model.requires_grad_(False),
         name=f"{tags['advlora.study']}/{run.info.run_name}",
         kind="trial",
         base=config.model,
         changed=adapted.trainable > 0,
-        merged=merged(adapted) if mergeable else None,
+        merged=merged(adapted) if adapted.mergeable else None,
         run=run_id,
         cell=record.cell_id,
     )
