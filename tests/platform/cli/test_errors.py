@@ -57,6 +57,7 @@ def test_a_wrong_value_is_one_sentence(advlora, tmp_path, base, said):
         ({"tuning": {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 0.1, "high": 1}},
                      "sampler": "grid"}}, ["needs a 'step' or 'choices'"]),
         ({"name": "../s"}, ["'../s'", "letters, digits"]),
+        ({"protocol": {"attacks": [{"kind": "set-level"}]}}, ["protocol.attacks: 'set-level' aims at captions"]),
     ],
 )  # fmt: skip
 def test_a_study_that_makes_no_sense_is_one_sentence(advlora, tmp_path, changes, said):
@@ -73,6 +74,10 @@ def test_a_study_that_makes_no_sense_is_one_sentence(advlora, tmp_path, changes,
         ("search.objectives=[robsut]", "did you mean 'robust'"),
         ("protocol.interval=0", "ASHA"),
         ("search.sampler=grid", "needs a 'step' or 'choices'"),
+        (
+            "confirm={protocol: {attacks: [{kind: set-level}]}}",
+            "confirm.protocol.attacks: 'set-level' aims at captions",
+        ),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_one_sentence(advlora, override, said):
