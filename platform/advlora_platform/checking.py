@@ -9,7 +9,15 @@ from advlora.config import TrialConfig, all_keys, parse, with_values
 from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
 from advlora_platform.study.plan import arms
-from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, TuningConfig, extremes, metric_names
+from advlora_platform.study.spec import (
+    AblationStudy,
+    Study,
+    SweepStudy,
+    TuningConfig,
+    extremes,
+    metric_names,
+    reportable,
+)
 
 
 def check_study(study: Study) -> None:
@@ -73,6 +81,9 @@ def _key_problems(study: AblationStudy) -> Iterable[str]:
             yield f"{where}: '{key}' must not differ between arms: {FIXED[head]}"
         elif key not in known:
             yield f"{where}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
+    for metric in study.report:
+        if metric not in reportable(study):
+            yield f"report: '{metric}' is not a metric of a trial{did_you_mean(metric, reportable(study))}"
     names = [arm.name for arm in arms(study)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"arms.{name}: the factors' design already has an arm of this name"
