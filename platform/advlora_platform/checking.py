@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from advlora.check import check_examination, check_trial
+from advlora.check import check_examination, check_trial, forget_files
 from advlora.config import TrialConfig, all_keys, parse, with_values
 from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
@@ -26,6 +26,7 @@ def check_study(study: Study) -> None:
     Raises:
         ConfigError: With one sentence per problem; all that were found.
     """
+    forget_files()
     problems = _ablation_problems(study) if isinstance(study, AblationStudy) else _sweep_problems(study)
     unique = list(dict.fromkeys(problems))
     if unique:
