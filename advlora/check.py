@@ -90,6 +90,12 @@ def no_classes(loss: str, data: str) -> str:
     )
 
 
+def forget_files() -> None:
+    """Lets the next check look at models and data sets again; within one study they are looked at once."""
+    _blank.cache_clear()
+    _data_problems.cache_clear()
+
+
 @cache
 def _blank(model: ModelConfig, tower: TowerName) -> Tower:
     return blank_tower(model, tower)

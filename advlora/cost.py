@@ -36,16 +36,17 @@ def _beside(config: TrialConfig, update: int) -> int:
     """Returns the cost of a loss's passes beside the attacked images, in F.
 
     TRADES passes the clean images without and with gradient, PMG-AFT with gradient and the attacked ones through the
-    teacher; matching looks for hard negatives. Text towers are not counted: F is a pass of the vision tower.
+    teacher; matching looks for hard negatives; CleanCLIP passes views with gradient. Text towers are not counted: F is
+    a pass of the vision tower.
     """
-    passes = {"trades": 1 + update, "pmg_aft": 1 + update}
+    passes = {"trades": 1 + update, "pmg_aft": 1 + update, "cleanclip": update}
     return passes.get(config.loss.kind, int(config.loss.matches))
 
 
 def training_forwards(config: TrialConfig, images: int) -> float:
     """Returns the cost of a whole training on `images` images per epoch, in F.
 
-    Includes the one pass over the clean images that FARE needs.
+    Includes the one pass over the clean images that FARE and PAR need.
     """
     if config.adapter.kind == "none":
         return 0.0
@@ -54,7 +55,7 @@ def training_forwards(config: TrialConfig, images: int) -> float:
 
 def once_forwards(config: TrialConfig) -> int:
     """Returns the cost per image before the first step, in F."""
-    return int(config.loss.kind == "fare" and config.adapter.kind != "none")
+    return int(config.loss.kind in ("fare", "par") and config.adapter.kind != "none")
 
 
 def evaluation_forwards(

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from advlora.check import check_examination, check_trial
+from advlora.check import check_examination, check_trial, forget_files
 from advlora.config import TrialConfig, all_keys, parse, with_values
 from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
 from advlora_platform.study.plan import arms
-from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, TuningConfig, extremes, metric_names
+from advlora_platform.study.spec import (
+    AblationStudy,
+    Study,
+    SweepStudy,
+    TuningConfig,
+    extremes,
+    metric_names,
+    reportable,
+)
 
 
 def check_study(study: Study) -> None:
@@ -18,6 +26,7 @@ def check_study(study: Study) -> None:
     Raises:
         ConfigError: With one sentence per problem; all that were found.
     """
+    forget_files()
     problems = _ablation_problems(study) if isinstance(study, AblationStudy) else _sweep_problems(study)
     unique = list(dict.fromkeys(problems))
     if unique:
@@ -73,6 +82,9 @@ def _key_problems(study: AblationStudy) -> Iterable[str]:
             yield f"{where}: '{key}' must not differ between arms: {FIXED[head]}"
         elif key not in known:
             yield f"{where}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
+    for metric in study.report:
+        if metric not in reportable(study):
+            yield f"report: '{metric}' is not a metric of a trial{did_you_mean(metric, reportable(study))}"
     names = [arm.name for arm in arms(study)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"arms.{name}: the factors' design already has an arm of this name"

@@ -75,7 +75,8 @@ def test_the_formula_counts_what_really_passes_the_tower(run):
     bench = Counting()
     short = {"data.train_samples": 20, "optimiser.epochs": 2, "loss.kind": "fare", **PLAIN}
     run(short, examination(interval=0, samples={"val": 1, "test": 1}, attacks=({"steps": 1},), curve=()), bench=bench)
-    assert 1 <= bench.passes - training_forwards(trial(short), 20) <= 4  # the examination of one image
+    # Beside it, the examination of one image, and a look at one image after each of the two epochs.
+    assert 1 <= bench.passes - training_forwards(trial(short), 20) <= 6
 
 
 def test_an_attack_on_captions_costs_a_gradient_per_scale():
