@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from advlora.attacks import expanded, gradient_steps
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, TrialConfig
+from advlora.config import CAPTION_KINDS, JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol, TrialConfig
 
 STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
 """Cost in F of one update, without the attack."""
@@ -79,6 +79,9 @@ def attack_forwards(attack: EvaluationAttackConfig, classes: int) -> int:
     """Returns the cost per image of an attack that breaks nothing, in F."""
     if attack.kind == "noise":
         return attack.restarts
+    if attack.kind in CAPTION_KINDS:
+        views, beside = 1 + len(attack.scales or ()), 2 if attack.kind in JOINT_KINDS else 1
+        return attack.restarts * (2 * views * attack.steps + beside)
     step = {"fab": 2 + classes, "fab-t": 3, "square": 1}.get(attack.kind, 2)
     last = 0 if attack.kind.startswith("fab") else 1
     ranking = int(attack.targets > 0)

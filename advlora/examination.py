@@ -98,7 +98,7 @@ class Examination:
             device=self.device,
             # The pretrained model attacking itself would be no transfer.
             surrogate=self._pretrained() if self.adapted.trainable else None,
-            merged=merged(self.adapted).to(self.device) if self.adapted.layers else None,
+            merged=merged(self.adapted).to(self.device) if self.adapted.mergeable else None,
         )
 
     def overfitting(self, attack: TrainingAttackConfig) -> OverfittingFinding:

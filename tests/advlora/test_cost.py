@@ -79,6 +79,14 @@ def test_the_formula_counts_what_really_passes_the_tower(run):
     assert 1 <= bench.passes - training_forwards(trial(short), 20) <= 6
 
 
+def test_an_attack_on_captions_costs_a_gradient_per_scale():
+    attacks = {"kind": "set-level", "steps": 5, "restarts": 2}, {"kind": "sga", "words": "bert", "steps": 5}
+    single = {"kind": "co-attack", "words": "bert", "steps": 5}
+    costs = [evaluation_forwards(examination(attacks=[attack], curve=()), "val") for attack in (*attacks, single)]
+    samples = examination().samples.val
+    assert costs == [samples * (1 + passes) for passes in (2 * (2 * 5 * 5 + 1), 2 * 5 * 5 + 2, 2 * 5 + 2)]
+
+
 @pytest.mark.parametrize(("interval", "during"), [(0, 0), (1, 4), (2, 2), (3, 1), (5, 0), (9, 0)])
 def test_examinations_during_training_are_counted_without_the_curve(interval, during):
     attacks = ({"steps": 10}, {"steps": 20, "restarts": 3})

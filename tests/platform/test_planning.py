@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from advlora.guards import guard_forwards
 from advlora_platform import planning
 from advlora_platform.launch import cell_factory
 from advlora_platform.planning import plan_study
@@ -29,9 +32,11 @@ def test_an_ablation_counts_tuning_and_cells_of_every_arm(tmp_path):
     assert plan.trials == 9 * 3 + 10 * 3
     by_name = {arm.name: arm for arm in plan.arms}
     assert by_name["pretrained"].tuning == 0
-    # One pass of PGD-2 costs (2K + 2) F with LoRA and (2K + 3) F in full fine-tuning: 1024 images, 2 epochs.
-    assert by_name["full fine-tuning"].forwards - by_name["LoRA"].forwards == 1024 * 2
-    assert by_name["LoRA"].forwards - by_name["LoRA"].tuning_forwards == 500 * 22
+    # One pass of PGD-2 costs (2K + 2) F with LoRA and (2K + 3) F in full fine-tuning: 896 images, 2 epochs.
+    assert by_name["full fine-tuning"].forwards - by_name["LoRA"].forwards == 896 * 2
+    # Tuning is not measured on the 500 test images, and not checked.
+    checks = guard_forwards(quickstart().protocol)
+    assert by_name["LoRA"].forwards - by_name["LoRA"].tuning_forwards == 500 * 22 + checks > 500 * 22
 
 
 def test_what_is_done_is_not_planned_again(tmp_path):
@@ -60,6 +65,18 @@ def test_a_sweep_is_one_line(tmp_path):
     plan = plan_study(load_study("quickstart", "sweep"), tmp_path)
     assert [(arm.name, arm.cells) for arm in plan.arms] == [("search", 8)]
     assert plan.to_json()["trials"] == 8
+
+
+def test_retrieval_is_planned_without_the_guards_of_classifiers(tmp_path):
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.png").write_bytes(b"not read for a plan")
+    names = [f"{split}.png" for split in ("train", "val", "test")]
+    entries = [{"filename": name, "split": name[:-4], "sentences": [{"raw": "a cat"}]} for name in names]
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": entries}))
+    protocol = "protocol={attacks: [{kind: set-level, steps: 2, scales: [0.5]}], samples: {val: 10, test: 10}}"
+    plan = plan_study(quickstart(f"data.name={tmp_path}", protocol, "tuning=null"), tmp_path / "out")
+    (pretrained,) = (arm for arm in plan.arms if arm.name == "pretrained")
+    assert pretrained.forwards == 2 * 10 * (1 + 2 * 2 * 2 + 1)
 
 
 def test_the_confirmation_of_a_sweep_is_planned_and_what_is_confirmed_is_not_planned_again(tmp_path):

@@ -32,6 +32,11 @@ def terminal_report(summary: Summary) -> str:
     return "\n".join([head, "", *body, *_footer(summary)])
 
 
+def terminal_table(table: Table) -> str:
+    """Returns a table in columns as text with rich markup."""
+    return "\n".join(_lines(table))
+
+
 def _progress(summary: Summary) -> str:
     counts = summary.counts
     rest = [f"{counts[name]} {name}" for name in ("stopped", "running", "failed", "missing") if counts[name]]

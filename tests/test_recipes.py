@@ -1,0 +1,52 @@
+"""The page of recipes knows every method that can be configured, and only studies that are shipped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from advlora.config import AdapterConfig, AlignmentConfig, ClusteringConfig, LossConfig, all_keys
+from advlora_platform.study.library import shipped
+
+pytestmark = pytest.mark.unit
+
+PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text()
+
+
+def choices(section: type, key: str) -> tuple[str, ...]:
+    return get_args(section.model_fields[key].annotation)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *choices(LossConfig, "kind"),
+        *(f"kind: {kind}" for kind in choices(AdapterConfig, "kind") if kind != "none"),
+        *(f"start: {start}" for start in choices(AdapterConfig, "start") if start != "gaussian"),
+        *choices(ClusteringConfig, "algorithm"),
+        *choices(AlignmentConfig, "at"),
+    ],
+)
+def test_every_method_has_its_recipe(name: str) -> None:
+    assert f"`{name}`" in PAGE or f"adapter.{name}`" in PAGE
+
+
+@pytest.mark.parametrize("key", [key for key in all_keys(LossConfig) if key != "kind"])
+def test_every_knob_of_a_loss_is_named(key: str) -> None:
+    assert f"`{key}`" in PAGE
+
+
+def test_every_recipe_says_equation_source_and_knobs_and_names_shipped_studies() -> None:
+    recipes = [part for part in re.split(r"^#{2,3} ", PAGE, flags=re.MULTILINE) if "**Equation.**" in part]
+    assert len(recipes) >= 13
+    for recipe in recipes:
+        title = recipe.splitlines()[0]
+        assert "**Source.**" in recipe, title
+        assert "**Knobs.**" in recipe, title
+        measured = recipe.partition("**Measured in:**")[2]
+        assert measured, title
+        named = set(re.findall(r"`([a-z_]+)`", measured.splitlines()[0]))
+        assert "no shipped study" in measured or named & set(shipped("ablation")), title
