@@ -21,6 +21,8 @@ MIXED = (
     {"loss.kind": "contrastive", "adapter.dropout": 0.3, "seed": 5},
 )
 EACH = ("train/loss", "params/trainable", "params/trainable_fraction")
+WATCHED = ("guard/overfitting_gap", "guard/overfitting")
+"""For the training attack of these trials takes one step."""
 COSTS = ("cost/seconds", "cost/forward_equivalents", "cost/peak_memory_mb")
 VAL = ("val/clean_r1", "val/robust_r1:4_255")
 FINAL = ("val/robust_r1:8_255", "test/clean_r1", "test/robust_r1:4_255", "test/robust_r1:8_255")
@@ -45,8 +47,8 @@ def test_an_epoch_is_reported_with_every_metric_under_its_name(finished):
         (3, 3, True),
     ]
     for report in finished[:-1]:
-        assert set(report.metrics) == {*EACH, *COSTS, *VAL}
-    assert set(finished[-1].metrics) == {*EACH, *COSTS, *VAL, *FINAL}
+        assert set(report.metrics) == {*EACH, *WATCHED, *COSTS, *VAL}
+    assert set(finished[-1].metrics) == {*EACH, *WATCHED, *COSTS, *VAL, *FINAL}
     assert finished[-1].metrics["train/loss"] < finished[0].metrics["train/loss"]
 
 
