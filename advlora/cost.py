@@ -19,15 +19,27 @@ import torch
 from advlora.attacks import expanded, gradient_steps
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol, TrialConfig
 
-STEP = {"full": 3, "lora": 2, "linear_probe": 1, "none": 0}
+STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
 """Cost in F of one update, without the attack."""
 MEGABYTE = 2**20
 
 
 def step_forwards(config: TrialConfig) -> int:
     """Returns the cost of one training step per image, in F."""
-    attack = 0 if config.adapter.kind == "none" else 2 * gradient_steps(config.attack)
-    return attack + STEP[config.adapter.kind]
+    update = STEP[config.adapter.kind]
+    if not update:
+        return 0
+    return 2 * gradient_steps(config.attack) + update + _beside(config, update)
+
+
+def _beside(config: TrialConfig, update: int) -> int:
+    """Returns the cost of a loss's passes beside the attacked images, in F.
+
+    TRADES passes the clean images without and with gradient, PMG-AFT with gradient and the attacked ones through the
+    teacher; matching looks for hard negatives. Text towers are not counted: F is a pass of the vision tower.
+    """
+    passes = {"trades": 1 + update, "pmg_aft": 1 + update}
+    return passes.get(config.loss.kind, int(config.loss.matches))
 
 
 def training_forwards(config: TrialConfig, images: int) -> float:

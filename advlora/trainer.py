@@ -11,16 +11,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from advlora.adapters import AdaptedModel, adapt
+from advlora.adapters.export import merged
 from advlora.attacks import needs_surrogate
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.cost import Meter, once_forwards, step_forwards
-from advlora.data import ImageTextSet
+from advlora.data import ImageTextSet, load_manifest
 from advlora.distributed import SOLO, Group
 from advlora.evaluator import evaluate
-from advlora.guards import OverfittingFinding, check_overfitting, switched, watched
+from advlora.guards import (
+    GuardFinding,
+    OverfittingFinding,
+    check_overfitting,
+    examine_guards,
+    guard_metrics,
+    switched,
+    unreliable,
+    watched,
+)
 from advlora.losses import build_loss
+from advlora.tasks.backdoor import attack_success_rate
+from advlora.tasks.retrieval import evaluate_retrieval
+from advlora.tasks.zero_shot import live_class_features
 from advlora.updates import Updates
 from advlora.workbench import Workbench
 
@@ -39,6 +53,8 @@ class EpochReport:
         metrics: By name. Those on `val` only if it was examined after this epoch.
         state: Continues from here; CPU tensors and plain data, fit for `torch.load(weights_only=True)`.
         final: Whether this is the last report.
+        unreliable: Why the robust accuracy of the final model cannot be trusted; empty where nothing was found, or
+            nothing was looked for.
     """
 
     epoch: int
@@ -46,6 +62,7 @@ class EpochReport:
     metrics: dict[str, float]
     state: dict[str, Any]
     final: bool
+    unreliable: str = ""
 
 
 def fine_tune(
@@ -92,7 +109,13 @@ def restore(config: TrialConfig, bench: Workbench, state: dict[str, Any] | None 
     Raises:
         ValueError: If the state belongs to another configuration.
     """
-    adapted = adapt(bench.model(config.model), config.adapter, config.seed, bench.cache)
+    adapted = adapt(
+        bench.model(config.model),
+        config.adapter,
+        config.seed,
+        bench.cache,
+        keep_originals=config.loss.kind == "pmg_aft",
+    )
     if state is not None:
         adapted.load_state(state["adapter"])
     adapted.model.eval()
@@ -120,6 +143,7 @@ class _Trial:
         state: dict[str, Any] | None,
     ) -> None:
         self.config, self.protocol, self.bench, self.group, self.device = config, protocol, bench, group, device
+        self.manifest = load_manifest(config.data)
         self.adapted = restore(config, bench, state)
         self.adapted.model.to(device)
         self.epochs = 0 if config.adapter.kind == "none" else config.optimiser.epochs
@@ -150,14 +174,17 @@ class _Trial:
 
     def report(self, test: bool) -> EpochReport:
         metrics = self._sizes_and_costs() | self._examination(test)
+        findings = self._guards() if self.finished and self.protocol.guards.enabled else []
+        metrics |= guard_metrics(findings) if findings else {}
         self.latest |= metrics
-        return EpochReport(self.epoch, self.epochs, metrics, self._state(), self.finished)
+        reason = unreliable(findings) or ""
+        return EpochReport(self.epoch, self.epochs, metrics, self._state(), self.finished, reason)
 
     def _watch(self, before: dict[str, Any] | None) -> None:
         """Looks for catastrophic overfitting and acts on it; `before` is the state to go back to."""
         self.latest.pop("guard/overfitting_gap", None)
         attack = self.config.attack
-        if not watched(attack):
+        if not watched(attack) or self.manifest.task == "retrieval":  # the watch needs class texts
             return
         finding = self._overfitting()
         if finding.overfitted and before is not None:
@@ -169,7 +196,7 @@ class _Trial:
         self.latest |= finding.metrics()
 
     def _overfitting(self) -> OverfittingFinding:
-        classes = self.bench.class_features(self.config.model, self.config.data).to(self.device)
+        classes = self._class_features().to(self.device)
         data = self._split("val", self.config.attack.overfitting.samples)
         model, attack = self.adapted.model, self.config.attack
         return check_overfitting(model, classes, data, attack, device=self.device, group=self.group)
@@ -183,7 +210,7 @@ class _Trial:
 
     def _updates(self, state: dict[str, Any] | None) -> Updates:
         data = self._split("train", self.config.data.train_samples)
-        loss = build_loss(self.config, self.bench, data, self.adapted.model.logit_scale)
+        loss = build_loss(self.config, self.bench, data, self.adapted)
         updates = Updates(self.adapted, loss, data, self.config, self.group)
         if state is not None:
             updates.load_state(state["optimiser"])
@@ -208,10 +235,21 @@ class _Trial:
         return self._examine("val", curve=False) if interval and self.epoch % interval == 0 else {}
 
     def _examine(self, split: str, curve: bool) -> dict[str, float]:
-        classes = self.bench.class_features(self.config.model, self.config.data).to(self.device)
+        if self.manifest.task == "retrieval":
+            data = self._split(split, getattr(self.protocol.samples, split))
+            return evaluate_retrieval(
+                self.adapted.model,
+                data,
+                self.protocol,
+                split=split,
+                curve=curve,
+                device=self.device,
+                group=self.group,
+            )
+        classes = self._class_features().to(self.device)
         data = self._split(split, getattr(self.protocol.samples, split))
         surrogate = self.bench.model(self.config.model).to(self.device) if needs_surrogate(self.protocol) else None
-        return evaluate(
+        metrics = evaluate(
             self.adapted.model,
             classes,
             data,
@@ -221,6 +259,43 @@ class _Trial:
             device=self.device,
             group=self.group,
             surrogate=surrogate,
+        )
+        return metrics | self._backdoor(split, classes, data)
+
+    def _backdoor(self, split: str, classes: Tensor, data: ImageTextSet) -> dict[str, float]:
+        poison = self.config.data.poison
+        if poison.kind == "none":
+            return {}
+        rate = attack_success_rate(
+            self.adapted.model,
+            classes,
+            data,
+            poison,
+            self.manifest,
+            batch_size=self.protocol.batch_size,
+            device=self.device,
+            group=self.group,
+        )
+        return {f"{split}/attack_success_rate": rate}
+
+    @torch.no_grad()
+    def _class_features(self) -> Tensor:
+        if self.adapted.trains_text:
+            return live_class_features(self.adapted.model.eval().encode_texts, self.manifest)
+        return self.bench.class_features(self.config.model, self.config.data)
+
+    def _guards(self) -> list[GuardFinding]:
+        """Checks whether the numbers of the final model can be trusted; every process does the same."""
+        trained = self.config.adapter.kind != "none"
+        data = self._split("val", self.protocol.samples.val)
+        return examine_guards(
+            self.adapted.model,
+            self.bench.class_features(self.config.model, self.config.data).to(self.device),
+            data,
+            self.protocol,
+            device=self.device,
+            surrogate=self.bench.model(self.config.model).to(self.device) if trained else None,
+            merged=merged(self.adapted).to(self.device) if self.adapted.layers else None,
         )
 
     def _state(self) -> dict[str, Any]:

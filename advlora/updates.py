@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from advlora.adapters import AdaptedModel
-from advlora.attacks import attack
+from advlora.attacks import UniversalPerturbation, attack
 from advlora.config import TrialConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import Group
 from advlora.errors import Diverged
-from advlora.losses import Loss
+from advlora.losses import Encoder, Loss, Step
 from advlora.randomness import generator, seed_of
 from advlora.schedule import batches, build_optimiser, learning_rate, steps_per_epoch
 
@@ -37,6 +37,11 @@ class Updates:
         self.adapted, self.model, self.loss, self.data = adapted, adapted.model, loss, data
         self.config, self.group, self.device = config, group, adapted.model.logit_scale.device
         self.parameters = adapted.parameters()
+        self.encoder = Encoder(adapted, config.precision == "bf16")
+        self.universal = UniversalPerturbation(config.attack, config.seed, group)
+        self.per_epoch = steps_per_epoch(len(data), config.optimiser.batch_size)
+        self.steps = config.optimiser.epochs * self.per_epoch
+        adapted.schedule(self.steps)
         self.optimiser = build_optimiser(self.parameters, config.optimiser)
         self.dropouts = [
             module
@@ -54,9 +59,10 @@ class Updates:
             Diverged: If a loss or a gradient is not finite.
         """
         settings, total = self.config.optimiser, 0.0
-        per_epoch = steps_per_epoch(len(self.data), settings.batch_size)
+        self.loss.start_epoch(epoch)
+        self.universal.start_epoch(epoch)
         for number, batch in enumerate(batches(len(self.data), settings.batch_size, self.config.seed, epoch)):
-            rate = learning_rate(epoch * per_epoch + number, settings.epochs * per_epoch, settings)
+            rate = learning_rate(epoch * self.per_epoch + number, self.steps, settings)
             for parameters in self.optimiser.param_groups:
                 parameters["lr"] = rate
             total += self._step(batch, epoch, number) * len(batch)
@@ -72,12 +78,14 @@ class Updates:
         self.optimiser.load_state_dict(_copied(state))  # torch would go on in the tensors of `state` themselves
 
     def _step(self, batch: Tensor, epoch: int, number: int) -> float:
-        share = self.group.share(batch)
-        own = share if len(share) else batch[:1]  # models refuse an empty batch: this one does not count below
-        images = self._attacked(own, batch, epoch)
+        counted, place = len(self.group.share(batch)), epoch * self.per_epoch + number
+        step = self._share(batch)
+        self.adapted.before_step(place / self.steps)
+        images = self._attacked(step, epoch, counted)
         self.optimiser.zero_grad(set_to_none=True)
         with self._dropout(epoch, number):
-            loss = self._losses(images, own, batch)[: len(share)].sum() / len(batch)
+            self.loss.prepare(self.encoder, step, update=True)
+            loss = self.loss.objective(self.encoder, images, step)[:counted].sum() / len(batch)
         penalty = self.adapted.penalty()
         objective = loss if penalty is None else loss + penalty / self.group.world_size
         objective.backward()  # type: ignore[no-untyped-call]  # torch
@@ -87,18 +95,25 @@ class Updates:
         if not (isfinite(total) and isfinite(norm)):
             raise Diverged(f"loss {total:g} and gradient norm {norm:g} in epoch {epoch + 1}, step {number + 1}")
         self.optimiser.step()
+        self.adapted.after_step(place)
         return float(mean)
 
-    def _attacked(self, own: Tensor, batch: Tensor, epoch: int) -> Tensor:
+    def _share(self, batch: Tensor) -> Step:
+        share = self.group.share(batch)
+        own = share if len(share) else batch[:1]  # models refuse an empty batch: this one does not count in the loss
         images = self.data.images[own].to(self.device).float() / 255
-        generators = (generator(self.config.seed, "attack", epoch, sample) for sample in own.tolist())
-        return attack(self.config.attack, lambda points: self._losses(points, own, batch), images, generators)
+        return Step(images, own.to(self.device), batch.to(self.device))
 
-    def _losses(self, images: Tensor, own: Tensor, batch: Tensor) -> Tensor:
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-            features = self.model.encode_images(images)
-        return self.loss(features, own.to(self.device), batch.to(self.device))
+    def _attacked(self, step: Step, epoch: int, counted: int) -> Tensor:
+        self.loss.prepare(self.encoder, step, update=False)
+
+        def loss(points: Tensor) -> Tensor:
+            return self.loss.attacked(self.encoder, points, step)
+
+        if self.config.attack.kind == "universal":
+            return self.universal.attack(lambda points: loss(points)[:counted], step.clean)
+        generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
+        return attack(self.config.attack, loss, step.clean, generators)
 
     @contextmanager
     def _dropout(self, epoch: int, number: int) -> Iterator[None]:

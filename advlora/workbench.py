@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import ImageTextSet, load_manifest, load_split
 from advlora.models import VisionLanguageModel, load_model
+from advlora.tasks.zero_shot import class_captions, class_features
 
 CHUNK = 256
 
@@ -52,9 +53,7 @@ class Workbench:
     def class_features(self, model: ModelConfig, data: DataConfig) -> Tensor:
         """Returns `(C, D)`, unit length: per class the mean over the templates of the unit text features."""
         manifest = load_manifest(data)
-        captions = [caption for label in range(len(manifest.classes)) for caption in manifest.captions(label)]
-        features = self.text_features(model, tuple(captions))
-        return normalize(features.view(len(manifest.classes), -1, features.shape[1]).mean(1), dim=-1)
+        return class_features(self.text_features(model, class_captions(manifest)), manifest)
 
     def text_features(self, model: ModelConfig, captions: tuple[str, ...]) -> Tensor:
         """Returns the unit features of captions, `(N, D)`."""
@@ -70,7 +69,7 @@ class Workbench:
         if known is None or known[0] is not data:
             pretrained = self.model(model).to(device)
             parts = [part.to(device).float() / 255 for part in torch.split(data.images, CHUNK)]
-            self._images[model] = (data, torch.cat([pretrained.encode_images(part).cpu() for part in parts]))
+            self._images[model] = (data, torch.cat([pretrained.embed(part).cpu() for part in parts]))
         return self._images[model][1]
 
     def _pretrained(self, config: ModelConfig) -> VisionLanguageModel:

@@ -46,7 +46,9 @@ class Stopwatch:
     def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
         """Nothing."""
 
-    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
+    def trial_finished(
+        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+    ) -> None:
         """Times both."""
         begin = time.perf_counter()
         (*_, last) = fine_tune(cell.config, self.study.protocol, bench=self.bench, test=cell.test)

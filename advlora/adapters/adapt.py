@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,29 +11,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advlora.adapters.adalora import Allocation
 from advlora.adapters.alignment import penalised
 from advlora.adapters.check import check_adapter
-from advlora.config import AdapterConfig
+from advlora.adapters.placement import names_for_peft, projection, ranks, small_parameters
+from advlora.config import LOW_RANK, AdapterConfig
 from advlora.errors import ModelError
-from advlora.models.base import VisionLanguageModel
-from advlora.models.roles import target_layers
+from advlora.models.base import Tower, VisionLanguageModel
+from advlora.models.registry import TEXT_PREFIX, tower_names
+from advlora.randomness import seed_of
 
-PROJECTION = "proj"
+ALLOCATION = "allocation/"
+ADAPTER = "lora_"
 
 
 class AdaptedModel:
     """A model of which some parameters are trained.
 
     Attributes:
-        model: Embeds images through the adapter.
+        model: Embeds images, and texts, through the adapter.
         config: The adapter's configuration.
-        trainable_fraction: Trainable parameters relative to those of the vision tower before adaptation.
+        towers: Those that are trained.
+        trainable_fraction: Trainable parameters relative to those of the trained towers before adaptation.
     """
 
-    def __init__(self, model: VisionLanguageModel, config: AdapterConfig, tower_size: int) -> None:
+    def __init__(
+        self, model: VisionLanguageModel, config: AdapterConfig, tower_size: int, allocations: list[Allocation]
+    ) -> None:
         """Use `adapt`."""
-        self.model, self.config = model, config
+        self.model, self.config, self.allocations = model, config, allocations
         self.trainable_fraction = self.trainable / tower_size
+        self._originals: dict[str, Tensor] = {}
+
+    @property
+    def towers(self) -> list[Tower]:
+        """The towers that are trained; views of the model, made anew so that copies have their own."""
+        return [self.model.tower(name) for name in tower_names(self.config.tower)]
 
     def parameters(self) -> list[nn.Parameter]:
         """Returns the trainable parameters, always in the same order."""
@@ -44,27 +59,82 @@ class AdaptedModel:
 
     @cached_property
     def layers(self) -> dict[str, Any]:
-        """Name inside the vision tower -> `AdvLoraLinear`; empty unless the kind is `lora`."""
-        if self.config.kind != "lora":
+        """Name -> PEFT layer; empty where nothing is low-rank. The text tower's names begin with `text/`."""
+        if self.config.kind not in LOW_RANK:
             return {}
-        from advlora.adapters.variant import AdvLoraLinear
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
-        return {name: layer for name, layer in self.model.vision.named_modules() if isinstance(layer, AdvLoraLinear)}
+        return {
+            _key(tower, name): layer
+            for tower in self.towers
+            for name, layer in tower.module.named_modules()
+            if isinstance(layer, BaseTunerLayer) and tower.owns(name)
+        }
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether captions must be embedded anew after every step."""
+        return self.config.tower != "vision" and self.config.kind != "none"
 
     def penalty(self) -> Tensor | None:
-        """Returns the weighted alignment penalty, mean over the matrices; None where there is none.
+        """Returns the weighted penalty of the method; None where there is none.
 
-        lambda * mean ||s B diag(alpha) A - T||_F^2 / ||T||_F^2, where T is the clustered weight S C, or the
-        pretrained weight where clustering is off.
+        Alignment, mean over the matrices: lambda * mean ||s B diag(alpha) A - T||_F^2 / ||T||_F^2, where T is the
+        clustered weight S C, or the pretrained weight where clustering is off. AdaLoRA: orthogonal factors.
         """
+        if self.allocations:
+            return torch.stack([allocation.penalty() for allocation in self.allocations]).mean()
         if not penalised(self.config):
             return None
         return self.config.alignment.weight * torch.stack([layer.misfit() for layer in self.layers.values()]).mean()
 
+    def schedule(self, steps: int) -> None:
+        """Tells the adapter how many steps the training has."""
+        for allocation in self.allocations:
+            allocation.schedule(steps)
+
+    def before_step(self, progress: float) -> None:
+        """Moves a scheduled alpha; `progress` is the share of all steps that are done."""
+        if self.config.kind == "lora" and self.config.adaptive.mode == "scheduled":
+            for layer in self.layers.values():
+                layer.move_alpha(progress)
+
+    def after_step(self, number: int) -> None:
+        """Lets AdaLoRA allocate ranks after step `number`, counted from 0, before the gradients are cleared."""
+        for allocation in self.allocations:
+            allocation.step(number)
+
+    @contextmanager
+    def pretrained(self) -> Iterator[None]:
+        """Inside, the model is the frozen pretrained one; no gradient may be taken through it.
+
+        A low-rank update is switched off, and a start that the base weight lacks is added back; only parameters that
+        are trained themselves have an original that is kept beside them, and only if `adapt` was told to.
+        """
+        trained = self._trained()
+        moved = {name: trained[name].data for name in self._originals}
+        self._switch(off=True)
+        for name, original in self._originals.items():
+            trained[name].data = original.to(trained[name])
+        try:
+            yield
+        finally:
+            for name, value in moved.items():
+                trained[name].data = value
+            self._switch(off=False)
+
+    def keep_originals(self) -> None:
+        """Keeps what `pretrained` needs; to be called before anything is trained."""
+        self._originals = {
+            name: value.detach().clone() for name, value in self._trained().items() if ADAPTER not in name
+        }
+
     def state(self) -> dict[str, Tensor]:
         """Returns detached CPU clones of all that was trained, and of the start that the export needs."""
-        live = {**self._trained(), **dict(self.model.vision.named_buffers())}
-        return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in live.items()}
+        state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in self._live().items()}
+        for number, allocation in enumerate(self.allocations):
+            state |= {f"{ALLOCATION}{number}/{name}": value for name, value in allocation.state().items()}
+        return state
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -73,22 +143,52 @@ class AdaptedModel:
         Raises:
             ValueError: If the state belongs to another configuration.
         """
-        live = {**self._trained(), **dict(self.model.vision.named_buffers())}
-        shapes = {name: tensor.shape for name, tensor in live.items()}
-        if shapes != {name: tensor.shape for name, tensor in state.items()}:
+        live = self._live()
+        own = {name: tensor for name, tensor in state.items() if not name.startswith(ALLOCATION)}
+        if {name: tensor.shape for name, tensor in live.items()} != {name: own[name].shape for name in own}:
             raise ValueError("the state does not belong to an adapter of this configuration")
         for name, layer in self.layers.items():
-            layer.move_anchor(state[f"{name}.anchors.default.b0"], state[f"{name}.anchors.default.a0"])
+            if self.config.kind == "lora":
+                layer.move_anchor(own[f"{name}.anchors.default.b0"], own[f"{name}.anchors.default.a0"])
         for name, tensor in live.items():
-            tensor.copy_(state[name])
+            tensor.copy_(own[name])
+        for number, allocation in enumerate(self.allocations):
+            head = f"{ALLOCATION}{number}/"
+            allocation.load_state({key.removeprefix(head): v for key, v in state.items() if key.startswith(head)})
 
     def _trained(self) -> dict[str, nn.Parameter]:
-        return {name: value for name, value in self.model.vision.named_parameters() if value.requires_grad}
+        return {
+            _key(tower, name): value
+            for tower in self.towers
+            for name, value in tower.parameters().items()
+            if value.requires_grad
+        }
+
+    def _live(self) -> dict[str, Tensor]:
+        buffers = {
+            _key(tower, name): value
+            for tower in self.towers
+            for name, value in tower.module.named_buffers()
+            if tower.owns(name)
+        }
+        return {**self._trained(), **buffers}
+
+    def _switch(self, *, off: bool) -> None:
+        for layer in self.layers.values():
+            if self.config.kind == "lora":
+                layer.as_pretrained = off
+            else:
+                layer.enable_adapters(not off)
 
 
 def adapt(
-    model: VisionLanguageModel, config: AdapterConfig, seed: int, cache_dir: Path | None = None
-) -> AdaptedModel:  # fmt: skip
+    model: VisionLanguageModel,
+    config: AdapterConfig,
+    seed: int,
+    cache_dir: Path | None = None,
+    *,
+    keep_originals: bool = False,
+) -> AdaptedModel:
     """Makes a model trainable, in place.
 
     Whatever the start, the function is the pretrained one until the first step. (With dropout, which only the low-rank
@@ -99,38 +199,86 @@ def adapt(
         config: What is trained, and how it starts.
         seed: Of the random parts of the start.
         cache_dir: Where k-means and SVD are shared between processes; None for this process only.
+        keep_originals: Whether `AdaptedModel.pretrained` will be used.
 
     Raises:
         ModelError: If the model lacks the layers that the configuration names, or they are too small for it.
     """
-    size = sum(parameter.numel() for parameter in model.vision.parameters())
+    towers = [model.tower(name) for name in tower_names(config.tower)]
+    size = sum(parameter.numel() for tower in towers for parameter in tower.parameters().values())
     model.requires_grad_(False)
-    if config.kind == "lora":
-        _inject(model.vision, config, seed, cache_dir)
-    elif config.kind == "full":
-        model.vision.requires_grad_(True)
-    elif config.kind == "linear_probe":
-        _projection(model.vision).requires_grad_(True)
-    return AdaptedModel(model, config, size)
+    allocations = [
+        allocation
+        for module, targets in _targets(towers, config).items()
+        if (allocation := _inject(module, targets, config, seed, cache_dir))
+    ]
+    for tower in towers:
+        for parameter in _thawed(tower, config):
+            parameter.requires_grad_(True)
+    adapted = AdaptedModel(model, config, size, allocations)
+    if keep_originals:
+        adapted.keep_originals()
+    return adapted
 
 
-def _inject(vision: nn.Module, config: AdapterConfig, seed: int, cache_dir: Path | None) -> None:
-    from peft import inject_adapter_in_model
+def _targets(towers: list[Tower], config: AdapterConfig) -> dict[nn.Module, dict[str, int]]:
+    """Returns module -> layer -> rank; towers that share a module are adapted together.
 
-    from advlora.adapters.variant import AdvLoraConfig
-
-    targets = target_layers(vision, config.target)
-    shapes = {name: (layer.out_features, layer.in_features) for name, layer in targets.items()}
-    if problems := check_adapter(config, shapes):
+    Raises:
+        ModelError: If the towers lack the layers, or they are too small.
+    """
+    found: dict[nn.Module, dict[str, int]] = {}
+    if config.kind not in LOW_RANK:
+        return found
+    problems = []
+    for tower in towers:
+        chosen = ranks(tower, config)
+        layers = {name: tower.module.get_submodule(name) for name in chosen}
+        shapes = {name: (int(layer.out_features), int(layer.in_features)) for name, layer in layers.items()}  # type: ignore[arg-type]
+        problems += check_adapter(config, shapes, chosen)
+        found.setdefault(tower.module, {}).update(chosen)
+    if problems:
         raise ModelError(problems)
-    with torch.random.fork_rng(devices=[]):  # PEFT draws a start, which the variant replaces
-        inject_adapter_in_model(AdvLoraConfig.of(config, list(targets), seed, cache_dir), vision)
-    vision.train(vision.training)  # also the new layers
+    return found
 
 
-def _projection(vision: nn.Module) -> nn.Parameter:
-    projection = getattr(vision, PROJECTION, None)
-    if not isinstance(projection, nn.Parameter):
-        raise ModelError(f"adapter.kind 'linear_probe' trains the final projection '{PROJECTION}', "
-                         f"which the vision tower {type(vision).__name__} does not have")  # fmt: skip
-    return projection
+def _inject(
+    module: nn.Module, targets: dict[str, int], config: AdapterConfig, seed: int, cache_dir: Path | None
+) -> Allocation | None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    from advlora.adapters.variant import AdvLoraConfig, rank_patterns
+
+    names, allocation = names_for_peft(targets, module), None
+    with torch.random.fork_rng(devices=[]):  # PEFT draws a start, which the AdvLoRA variant replaces
+        torch.manual_seed(seed_of(seed, "adapter"))
+        if config.kind == "adalora":
+            allocation = Allocation(module, names, config)
+        elif config.kind == "lora":
+            inject_adapter_in_model(AdvLoraConfig.of(config, names, seed, cache_dir, targets), module)
+        else:
+            settings = LoraConfig(
+                use_dora=True,
+                use_rslora=config.rslora,
+                lora_dropout=config.dropout,
+                target_modules=names,
+                **rank_patterns(config, targets),
+            )
+            inject_adapter_in_model(settings, module)
+    module.train(module.training)  # also the new layers
+    return allocation
+
+
+def _thawed(tower: Tower, config: AdapterConfig) -> Iterable[nn.Parameter]:
+    """Returns the parameters outside low-rank adapters that are trained."""
+    if config.kind == "full":
+        return tower.parameters().values()
+    if config.kind == "linear_probe":
+        return projection(tower).values()
+    if config.kind == "norms":
+        return small_parameters(tower, ["norms"]).values()
+    return small_parameters(tower, config.also).values()
+
+
+def _key(tower: Tower, name: str) -> str:
+    return TEXT_PREFIX + name if tower.name == "text" else name

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from advlora.config import AdapterConfig
+from advlora.config import LOW_RANK, AdapterConfig
 
 
-def check_adapter(config: AdapterConfig, shapes: dict[str, tuple[int, int]]) -> list[str]:
+def check_adapter(
+    config: AdapterConfig, shapes: dict[str, tuple[int, int]], ranks: dict[str, int] | None = None
+) -> list[str]:
     """Checks rank and cluster count against the layers.
 
     Args:
         config: The adapter.
         shapes: Layer -> (out_features, in_features), as `linear_shapes` returns.
+        ranks: Layer -> rank, where it is not the adapter's.
 
     Returns:
         One sentence per problem, each naming the tightest layer.
     """
-    if config.kind != "lora" or not shapes:
+    if config.kind not in LOW_RANK or not shapes:
         return []
     problems = []
-    tightest = min(shapes, key=lambda name: min(shapes[name]))
-    limit = min(shapes[tightest])
-    if config.rank > limit:
+    rank = config.initial_rank if config.kind == "adalora" else config.rank
+    room = {name: min(shape) - (ranks or {}).get(name, rank) for name, shape in shapes.items()}
+    tightest = min(room, key=lambda name: (room[name] >= 0, min(shapes[name]), room[name]))
+    if room[tightest] < 0:
+        limit = min(shapes[tightest])
         problems.append(
-            f"adapter.rank: {config.rank} is above {limit}, the shorter side of layer '{tightest}', "
+            f"adapter.rank: {limit - room[tightest]} is above {limit}, the shorter side of layer '{tightest}', "
             f"and no product can have a higher rank"
         )
+    if config.kind != "lora":
+        return problems
     clusters = config.clustering.clusters
     side = 0 if config.clustering.axis == "rows" else 1
     fewest = min(shapes, key=lambda name: shapes[name][side])

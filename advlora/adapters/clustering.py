@@ -11,10 +11,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from advlora.adapters.memo import content_hash, recall
+from advlora.randomness import seed_of
 
 Axis = Literal["rows", "columns"]
+Algorithm = Literal["kmeans", "spherical", "random"]
 TOLERANCE = 1e-4
 
 
@@ -67,8 +70,15 @@ class Clustering:
 
 
 def kmeans(
-    weight: Tensor, clusters: int, *, iterations: int = 25, seed: int = 0, axis: Axis = "rows"
-) -> Clustering:  # fmt: skip
+    weight: Tensor,
+    clusters: int,
+    *,
+    iterations: int = 25,
+    seed: int = 0,
+    axis: Axis = "rows",
+    algorithm: Algorithm = "kmeans",
+    restarts: int = 1,
+) -> Clustering:
     """Lloyd's algorithm from a k-means++ start (Arthur & Vassilvitskii, 2007), deterministic for a seed.
 
     Args:
@@ -77,37 +87,76 @@ def kmeans(
         iterations: At most this many; stops once the inertia falls by less than one in ten thousand.
         seed: Of the k-means++ draws.
         axis: Cluster the rows or the columns.
+        algorithm: `spherical` assigns by the angle (Dhillon & Modha, 2001), `random` by lot in equal parts; in both,
+            the centroids are the means of the points, so that S C is the best approximation for the assignment.
+        restarts: The run of least inertia counts.
     """
     points = weight.detach().to("cpu", torch.float32)
     points = (points if axis == "rows" else points.T).contiguous()
-    lengths = points.square().sum(1)
-    centroids = _plus_plus(points, lengths, clusters, torch.Generator().manual_seed(seed))
-    previous = float("inf")
-    for _ in range(iterations):
-        distance, assignment = _distances(points, lengths, centroids).min(1)
-        centroids, assignment = _means(points, assignment, distance, clusters)
-        inertia = float(distance.sum())
-        if inertia > (1 - TOLERANCE) * previous:
-            break
-        previous = inertia
+    seeds = [seed, *(seed_of(seed, "restart", run) for run in range(1, restarts))]
+    runs = [_run(points, clusters, iterations, torch.Generator().manual_seed(each), algorithm) for each in seeds]
+    centroids, assignment, _ = min(runs, key=lambda run: run[2])
     counts = torch.bincount(assignment, minlength=clusters)
-    held = (counts * centroids.square().sum(1)).sum() / lengths.sum().clamp_min(torch.finfo().tiny)
+    held = (counts * centroids.square().sum(1)).sum() / points.square().sum(1).sum().clamp_min(torch.finfo().tiny)
     return Clustering(centroids, assignment, counts, float(held), axis)
 
 
 def clustered(
-    weight: Tensor, clusters: int, *, iterations: int, seed: int, axis: Axis, folder: Path | None = None
+    weight: Tensor,
+    clusters: int,
+    *,
+    iterations: int,
+    seed: int,
+    axis: Axis,
+    algorithm: Algorithm = "kmeans",
+    restarts: int = 1,
+    folder: Path | None = None,
 ) -> Clustering:
     """Returns `kmeans` of a weight, computed once per content and settings; `folder` shares it between processes."""
 
     def compute() -> dict[str, Tensor]:
-        found = kmeans(weight, clusters, iterations=iterations, seed=seed, axis=axis)
+        found = kmeans(
+            weight, clusters, iterations=iterations, seed=seed, axis=axis, algorithm=algorithm, restarts=restarts
+        )
         share = torch.tensor(found.explained_variance, dtype=torch.float64)
         return {"centroids": found.centroids, "assignment": found.assignment, "counts": found.counts, "share": share}
 
-    key = f"kmeans-{content_hash(weight)}-{clusters}-{axis}-{iterations}-{seed}"
+    key = f"{algorithm}-{content_hash(weight)}-{clusters}-{axis}-{iterations}-{seed}-{restarts}"
     stored = recall(key, compute, folder)
     return Clustering(stored["centroids"], stored["assignment"], stored["counts"], float(stored["share"]), axis)
+
+
+def _run(
+    points: Tensor, clusters: int, iterations: int, generator: torch.Generator, algorithm: Algorithm
+) -> tuple[Tensor, Tensor, float]:
+    """Returns centroids, assignment and inertia of one run."""
+    if algorithm == "random":
+        assignment = torch.randperm(len(points), generator=generator) % clusters
+        return (*_means(points, assignment, torch.zeros(len(points)), clusters), 0.0)
+    if algorithm == "kmeans":
+        return _lloyd(points, clusters, iterations, generator)
+    unit = normalize(points, dim=1)
+    _, assignment, inertia = _lloyd(unit, clusters, iterations, generator, spherical=True)
+    return (*_means(points, assignment, torch.zeros(len(points)), clusters), inertia)
+
+
+def _lloyd(
+    points: Tensor, clusters: int, iterations: int, generator: torch.Generator, *, spherical: bool = False
+) -> tuple[Tensor, Tensor, float]:
+    """Returns centroids, assignment and inertia; `spherical` keeps the centroids on the unit sphere."""
+    lengths = points.square().sum(1)
+    centroids = _plus_plus(points, lengths, clusters, generator)
+    previous = inertia = float("inf")
+    for _ in range(iterations):
+        distance, assignment = _distances(points, lengths, centroids).min(1)
+        centroids, assignment = _means(points, assignment, distance, clusters)
+        if spherical:
+            centroids = normalize(centroids, dim=1)
+        inertia = float(distance.sum())
+        if inertia > (1 - TOLERANCE) * previous:
+            break
+        previous = inertia
+    return centroids, assignment, inertia
 
 
 def _plus_plus(points: Tensor, lengths: Tensor, clusters: int, generator: torch.Generator) -> Tensor:

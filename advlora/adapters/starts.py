@@ -52,6 +52,8 @@ class Start:
             iterations=settings.iterations,
             seed=seed,
             axis=settings.axis,
+            algorithm=settings.algorithm,
+            restarts=settings.restarts,
             folder=self.folder,
         )
 

@@ -1,30 +1,34 @@
 """A trained model on disk.
 
-`adapter/` is for stock PEFT, `merged/` for stock open_clip;
-`trained.json` says what was trained and how exact both are.
+`merged/` is for the library that the pretrained model comes from, `adapter/` (and `adapter-text/`, where the text
+tower is another module) for stock PEFT; `native/` is for this package alone, where the update has no linear form.
+`trained.json` says what was trained and how exact the exports are.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from advlora.adapters.adapt import AdaptedModel
-from advlora.adapters.export import export_adapter, export_merged, verify
+from advlora.adapters.adapt import AdaptedModel, adapt
+from advlora.adapters.export import export_adapter, export_merged, no_adapter, verify
 from advlora.config import AdapterConfig, ModelConfig, parse
 from advlora.errors import ModelError
-from advlora.models import VisionLanguageModel, load_model
-from advlora.models.open_clip import LOCAL, load_open_clip
+from advlora.models import VisionLanguageModel, load_for_adapter, load_model
+from advlora.models.base import TowerName
+from advlora.models.open_clip import LOCAL
 
-RECORD, ADAPTER, MERGED = "trained.json", "adapter", "merged"
+RECORD, ADAPTER, TEXT_ADAPTER, MERGED, NATIVE = "trained.json", "adapter", "adapter-text", "merged", "native"
+STATE = "state.safetensors"
 
 
 def save_trained(
     adapted: AdaptedModel, base: ModelConfig, config: AdapterConfig, folder: Path, sample_images: Tensor
 ) -> dict[str, Path]:
-    """Exports a trained model and verifies each export by loading it back with the stock library.
+    """Exports a trained model and verifies each export by loading it back, with the stock library where there is one.
 
     Args:
         adapted: The trained model.
@@ -34,20 +38,18 @@ def save_trained(
         sample_images: `(B, 3, H, W)` in [0, 1], on which the functions are compared.
 
     Returns:
-        `merged`, and `adapter` where the method is low-rank.
+        `merged`, and `adapter` where the method is low-rank and PEFT can hold it; or `native` alone.
 
     Raises:
         ExportError: If an export is not the function that was trained.
     """
-    paths = {MERGED: folder / MERGED}
-    export_merged(adapted, paths[MERGED])
-    stock = load_open_clip(f"{LOCAL}{paths[MERGED]}", split=False)
-    errors = {MERGED: verify(MERGED, stock, adapted, sample_images)}
-    if adapted.layers:
-        paths[ADAPTER] = folder / ADAPTER
-        export_adapter(adapted, paths[ADAPTER])
-        errors[ADAPTER] = verify(ADAPTER, load_adapter(base, paths[ADAPTER]), adapted, sample_images)
-    record = {"base": base.model_dump(), "adapter": config.model_dump(), "export_errors": errors}
+    if config.norm_before:
+        paths, errors = _save_native(adapted, base, config, folder, sample_images)
+    else:
+        paths, errors = _save_stock(adapted, base, folder, sample_images)
+    record: dict[str, Any] = {"base": base.model_dump(), "adapter": config.model_dump(), "export_errors": errors}
+    if adapted.layers and (reason := no_adapter(adapted)):
+        record["no_adapter"] = reason
     (folder / RECORD).write_text(json.dumps(record, indent=2))
     return paths
 
@@ -62,28 +64,101 @@ def load_trained(folder: Path) -> tuple[VisionLanguageModel, ModelConfig]:
         ModelError: If the folder holds no trained model, or its base is missing.
     """
     try:
-        base = parse(ModelConfig, json.loads((folder / RECORD).read_text())["base"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = json.loads((folder / RECORD).read_text())
+        base, config = parse(ModelConfig, record["base"]), parse(AdapterConfig, record.get("adapter", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"folder '{folder}' holds no readable {RECORD}: {error}") from error
     if (folder / MERGED).is_dir():
-        base = ModelConfig(source="open_clip", name=f"{LOCAL}{folder / MERGED}")
+        base = _stored(base, folder / MERGED)
         return load_model(base), base
+    if (folder / NATIVE).is_dir():
+        return load_native(base, config, folder / NATIVE), base
+    if config.tower != "vision":
+        raise ModelError(f"folder '{folder}' holds no {MERGED}/, which a trained text tower is loaded from")
     return load_adapter(base, folder / ADAPTER), base
 
 
-def load_adapter(base: ModelConfig, folder: Path) -> VisionLanguageModel:
-    """Loads a stock PEFT LoRA adapter onto the vision tower of a pretrained model.
+def load_adapter(base: ModelConfig, folder: Path, text: Path | None = None) -> VisionLanguageModel:
+    """Loads stock PEFT adapters onto a pretrained model.
+
+    Args:
+        base: The pretrained model.
+        folder: Adapter of the vision tower, or of the module that both towers share.
+        text: Adapter of the text tower, where that is another module.
 
     Raises:
-        ModelError: If the base is unknown, or the folder holds no adapter that fits it.
+        ModelError: If the base is unknown, or a folder holds no adapter that fits it.
     """
+    model = load_for_adapter(base)
+    _attach(model, "vision", folder, base)
+    if text is not None:
+        _attach(model, "text", text, base)
+    return model
+
+
+def load_native(base: ModelConfig, config: AdapterConfig, folder: Path) -> VisionLanguageModel:
+    """Loads a state onto a pretrained model.
+
+    Raises:
+        ModelError: If the base is unknown, or the folder holds no state that fits it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    adapted = adapt(load_model(base), config, 0)
+    try:
+        adapted.load_state(load_file(folder / STATE))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(f"the state in '{folder}' does not fit model '{base.name}': {error}") from error
+    return adapted.model.requires_grad_(False).eval()
+
+
+def _save_stock(
+    adapted: AdaptedModel, base: ModelConfig, folder: Path, images: Tensor
+) -> tuple[dict[str, Path], dict[str, dict[str, float]]]:
+    paths = {MERGED: folder / MERGED}
+    export_merged(adapted, paths[MERGED])
+    stock = load_model(_stored(base, paths[MERGED]), split=False)
+    errors = {MERGED: verify(MERGED, stock, adapted, images)}
+    if no_adapter(adapted):
+        return paths, errors
+    modules: dict[TowerName, Path] = {}
+    for tower in adapted.towers:
+        apart = tower.name == "text" and tower.module is not adapted.model.tower("vision").module
+        modules.setdefault("text" if apart else "vision", folder / (TEXT_ADAPTER if apart else ADAPTER))
+    for name, path in modules.items():
+        export_adapter(adapted, path, name)
+        paths[path.name] = path
+    loaded = load_for_adapter(base)
+    for name, path in modules.items():
+        _attach(loaded, name, path, base)
+    errors[ADAPTER] = verify(ADAPTER, loaded, adapted, images)
+    return paths, errors
+
+
+def _save_native(
+    adapted: AdaptedModel, base: ModelConfig, config: AdapterConfig, folder: Path, images: Tensor
+) -> tuple[dict[str, Path], dict[str, dict[str, float]]]:
+    from safetensors.torch import save_file
+
+    paths = {NATIVE: folder / NATIVE}
+    paths[NATIVE].mkdir(parents=True, exist_ok=True)
+    save_file(adapted.state(), paths[NATIVE] / STATE)
+    return paths, {NATIVE: verify(NATIVE, load_native(base, config, paths[NATIVE]), adapted, images)}
+
+
+def _stored(base: ModelConfig, folder: Path) -> ModelConfig:
+    """Returns the configuration of a model that was saved in a folder."""
+    source = "transformers" if base.source == "transformers" else "open_clip"
+    return ModelConfig(source=source, name=f"{LOCAL}{folder}")  # type: ignore[arg-type]
+
+
+def _attach(model: VisionLanguageModel, tower: TowerName, folder: Path, base: ModelConfig) -> None:
     from peft import PeftModel
 
-    model = load_model(base)
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(f"folder '{folder}' holds no adapter_config.json")
     try:
-        PeftModel.from_pretrained(model.vision, str(folder))  # attaches its layers inside the tower
+        PeftModel.from_pretrained(model.tower(tower).module, str(folder))  # attaches its layers inside the module
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"the adapter in '{folder}' does not fit model '{base.name}': {error}") from error
-    return model

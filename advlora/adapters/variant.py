@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from peft import LoraConfig
 from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
-from advlora.adapters.adaptive import alpha_parameter, initial_alpha
+from advlora.adapters.adaptive import alpha_parameter, fixed_alpha, initial_alpha, scheduled_alpha
 from advlora.adapters.alignment import ClusterTarget, misfit, penalised, product_inner, weight_inner
 from advlora.adapters.starts import Start
 from advlora.config import AdapterConfig
@@ -37,13 +38,28 @@ class AdvLoraConfig(LoraConfig):
         self._register_custom_module({nn.Linear: AdvLoraLinear})
 
     @classmethod
-    def of(cls, config: AdapterConfig, targets: list[str], seed: int, cache_dir: Path | None = None) -> AdvLoraConfig:
-        """Translates an `AdapterConfig` for the layers named in `targets`."""
+    def of(
+        cls,
+        config: AdapterConfig,
+        targets: list[str] | str,
+        seed: int,
+        cache_dir: Path | None = None,
+        ranks: dict[str, int] | None = None,
+    ) -> AdvLoraConfig:
+        """Translates an `AdapterConfig`.
+
+        Args:
+            config: The adapter.
+            targets: The layers.
+            seed: The trial's seed.
+            cache_dir: Where k-means and SVD are shared between processes.
+            ranks: Layer -> rank, where it is not the adapter's.
+        """
         return cls(
-            r=config.rank,
-            lora_alpha=config.rank if config.alpha is None else config.alpha,
+            use_rslora=config.rslora,
             lora_dropout=config.dropout,
             target_modules=targets,
+            **rank_patterns(config, ranks or {}),
             init_lora_weights=False,
             recipe=config.model_dump(),
             seed=seed,
@@ -66,14 +82,33 @@ class AdvLoraConfig(LoraConfig):
         )
 
 
+def rank_patterns(config: AdapterConfig, ranks: dict[str, int]) -> dict[str, Any]:
+    """Returns rank and alpha for PEFT, and those of the layers that differ."""
+    others = {name: rank for name, rank in ranks.items() if rank != config.rank}
+    return {
+        "r": config.rank,
+        "lora_alpha": config.rank if config.alpha is None else config.alpha,
+        "rank_pattern": others,
+        "alpha_pattern": dict(others) if config.alpha is None else {},
+    }
+
+
 class Anchor(nn.Module):
     """What stays fixed beside one adapter: the start that the base weight lacks, and the target of the penalty.
 
     The target is the clustered weight S C, or the pretrained weight where `clusters` is None.
     """
 
-    def __init__(self, weight: Tensor, b0: Tensor, a0: Tensor, factor: float, clusters: ClusterTarget | None) -> None:
-        """Takes the pretrained weight `(m, n)`, B0, A0, a0 s, and the clusters if they are the target."""
+    def __init__(
+        self,
+        weight: Tensor,
+        b0: Tensor,
+        a0: Tensor,
+        factor: float,
+        clusters: ClusterTarget | None,
+        alpha: Tensor | None = None,
+    ) -> None:
+        """Takes the pretrained weight `(m, n)`, B0, A0, a0 s, the target clusters, and an alpha that is not learned."""
         super().__init__()
         self.factor, self.clusters = factor, clusters
         self.b0: Tensor
@@ -82,6 +117,8 @@ class Anchor(nn.Module):
         norm = weight.square().sum() if clusters is None else clusters.squared_norm()
         for name, tensor in {"b0": b0, "a0": a0, "squared_norm": norm}.items():
             self.register_buffer(name, tensor.clone(), persistent=False)
+        self.alpha: Tensor | None
+        self.register_buffer("alpha", alpha, persistent=False)
 
     def product(self) -> Tensor:
         """Returns a0 s B0 A0 `(m, n)`, which the base weight lacks."""
@@ -97,7 +134,13 @@ class Anchor(nn.Module):
 
 
 class AdvLoraLinear(LoraLinear):
-    """PEFT's adapted linear layer, plus alpha (`lora_adaptive`) and the anchor."""
+    """PEFT's adapted linear layer, plus alpha (`lora_adaptive`), the anchor, and a norm in front (`lora_norm`).
+
+    Attributes:
+        as_pretrained: Whether the layer is the pretrained one for the time being.
+    """
+
+    as_pretrained = False
 
     @property
     def lora_variants(self) -> dict[tuple[str, ...], type[LoraVariant] | None]:
@@ -113,8 +156,20 @@ class AdvLoraLinear(LoraLinear):
     def scaled_factors(self, adapter: str = "default") -> tuple[Tensor, Tensor]:
         """Returns s B diag(alpha) `(m, r)` and A `(r, n)`."""
         b, a = self.lora_B[adapter].weight, self.lora_A[adapter].weight
-        alpha = self.lora_adaptive.get(adapter, 1.0)
-        return b * alpha * self.scaling[adapter], a
+        alpha = self.adaptive_scale(adapter)
+        return b * (1.0 if alpha is None else alpha) * self.scaling[adapter], a
+
+    def adaptive_scale(self, adapter: str = "default") -> Tensor | None:
+        """Returns alpha, `(1,)` or `(r,)`; None where it is 1."""
+        alpha: Tensor | None = self.lora_adaptive.get(adapter)
+        if alpha is None:
+            alpha = self.anchors[adapter].alpha
+        return alpha
+
+    def move_alpha(self, progress: float, adapter: str = "default") -> None:
+        """Sets a scheduled alpha to its value after a share of all steps."""
+        config = self.recipes[adapter].adaptive
+        self.anchors[adapter].alpha.fill_(scheduled_alpha(config, progress))
 
     def misfit(self, adapter: str = "default") -> Tensor:
         """Returns the relative squared distance of the product from the alignment target."""
@@ -141,17 +196,22 @@ class AdvLoraVariant(LoraVariant):
     def init(module: AdvLoraLinear, adapter_name: str, config: AdvLoraConfig, **_: Any) -> None:
         """Sets A, B and alpha, and subtracts a0 s B0 A0 from the base weight."""
         if not hasattr(module, "lora_adaptive"):
-            module.adapter_layer_names = (*module.adapter_layer_names, "lora_adaptive")
+            module.adapter_layer_names = (*module.adapter_layer_names, "lora_adaptive", "lora_norm")
             module.lora_adaptive, module.anchors = nn.ParameterDict(), nn.ModuleDict()
-        start, base = config.start, module.get_base_layer().weight
-        recipe = start.config
+            module.lora_norm, module.recipes = nn.ModuleDict(), {}
+        base, general = module.get_base_layer().weight, config.start
+        recipe = general.config.with_rank(module.r[adapter_name])
+        start = replace(general, config=recipe)
+        module.recipes[adapter_name] = recipe
+        if recipe.norm_before:
+            module.lora_norm[adapter_name] = nn.LayerNorm(base.shape[1]).to(base)
         a, b = module.lora_A[adapter_name].weight, module.lora_B[adapter_name].weight
         alpha = alpha_parameter(recipe.adaptive, recipe.rank)
         if alpha is not None:
             module.lora_adaptive[adapter_name] = alpha.to(a)
         b0, a0 = start.factors(base)
         factor = initial_alpha(recipe.adaptive) * module.scaling[adapter_name]
-        anchor = Anchor(base, b0, a0, factor, _target(start, base))
+        anchor = Anchor(base, b0, a0, factor, _target(start, base), fixed_alpha(recipe.adaptive, recipe.rank, base))
         module.anchors[adapter_name] = anchor
         if b0.any():
             base -= anchor.product()
@@ -161,10 +221,16 @@ class AdvLoraVariant(LoraVariant):
 
     @staticmethod
     def forward(module: AdvLoraLinear, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
-        """Adds s B diag(alpha) A x to the base layer's output."""
-        hidden = module.lora_A[active_adapter](module.lora_dropout[active_adapter](x))
-        if active_adapter in module.lora_adaptive:
-            hidden = hidden * module.lora_adaptive[active_adapter]
+        """Adds s B diag(alpha) A x to the base layer's output; as the pretrained layer, a0 s B0 A0 x instead."""
+        if module.as_pretrained:
+            anchor = module.anchors[active_adapter]
+            start: Tensor = anchor.factor * linear(linear(x, anchor.a0), anchor.b0)
+            return result + start
+        inner = module.lora_norm[active_adapter](x) if active_adapter in module.lora_norm else x
+        hidden = module.lora_A[active_adapter](module.lora_dropout[active_adapter](inner))
+        alpha = module.adaptive_scale(active_adapter)
+        if alpha is not None:
+            hidden = hidden * alpha
         update: Tensor = module.lora_B[active_adapter](hidden) * module.scaling[active_adapter]
         return result + update
 

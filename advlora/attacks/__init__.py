@@ -7,11 +7,13 @@ from advlora.attacks.gradient import fgsm_rs, n_fgsm, pgd
 from advlora.attacks.objectives import margin, objective
 from advlora.attacks.threat import Threat, check_range
 from advlora.attacks.training import attack, gradient_steps
+from advlora.attacks.universal import UniversalPerturbation
 
 __all__ = [
     "Case",
     "Classifier",
     "Threat",
+    "UniversalPerturbation",
     "applicable",
     "attack",
     "check_range",

@@ -45,10 +45,10 @@ def step_size(config: TrainingAttackConfig) -> float:
     """Returns the step that is in force: the configured one, or the attack's standard."""
     if config.step_size is not None:
         return config.step_size
-    standard = {"fgsm_rs": 1.25, "n_fgsm": 1.0, "none": 0.0, "pgd": min(2.5 / config.steps, 1.0)}
-    return standard[config.kind] * config.epsilon
+    standard = {"fgsm_rs": 1.25, "n_fgsm": 1.0, "none": 0.0}
+    return standard.get(config.kind, min(2.5 / config.steps, 1.0)) * config.epsilon
 
 
 def gradient_steps(config: TrainingAttackConfig) -> int:
     """Returns how many input gradients the attack takes."""
-    return {"none": 0, "fgsm_rs": 1, "n_fgsm": 1, "pgd": config.steps}[config.kind]
+    return {"none": 0, "fgsm_rs": 1, "n_fgsm": 1}.get(config.kind, config.steps)

@@ -11,6 +11,8 @@ from advlora.config.protocol import (
     strength,
 )
 from advlora.config.trial import (
+    LOW_RANK,
+    AdaLoraConfig,
     AdapterConfig,
     AdaptiveConfig,
     AlignmentConfig,
@@ -20,12 +22,16 @@ from advlora.config.trial import (
     ModelConfig,
     OptimiserConfig,
     OverfittingConfig,
+    PoisonConfig,
+    RanksConfig,
     ResourcesConfig,
     TrainingAttackConfig,
     TrialConfig,
 )
 
 __all__ = [
+    "LOW_RANK",
+    "AdaLoraConfig",
     "AdapterConfig",
     "AdaptiveConfig",
     "AlignmentConfig",
@@ -38,6 +44,8 @@ __all__ = [
     "ModelConfig",
     "OptimiserConfig",
     "OverfittingConfig",
+    "PoisonConfig",
+    "RanksConfig",
     "ResourcesConfig",
     "SamplesConfig",
     "TrainingAttackConfig",

@@ -176,6 +176,8 @@ class EvaluationProtocol(Section):
     interval: Annotated[int, Field(ge=0)] = 1
     """Epochs between evaluations on `val` during training; 0 means at the end only."""
     batch_size: Count = 250
+    rerank: Annotated[int, Field(ge=0)] = 0
+    """Retrieval: candidates per query that a matching head orders anew (BLIP: 128); 0 for none."""
     seed: Annotated[int, Field(ge=0)] = 0
     guards: GuardConfig = GuardConfig()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil, sqrt
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,19 +13,45 @@ from advlora.config.base import Count, Positive, Ratio, Section, Share
 class ModelConfig(Section):
     """The pretrained model that is adapted."""
 
-    source: Literal["embedded", "open_clip"] = "embedded"
-    """`embedded`: shipped in the package. `open_clip`: by architecture name and pretrained tag or file."""
+    source: Literal["embedded", "open_clip", "transformers"] = "embedded"
+    """`embedded`: shipped in the package. `open_clip`: by architecture name and pretrained tag or file.
+    `transformers`: CLIP, SigLIP or BLIP image-text retrieval by the hub's name."""
     name: str = "tiny-clip"
-    """Embedded name, open_clip architecture (`ViT-B-32`), or `local-dir:PATH` of an open_clip folder."""
+    """Embedded name, open_clip architecture (`ViT-B-32`), name on the hub (`Salesforce/blip-itm-base-coco`), or
+    `local-dir:PATH` of a folder of the source's library."""
     pretrained: str | None = None
-    """open_clip tag or checkpoint file; None for a `local-dir:` folder or an embedded model."""
+    """open_clip tag or checkpoint file, or revision on the hub; None for a `local-dir:` folder, an embedded model, or
+    the newest revision."""
+
+
+class PoisonConfig(Section):
+    """A backdoor: a trigger in some training images. With rate 0 only its success is measured."""
+
+    kind: Literal["none", "badnets", "blended", "stripe", "triangle", "label_consistent"] = "none"
+    rate: Share = 0.01
+    """Share of the training set that is poisoned; of the target class for `label_consistent`."""
+    target: str = ""
+    """Name of the class that the trigger stands for."""
+    size: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    """Side of a patch, as a share of the image's."""
+    opacity: Share = 0.2
+    """How much of a pattern over the whole image is seen."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the trigger's pattern and of which samples are poisoned."""
 
 
 class DataConfig(Section):
     """The data set; its manifest names shards, classes, templates and splits."""
 
     name: str = "fashion-mnist"
-    """Name of an embedded data set, or the path of a folder that holds a `dataset.json`."""
+    """Name of an embedded data set, or the path of a folder that holds a `dataset.json` or what `layout` says."""
+    layout: Literal["auto", "shards", "karpathy", "folders", "msrvtt"] = "auto"
+    """`auto`: by what the folder holds. `shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or
+    MSCOCO with Karpathy's JSON. `folders`: a folder per class and `prompts.txt`. `msrvtt`: videos or their frames and
+    `MSRVTT_data.json`."""
+    frames: Count = 8
+    """Frames of a video, sampled uniformly."""
+    poison: PoisonConfig = PoisonConfig()
     train_samples: Count | None = None
     """How many training samples are used (the first of the split); None for all."""
 
@@ -36,7 +63,12 @@ class ClusteringConfig(Section):
     clusters: Count | None = None
     """Number of clusters K; None means the rank."""
     axis: Literal["rows", "columns"] = "rows"
+    algorithm: Literal["kmeans", "spherical", "random"] = "kmeans"
+    """`spherical`: by the angle between rows (Dhillon & Modha 2001); the centroids are means of the rows themselves.
+    `random`: equal parts drawn at random, the control for what the clusters are worth."""
     iterations: Count = 25
+    restarts: Count = 1
+    """Runs of k-means from different draws; the one that fits best counts."""
     seed: int | None = None
     """Seed of k-means; None means the trial's seed."""
 
@@ -54,30 +86,104 @@ class AlignmentConfig(Section):
 
 
 class AdaptiveConfig(Section):
-    """Ingredient 3: a learnable scale alpha of the low-rank product."""
+    """Ingredient 3: a scale alpha of the low-rank product, learnable by default."""
 
     enabled: bool = True
+    mode: Literal["learnable", "scheduled", "fixed"] = "learnable"
+    """`scheduled`: alpha goes from `initial` to `final` over the training. `fixed`: it stays at `initial`."""
     per: Literal["matrix", "rank"] = "matrix"
     initial: float = 1.0
+    final: float = 2.0
+    """Where a scheduled alpha ends."""
+    shape: Literal["linear", "cosine"] = "linear"
+    """How a scheduled alpha gets there."""
+
+
+class RanksConfig(Section):
+    """Ranks of some roles where they differ from the adapter's; None means the adapter's rank."""
+
+    attention: Count | None = None
+    mlp: Count | None = None
+
+
+class AdaLoraConfig(Section):
+    """How AdaLoRA (Zhang et al. 2023) gives out its ranks; `adapter.rank` is the mean rank that is left."""
+
+    initial_rank: Count | None = None
+    """Rank of every matrix at the start; None means 1.5 times the rank that is left."""
+    warmup: Share = 0.1
+    """Share of all steps before ranks are taken away."""
+    final: Share = 0.3
+    """Share of all steps after the last ranks were taken away."""
+    interval: Count = 1
+    """Steps between two allocations."""
+    orthogonality: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the penalty that keeps the factors orthogonal."""
+
+    @model_validator(mode="after")
+    def _room_between(self) -> Self:
+        if self.warmup + self.final >= 1:
+            raise ValueError("adalora.warmup and adalora.final must add up to less than 1")
+        return self
+
+
+Also = Literal["norms", "biases", "patch_embedding", "position_embedding", "projection"]
+LOW_RANK = ("lora", "dora", "adalora")
 
 
 class AdapterConfig(Section):
     """What is trained, and how it starts."""
 
-    kind: Literal["lora", "full", "linear_probe", "none"] = "lora"
-    """`lora`: low-rank adapter with the three ingredients. `full`: the whole vision tower.
-    `linear_probe`: only the projection into the joint space. `none`: the pretrained model as it is."""
+    kind: Literal["lora", "dora", "adalora", "full", "linear_probe", "norms", "none"] = "lora"
+    """`lora`: low-rank adapter with the three ingredients. `dora`: magnitude and direction apart (Liu et al. 2024).
+    `adalora`: ranks given out by importance (Zhang et al. 2023). `full`: the whole tower. `linear_probe`: only the
+    projection into the joint space. `norms`: only the layer norms. `none`: the pretrained model as it is."""
     rank: Count = 8
+    ranks: RanksConfig = RanksConfig()
     alpha: Positive | None = None
     """LoRA's alpha: the product is scaled by alpha / rank. None means alpha = rank (scale 1)."""
+    rslora: bool = False
+    """Scales by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023)."""
+    tower: Literal["vision", "text", "both"] = "vision"
     target: Literal["all-linear", "attention", "attention-qv", "mlp"] = "all-linear"
+    blocks: tuple[int, int] | None = None
+    """First and last transformer block, both included; negative ones count from the end. None means all."""
     dropout: Share = 0.0
+    also: tuple[Also, ...] = ()
+    """Small parameters that are trained beside a low-rank adapter."""
+    norm_before: bool = False
+    """A learnable LayerNorm in front of the low-rank factors (FullLoRA-AT, Yuan et al. 2024, section 3.2)."""
     start: Literal["gaussian", "norm_matched", "svd", "minor_svd"] = "gaussian"
     """The start where clustering is off: LoRA's own; a random one of the clustered start's norm; the leading
     singular directions (PiSSA, Meng et al. 2024); the trailing ones (MiLoRA, Wang et al. 2024)."""
     clustering: ClusteringConfig = ClusteringConfig()
     alignment: AlignmentConfig = AlignmentConfig()
     adaptive: AdaptiveConfig = AdaptiveConfig()
+    adalora: AdaLoraConfig = AdaLoraConfig()
+
+    @model_validator(mode="after")
+    def _low_rank_only(self) -> Self:
+        if self.also and self.kind not in LOW_RANK:
+            raise ValueError(f"also: {', '.join(self.also)} is trained beside a low-rank adapter, not by '{self.kind}'")
+        if self.kind == "adalora" and self.ranks != RanksConfig():
+            raise ValueError("ranks: AdaLoRA gives out the ranks itself; leave ranks out")
+        if self.kind == "adalora" and self.initial_rank < self.rank:
+            raise ValueError(f"adalora.initial_rank: {self.adalora.initial_rank} is below the rank {self.rank}")
+        return self
+
+    @model_validator(mode="after")
+    def _norm_before_fits(self) -> Self:
+        if not self.norm_before:
+            return self
+        aligned = self.alignment.enabled and self.alignment.at != "training"
+        if self.kind != "lora" or self.clustering.enabled or self.start != "gaussian" or aligned:
+            raise ValueError(
+                "norm_before needs kind 'lora', start 'gaussian', and clustering and alignment at the start off: "
+                "behind a norm, no other start keeps the function of the pretrained model"
+            )
+        if self.tower != "vision":
+            raise ValueError("norm_before: only the vision tower can be trained with it")
+        return self
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -87,8 +193,23 @@ class AdapterConfig(Section):
 
     @property
     def scaling(self) -> float:
-        """The factor alpha / rank of the low-rank product (Hu et al., 2022, section 4.1)."""
+        """The factor of the low-rank product: alpha / rank (Hu et al., 2022, section 4.1), or alpha / sqrt(rank)."""
+        if self.rslora:
+            return (self.rank if self.alpha is None else self.alpha) / sqrt(self.rank)
         return 1.0 if self.alpha is None else self.alpha / self.rank
+
+    @property
+    def initial_rank(self) -> int:
+        """The rank that AdaLoRA starts from."""
+        return self.adalora.initial_rank or ceil(1.5 * self.rank)
+
+    def rank_of(self, role: str) -> int:
+        """Returns the rank of the layers of a role, such as `query` or `up`."""
+        return (self.ranks.mlp if role in ("up", "down") else self.ranks.attention) or self.rank
+
+    def with_rank(self, rank: int) -> AdapterConfig:
+        """Returns the configuration of a layer of this rank."""
+        return self if rank == self.rank else self.model_copy(update={"rank": rank})
 
     @property
     def clusters(self) -> int:
@@ -115,17 +236,17 @@ class OverfittingConfig(Section):
 class TrainingAttackConfig(Section):
     """The threat that the trial trains against, in pixel space [0, 1]."""
 
-    kind: Literal["none", "fgsm_rs", "n_fgsm", "pgd"] = "pgd"
+    kind: Literal["none", "fgsm_rs", "n_fgsm", "pgd", "universal"] = "pgd"
     """`none`: clean training. `fgsm_rs`: Wong et al. 2020. `n_fgsm`: de Jorge et al. 2022.
-    `pgd`: Madry et al. 2018."""
+    `pgd`: Madry et al. 2018. `universal`: one perturbation for all images (AdvCLIP-LoRA, Ghiasvand et al. 2025)."""
     norm: Literal["linf", "l2"] = "linf"
     epsilon: Annotated[Ratio, Field(ge=0)] = 8 / 255
     """Radius: at most 1 for L-inf; in L2 the length of the perturbation of one image."""
     steps: Count = 2
-    """Gradient steps of PGD; the one-step attacks ignore it."""
+    """Gradient steps of PGD, or of the universal perturbation per batch; the one-step attacks ignore it."""
     step_size: Annotated[Ratio, Field(gt=0)] | None = None
-    """None means the attack's standard: 1.25 epsilon (FGSM-RS), epsilon (N-FGSM), 2.5 epsilon / steps (PGD,
-    at most epsilon)."""
+    """None means the attack's standard: 1.25 epsilon (FGSM-RS), epsilon (N-FGSM), 2.5 epsilon / steps (PGD and
+    universal, at most epsilon)."""
     random_start: bool = True
     overfitting: OverfittingConfig = OverfittingConfig()
 
@@ -142,10 +263,30 @@ class TrainingAttackConfig(Section):
 class LossConfig(Section):
     """What the adapted model is trained to do."""
 
-    kind: Literal["cross_entropy", "contrastive", "fare"] = "cross_entropy"
+    kind: Literal["cross_entropy", "contrastive", "fare", "trades", "pmg_aft", "itm"] = "cross_entropy"
     """`cross_entropy`: against the text features of the classes (TeCoA, Mao et al. 2023). `contrastive`: against
-    the captions of the batch, same-caption pairs as positives. `fare`: keep the clean embedding of the pretrained
-    model, without labels (Schlarmann et al. 2024)."""
+    the captions of the batch, same-caption pairs as positives; in both directions where the text tower is trained.
+    `fare`: keep the clean embedding of the pretrained model, without labels (Schlarmann et al. 2024). `trades`: Zhang
+    et al. 2019. `pmg_aft`: guided by the pretrained model (Wang et al. 2024). `itm`: image-text matching (BLIP)."""
+    beta: Annotated[float, Field(ge=0)] = 6.0
+    """TRADES: weight of the divergence."""
+    teacher_weight: Annotated[float, Field(ge=0)] = 1.0
+    """PMG-AFT: weight of the divergence from the pretrained model."""
+    clean_weight: Annotated[float, Field(ge=0)] = 1.0
+    """PMG-AFT: weight of the divergence from the clean image."""
+    itm: Annotated[float, Field(ge=0)] = 0.0
+    """Contrastive: weight of an image-text matching loss beside it (BLIP)."""
+
+    @model_validator(mode="after")
+    def _itm_beside_contrastive(self) -> Self:
+        if self.itm and self.kind != "contrastive":
+            raise ValueError(f"itm is a weight beside the contrastive loss, not beside '{self.kind}'")
+        return self
+
+    @property
+    def matches(self) -> bool:
+        """Whether the loss needs an image-text matching head."""
+        return self.kind == "itm" or self.itm > 0
 
 
 class OptimiserConfig(Section):
@@ -185,3 +326,17 @@ class TrialConfig(Section):
     """Precision of training; evaluation is always fp32."""
     seed: Annotated[int, Field(ge=0)] = 0
     resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> Self:
+        adapter, loss, attack = self.adapter, self.loss, self.attack
+        if adapter.tower != "vision" and loss.kind == "contrastive" and self.resources.workers > 1:
+            raise ValueError(
+                "resources.workers: the contrastive loss with a trained text tower compares every caption with all "
+                "images of the batch, so one worker must hold them; set it to 1"
+            )
+        if adapter.tower == "text" and loss.kind == "fare":
+            raise ValueError("loss.kind: 'fare' trains image embeddings only, but adapter.tower is 'text'")
+        if loss.kind == "trades" and attack.kind in ("pgd", "universal") and not attack.random_start:
+            raise ValueError("attack.random_start: from the clean image the loss of TRADES has no gradient; set it")
+        return self

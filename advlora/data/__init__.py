@@ -1,7 +1,9 @@
-"""Data sets: a manifest that says what there is, and WebDataset shards that hold it."""
+"""Data sets: what there is, and how its shards, images and videos become tensors."""
 
 from advlora.data.check import check_data
-from advlora.data.manifest import Manifest, Shard, Split, embedded_data, load_manifest
-from advlora.data.shards import ImageTextSet, load_split
+from advlora.data.layouts import load_manifest
+from advlora.data.load import load_split
+from advlora.data.manifest import Manifest, Shard, Split, embedded_data
+from advlora.data.shards import ImageTextSet
 
 __all__ = ["ImageTextSet", "Manifest", "Shard", "Split", "check_data", "embedded_data", "load_manifest", "load_split"]

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from advlora.config import DataConfig
-from advlora.data.manifest import Manifest, data_folder, load_manifest
+from advlora.data.layouts import layout_of, listing, load_manifest
+from advlora.data.manifest import Manifest, data_folder
 from advlora.data.shards import read_shard
 from advlora.errors import DataError
 
 
 def check_data(config: DataConfig) -> list[str]:
-    """Checks manifest, number of training samples, and presence and hash of every local shard.
+    """Checks what describes the data set, number of training samples, and presence of every local file.
+
+    Shards are also checked against their hashes; remote ones when they are read.
 
     Returns:
-        One sentence per problem; remote shards are checked when they are read.
+        One sentence per problem.
     """
     try:
-        manifest, folder = load_manifest(config), data_folder(config)
+        if layout_of(config) != "shards" and (problems := listing(config).check_files()):
+            return problems
+        manifest = load_manifest(config)
     except DataError as error:
         return error.problems
-    problems = too_many_samples(config, manifest)
+    problems = [*too_many_samples(config, manifest), *wrong_target(config, manifest)]
+    return problems + (bad_shards(manifest, data_folder(config)) if layout_of(config) == "shards" else [])
+
+
+def bad_shards(manifest: Manifest, folder: Path) -> list[str]:
+    """Says which local shards are missing or not what their hash says."""
+    problems: list[str] = []
     for shard in (shard for split in manifest.splits.values() for shard in split.shards if not shard.remote):
         try:
             read_shard(shard, folder)
@@ -33,3 +46,11 @@ def too_many_samples(config: DataConfig, manifest: Manifest) -> list[str]:
     if config.train_samples is None or config.train_samples <= there:
         return []
     return [f"data.train_samples: {config.train_samples} is more than the {there} of data set '{manifest.name}'"]
+
+
+def wrong_target(config: DataConfig, manifest: Manifest) -> list[str]:
+    """Says whether the target of a backdoor is no class of the data set."""
+    if config.poison.kind == "none" or config.poison.target in manifest.classes:
+        return []
+    known = ", ".join(manifest.classes[:10]) or "none, for it is made for retrieval"
+    return [f"data.poison.target: '{config.poison.target}' is no class of data set '{manifest.name}'; classes: {known}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -64,18 +64,32 @@ class Manifest(Section):
     """What `dataset.json` holds."""
 
     name: str
-    task: Literal["zero-shot"] = "zero-shot"
+    task: Literal["zero-shot", "retrieval"] = "zero-shot"
+    """`retrieval`: images with one or more captions each (a line of `.txt` per caption), without classes."""
     licence: str = ""
     source: str = ""
     classes: tuple[str, ...]
     templates: tuple[Annotated[str, AfterValidator(_one_slot)], ...]
     """Captions of a class, such as `a photo of a {}`."""
     splits: dict[str, Split]
+    content: str = ""
+    """Hash of what the shards' own hashes do not cover."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _retrieval_has_no_classes(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("task") == "retrieval":
+            return {"classes": (), "templates": (), **data}
+        return data
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if missing := [name for name in SPLITS if name not in self.splits]:
             raise ValueError(f"splits: {', '.join(missing)} missing; a data set needs {', '.join(SPLITS)}")
+        if self.task == "retrieval":
+            if self.classes or self.templates:
+                raise ValueError("classes, templates: a data set for retrieval has captions instead; leave them out")
+            return self
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
             raise ValueError("classes: at least two names are needed, and none twice")
         if not self.templates:
@@ -86,7 +100,7 @@ class Manifest(Section):
     def hash(self) -> str:
         """Identifies the content: shards, classes and templates."""
         shards = {name: [shard.sha256 for shard in split.shards] for name, split in self.splits.items()}
-        return fingerprint(shards, self.classes, self.templates)
+        return fingerprint(shards, self.classes, self.templates, *([self.content] if self.content else []))
 
     def captions(self, label: int) -> list[str]:
         """Returns every template filled with the name of a class."""
@@ -116,8 +130,8 @@ def data_folder(config: DataConfig) -> Path:
     return folder
 
 
-def load_manifest(config: DataConfig) -> Manifest:
-    """Reads and validates the manifest of a data set.
+def read_manifest(config: DataConfig) -> Manifest:
+    """Reads and validates the `dataset.json` of a data set.
 
     Raises:
         DataError: If the data set is unknown, or its manifest is missing or malformed.

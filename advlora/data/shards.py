@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from advlora.config import DataConfig
-from advlora.data.manifest import Manifest, Shard, data_folder, load_manifest
+from advlora.data.manifest import Manifest, Shard, data_folder, read_manifest
+from advlora.data.pixels import DAMAGE, fit
 from advlora.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg")
-DAMAGE = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What tarfile, gzip and Pillow raise on damaged bytes."""
 
 
 @dataclass(frozen=True)
@@ -32,43 +28,54 @@ class ImageTextSet:
     """Samples of a split, in the order of its shards. Shared between trials: not to be changed in place.
 
     Attributes:
-        images: `(N, 3, H, W)`, uint8.
+        images: `(N, 3, H, W)`, uint8; videos `(N, F, 3, H, W)`.
         labels: `(N,)`, int64, indices into the manifest's classes.
         captions: One per sample.
+        others: Further captions of each sample; empty where there are none.
     """
 
     images: Tensor
     labels: Tensor
     captions: tuple[str, ...]
+    others: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def references(self) -> tuple[tuple[str, ...], ...]:
+        """All captions of each sample."""
+        others = self.others or ((),) * len(self.captions)
+        return tuple((first, *rest) for first, rest in zip(self.captions, others, strict=True))
 
     def __len__(self) -> int:
         return len(self.captions)
 
 
-def load_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
-    """Reads the first samples of a split into memory; shards beyond them are not opened.
-
-    Args:
-        config: The data set.
-        split: `train`, `val` or `test`.
-        image_size: Height and width in pixels; an image of another size is scaled (bicubic) and cropped to it.
-        limit: At most this many samples; None for all.
-
-    Raises:
-        DataError: If the data set, the split or a shard is missing or damaged.
-    """
-    import torch
-
-    manifest, folder = load_manifest(config), data_folder(config)
+def read_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
+    """Reads the first samples of a split into memory; shards beyond them are not opened. See `load_split`."""
+    manifest, folder = read_manifest(config), data_folder(config)
     if split not in manifest.splits:
         raise DataError(f"data set '{manifest.name}' has no split '{split}'{did_you_mean(split, manifest.splits)}")
     samples = (
         decoded
         for shard in manifest.splits[split].shards
-        for decoded in _decode_shard(shard, read_shard(shard, folder), manifest, image_size)
+        for decoded in decode_shard(shard, read_shard(shard, folder), manifest, image_size)
     )
     images, labels, captions = zip(*islice(samples, limit), strict=True)
-    return ImageTextSet(torch.from_numpy(np.stack(images)), torch.tensor(labels), captions)
+    return assembled(images, labels, captions)
+
+
+def assembled(
+    images: Sequence[np.ndarray[Any, Any]], labels: Sequence[int], captions: Sequence[tuple[str, ...]]
+) -> ImageTextSet:
+    """Puts samples together; each has at least one caption."""
+    import torch
+
+    others = tuple(rest for _, *rest in captions)
+    return ImageTextSet(
+        torch.from_numpy(np.stack(images)),
+        torch.tensor(labels),
+        tuple(first for first, *_ in captions),
+        tuple(map(tuple, others)) if any(others) else (),
+    )
 
 
 def read_shard(shard: Shard, folder: Path) -> bytes:
@@ -102,9 +109,14 @@ def _where(shard: Shard, folder: Path) -> str:
     return shard.url if shard.remote else str(folder / shard.url)
 
 
-def _decode_shard(
+def decode_shard(
     shard: Shard, content: bytes, manifest: Manifest, size: int
-) -> Iterator[tuple[np.ndarray[Any, Any], int, str]]:
+) -> Iterator[tuple[np.ndarray[Any, Any], int, tuple[str, ...]]]:
+    """Decodes a shard's samples: image `(3, H, W)`, label, captions.
+
+    Raises:
+        DataError: If a sample makes no sense, or there are not as many as the manifest says.
+    """
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
     count = 0
@@ -122,25 +134,27 @@ def _decode_shard(
         )
 
 
-def _decode(sample: dict[str, Any], manifest: Manifest, size: int) -> tuple[np.ndarray[Any, Any], int, str]:
-    """Returns image `(3, H, W)`, label and caption; without a `.txt` the caption is the first template, filled.
+def _decode(sample: dict[str, Any], manifest: Manifest, size: int) -> tuple[np.ndarray[Any, Any], int, tuple[str, ...]]:
+    """Returns image `(3, H, W)`, label and captions; without a `.txt` the caption is the first template, filled.
 
     Raises:
         ValueError: If a file of the sample is missing or makes no sense.
     """
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if suffix in sample), None)
+    if manifest.task == "retrieval" and suffix is not None:
+        return fit(sample[suffix], size), 0, _captions(sample)
     if suffix is None or "cls" not in sample:
         raise ValueError(f"sample {sample['__key__']} lacks {'an image' if suffix is None else 'its .cls'}")
     label = int(sample["cls"])
     if not 0 <= label < len(manifest.classes):
         raise ValueError(f"sample {sample['__key__']} has class {label}, there are {len(manifest.classes)}")
     caption = sample["txt"].decode().strip() if "txt" in sample else manifest.captions(label)[0]
-    return _pixels(sample[suffix], size), label, caption
+    return fit(sample[suffix], size), label, (caption,)
 
 
-def _pixels(content: bytes, size: int) -> np.ndarray[Any, Any]:
-    with Image.open(io.BytesIO(content)) as image:
-        colour = image.convert("RGB")
-    if colour.size != (size, size):
-        colour = ImageOps.fit(colour, (size, size), method=Image.Resampling.BICUBIC)
-    return np.asarray(colour).transpose(2, 0, 1)
+def _captions(sample: dict[str, Any]) -> tuple[str, ...]:
+    lines = sample.get("txt", b"").decode().splitlines()
+    captions = tuple(line.strip() for line in lines if line.strip())
+    if not captions:
+        raise ValueError(f"sample {sample['__key__']} lacks its .txt, or it is empty")
+    return captions

@@ -24,10 +24,10 @@ class GuardFinding:
 
 
 def guard_metrics(findings: Iterable[GuardFinding]) -> dict[str, float]:
-    """Returns the measured values and the number of failed checks by metric name."""
+    """Returns the measured values by metric name, and `guard/unreliable`: the number of checks that failed."""
     findings = list(findings)
     values = {f"guard/{finding.name}": finding.value for finding in findings}
-    return values | {"guard/failed": float(sum(not finding.ok for finding in findings))}
+    return values | {"guard/unreliable": float(sum(not finding.ok for finding in findings))}
 
 
 def unreliable(findings: Iterable[GuardFinding]) -> str | None:

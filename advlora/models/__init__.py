@@ -1,6 +1,26 @@
 """Pretrained vision-language models behind one small protocol."""
 
-from advlora.models.base import VisionLanguageModel
-from advlora.models.registry import embedded_models, linear_shapes, load_model
+from advlora.models.base import Tower, VisionLanguageModel
+from advlora.models.registry import (
+    TEXT_PREFIX,
+    blank_tower,
+    embedded_models,
+    has_matching_head,
+    linear_shapes,
+    load_for_adapter,
+    load_model,
+    tower_names,
+)
 
-__all__ = ["VisionLanguageModel", "embedded_models", "linear_shapes", "load_model"]
+__all__ = [
+    "TEXT_PREFIX",
+    "Tower",
+    "VisionLanguageModel",
+    "blank_tower",
+    "embedded_models",
+    "has_matching_head",
+    "linear_shapes",
+    "load_for_adapter",
+    "load_model",
+    "tower_names",
+]

@@ -1,7 +1,8 @@
 """Self-attention with separate projections, in which low-rank adapters can attach to each one alone.
 
 `nn.MultiheadAttention` keeps query, key and value in one matrix and reads `out_proj.weight` past the layer's own
-`forward`; PEFT's adapter for it shares one A between the three and applies the update of `out_proj` twice.
+`forward`; PEFT's adapter for it shares one A between the three and applies the update of `out_proj` twice. timm and
+BLIP use one linear layer `qkv`, in which an adapter of rank r would share A between the three as well.
 """
 
 from __future__ import annotations
@@ -68,11 +69,49 @@ class SplitAttention(nn.Module):
         return ~mask if mask.dtype == torch.bool else mask.to(query.dtype)
 
 
-def split_attention(module: nn.Module) -> nn.Module:
-    """Replaces, in place, every plain self-attention inside `module` by a `SplitAttention` of the same function."""
+class SplitProjection(nn.Module):
+    """Drop-in for one `nn.Linear` that yields query, key and value side by side: three of them, concatenated."""
+
+    def __init__(self, fused: nn.Linear) -> None:
+        """Copies the weights of `fused`, whose rows are query, key and value in this order."""
+        super().__init__()
+        weight, bias = fused.weight.detach(), fused.bias
+        biases = (None,) * 3 if bias is None else bias.detach().chunk(3)
+        self.q_proj, self.k_proj, self.v_proj = map(_linear, weight.chunk(3), biases)
+        self.train(fused.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(..., D)` to `(..., 3 D)`."""
+        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
+
+    def fused(self) -> nn.Linear:
+        """Returns the one layer of the same function."""
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        bias = None if self.q_proj.bias is None else torch.cat([layer.bias.detach() for layer in layers])
+        return _linear(torch.cat([layer.weight.detach() for layer in layers]), bias)
+
+
+def split_attention(module: nn.Module, *, multihead: bool = True, projections: bool = True) -> nn.Module:
+    """Replaces, in place, every fused self-attention inside `module` by one of the same function with separate q, k, v.
+
+    Args:
+        module: Holds the attention.
+        multihead: Whether `nn.MultiheadAttention` is split.
+        projections: Whether attention with one linear layer `qkv` (timm, BLIP) is split.
+    """
     for name, child in list(module.named_modules()):
-        if _is_plain(child):
+        if multihead and _is_plain(child):
             module.set_submodule(name, SplitAttention(child))
+        elif projections and _is_fused(module, name, child):
+            module.set_submodule(name, SplitProjection(child))
+    return module
+
+
+def fuse_projections(module: nn.Module) -> nn.Module:
+    """Replaces, in place, every `SplitProjection` inside `module` by its one linear layer."""
+    for name, child in list(module.named_modules()):
+        if isinstance(child, SplitProjection):
+            module.set_submodule(name, child.fused())
     return module
 
 
@@ -80,12 +119,13 @@ def fused_state_dict(module: nn.Module) -> dict[str, Tensor]:
     """Returns the state of `module` under the names it had before `split_attention`."""
     state: dict[str, Tensor] = dict(module.state_dict())
     for name, child in module.named_modules():
-        if not isinstance(child, SplitAttention):
+        if not isinstance(child, (SplitAttention, SplitProjection)):
             continue
+        fused = f"{name}.in_proj_" if isinstance(child, SplitAttention) else f"{name}."
         for kind in ("weight", "bias"):
             keys = [f"{name}.{projection}.{kind}" for projection in PROJECTIONS]
             if keys[0] in state:
-                state[f"{name}.in_proj_{kind}"] = torch.cat([state.pop(key) for key in keys])
+                state[f"{fused}{kind}"] = torch.cat([state.pop(key) for key in keys])
     return state
 
 
@@ -95,6 +135,17 @@ def _is_plain(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
         and module.in_proj_weight is not None
         and module.bias_k is None
         and not module.add_zero_attn
+    )
+
+
+def _is_fused(root: nn.Module, name: str, module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a layer is a `qkv` that its attention calls; EVA's reads the weight past it where it has a `q_bias`."""
+    parent, _, leaf = name.rpartition(".")
+    return (
+        leaf == "qkv"
+        and type(module) is nn.Linear
+        and module.out_features == 3 * module.in_features
+        and getattr(root.get_submodule(parent), "q_bias", None) is None
     )
 
 

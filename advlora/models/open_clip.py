@@ -14,13 +14,16 @@ from torch import Tensor, nn
 
 from advlora.errors import ModelError
 from advlora.models.attention import fused_state_dict, split_attention
-from advlora.models.base import VisionLanguageModel
-from advlora.models.quiet import contained
+from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
+from advlora.models.quiet import contained, first_line
+from advlora.models.roles import OPEN_CLIP, TIMM
 
 LOCAL = "local-dir:"
 SETTINGS_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 TEXT_BATCH = 256
+TEXT_PARTS = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
+"""What belongs to the text tower where open_clip keeps it in the root of the model."""
 
 
 class OpenClipModel(VisionLanguageModel):
@@ -42,8 +45,7 @@ class OpenClipModel(VisionLanguageModel):
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("logit_scale", clip.get_parameter("logit_scale").detach().exp().squeeze())
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(settings["preprocess_cfg"][name]).view(3, 1, 1))
+        pixel_statistics(self, settings["preprocess_cfg"]["mean"], settings["preprocess_cfg"]["std"])
         self.eval()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpenClipModel:
@@ -60,6 +62,13 @@ class OpenClipModel(VisionLanguageModel):
         tower: nn.Module = self.clip.visual
         return tower
 
+    def tower(self, name: TowerName) -> Tower:
+        """See `VisionLanguageModel`. The attention of the text tower is split on the first call."""
+        tower = open_clip_tower(self.clip, name)
+        if name == "text":
+            split_attention(self.clip.get_submodule("transformer") if tower.module is self.clip else tower.module)
+        return tower
+
     def encode_images(self, images: Tensor) -> Tensor:
         """Embeds images `(B, 3, H, W)` in [0, 1] as `(B, D)`, not normalised."""
         features: Tensor = self.clip.encode_image((images - self.mean) / self.std)
@@ -68,6 +77,10 @@ class OpenClipModel(VisionLanguageModel):
     @torch.no_grad()
     def encode_texts(self, captions: Sequence[str]) -> Tensor:
         """Embeds captions as `(N, D)`, not normalised, without gradient."""
+        return self.embed_texts(captions)
+
+    def embed_texts(self, captions: Sequence[str]) -> Tensor:
+        """See `VisionLanguageModel`."""
         tokens = self.tokenizer(list(captions)).to(self.logit_scale.device)
         return torch.cat([self.clip.encode_text(part) for part in tokens.split(TEXT_BATCH)])
 
@@ -89,13 +102,16 @@ class OpenClipModel(VisionLanguageModel):
             self.tokenizer.save_pretrained(folder)
 
 
-def load_open_clip(name: str, pretrained: str | None = None, *, split: bool = True) -> OpenClipModel:
+def load_open_clip(
+    name: str, pretrained: str | None = None, *, split: bool = True, projections: bool = True
+) -> OpenClipModel:
     """Loads a checked reference.
 
     Args:
         name: Architecture, or `local-dir:PATH`.
         pretrained: Tag or file; None for a folder.
         split: Whether the attention of the vision tower is split; if not, every module is open_clip's own.
+        projections: Whether the `qkv` of timm towers is split too, as for training.
 
     Raises:
         ModelError: If the weights or the tokenizer cannot be downloaded or read.
@@ -109,14 +125,14 @@ def load_open_clip(name: str, pretrained: str | None = None, *, split: bool = Tr
         except Exception as error:  # open_clip, the hub, safetensors and pickle share no base class of errors
             raise ModelError(_unreadable(name, pretrained, error)) from error
     if split:
-        split_attention(clip.visual)
+        split_attention(clip.visual, projections=projections)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     settings = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": preprocess}
     return OpenClipModel(clip, tokenizer, settings, Path(name.removeprefix(LOCAL)) if name.startswith(LOCAL) else None)
 
 
-def blank_vision(name: str) -> nn.Module:
-    """Builds the vision tower of a checked reference on the meta device, attention split; reads no weights.
+def blank_open_clip(name: str, tower: TowerName) -> Tower:
+    """Builds a tower of a checked reference on the meta device, attention split; reads no weights.
 
     Raises:
         ModelError: If open_clip cannot build the architecture.
@@ -127,8 +143,21 @@ def blank_vision(name: str) -> nn.Module:
         try:
             clip = open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta")
         except Exception as error:  # a malformed description fails in as many ways as it has keys
-            raise ModelError(f"open_clip cannot build model '{name}': {_first_line(error)}") from error
-        return split_attention(clip.visual)
+            raise ModelError(f"open_clip cannot build model '{name}': {first_line(error)}") from error
+        split_attention(clip)
+        return open_clip_tower(clip, tower)
+
+
+def open_clip_tower(clip: Any, name: TowerName) -> Tower:
+    """Returns a tower of an open_clip model; the old CLIP class keeps the text tower in its root."""
+    if name == "text":
+        nested = getattr(clip, "text", None)
+        if nested is not None:
+            return Tower(name, nested, OPEN_CLIP, projection="text_projection")
+        return Tower(name, clip, OPEN_CLIP, TEXT_PARTS, projection="text_projection")
+    if hasattr(clip.visual, "trunk"):
+        return Tower(name, clip.visual, TIMM, projection="head.proj.")
+    return Tower(name, clip.visual, OPEN_CLIP, projection="proj")
 
 
 def _square(clip: Any) -> int:
@@ -141,12 +170,8 @@ def _square(clip: Any) -> int:
 
 def _unreadable(name: str, pretrained: str | None, error: Exception) -> str:
     if pretrained is None or Path(pretrained).is_file():
-        return f"model '{name}' cannot be read{f' from {pretrained!r}' if pretrained else ''}: {_first_line(error)}"
+        return f"model '{name}' cannot be read{f' from {pretrained!r}' if pretrained else ''}: {first_line(error)}"
     return (
         f"the weights '{pretrained}' of model '{name}' cannot be downloaded or read "
-        f"(is the Hugging Face hub reachable?): {_first_line(error)}"
+        f"(is the Hugging Face hub reachable?): {first_line(error)}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

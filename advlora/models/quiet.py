@@ -1,4 +1,4 @@
-"""Calls into open_clip without its side effects on the process: root-logger messages and the global random state."""
+"""Calls into model libraries without their side effects on the process: messages and the global random state."""
 
 from __future__ import annotations
 
@@ -32,3 +32,26 @@ def contained() -> Iterator[None]:
     finally:
         root.removeHandler(placeholder)
         root.removeFilter(of_others)
+
+
+@contextmanager
+def contained_transformers() -> Iterator[None]:
+    """Silences the messages and progress bars of transformers, and restores torch's random state."""
+    import torch
+    from transformers.utils import logging as messages
+
+    level, bars = messages.get_verbosity(), messages.is_progress_bar_enabled()
+    messages.set_verbosity_error()
+    messages.disable_progress_bar()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        messages.set_verbosity(level)
+        if bars:
+            messages.enable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    """Returns the beginning of an error's message, fit for one sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from advlora.config import ModelConfig
 from advlora.errors import ModelError, did_you_mean
-from advlora.models.base import VisionLanguageModel
-from advlora.models.open_clip import LOCAL, SETTINGS_FILE, blank_vision, load_open_clip
-from advlora.models.roles import target_layers
+from advlora.models.base import Tower, TowerName, VisionLanguageModel
+from advlora.models.open_clip import LOCAL, SETTINGS_FILE, blank_open_clip, load_open_clip
+from advlora.models.transformers import load_transformers
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")
+TEXT_PREFIX = "text/"
+"""Tells the text tower's layers from the vision tower's where names of both are kept together."""
 FILE_SUFFIXES = (*WEIGHT_SUFFIXES, ".pt", ".ckpt", ".npz")
 
 
@@ -21,27 +23,85 @@ def embedded_models() -> list[str]:
     return sorted(settings.parent.name for settings in _shelf().glob(f"*/{SETTINGS_FILE}"))
 
 
-def load_model(config: ModelConfig) -> VisionLanguageModel:
+def load_model(config: ModelConfig, *, split: bool = True) -> VisionLanguageModel:
     """Loads a pretrained model: frozen, in eval mode, attention of the vision tower split.
+
+    Args:
+        config: Names it.
+        split: False leaves every module as its library made it.
 
     Raises:
         ModelError: If the model is unknown, or its weights are missing or unreadable.
     """
+    if config.source == "transformers":
+        return load_transformers(config.name, config.pretrained, split=split)
     name = _reference(config)
     _check_weights(name, config.pretrained)
-    return load_open_clip(name, config.pretrained)
+    return load_open_clip(name, config.pretrained, split=split)
 
 
-def linear_shapes(config: ModelConfig, target: str) -> dict[str, tuple[int, int]]:
-    """Returns name inside the vision tower -> (out_features, in_features) of a target role, reading no weights.
+def load_for_adapter(config: ModelConfig) -> VisionLanguageModel:
+    """Loads a pretrained model as exported adapters expect it: `nn.MultiheadAttention` split, `qkv` layers fused.
+
+    Raises:
+        ModelError: If the model is unknown, or its weights are missing or unreadable.
+    """
+    if config.source == "transformers":
+        return load_model(config, split=False)
+    name = _reference(config)
+    _check_weights(name, config.pretrained)
+    return load_open_clip(name, config.pretrained, projections=False)
+
+
+def linear_shapes(
+    config: ModelConfig, target: str, tower: str = "vision", blocks: tuple[int, int] | None = None
+) -> dict[str, tuple[int, int]]:
+    """Returns name inside the tower -> (out_features, in_features) of a target role, reading no weights.
+
+    Args:
+        config: The model.
+        target: The role.
+        tower: `vision`, `text`, or `both`; the text tower's names begin with `text/` then.
+        blocks: First and last block; None for all.
 
     Raises:
         ModelError: If the model is unknown, its weights are known to be missing, or it has no such layers.
     """
+    shapes: dict[str, tuple[int, int]] = {}
+    for name in tower_names(tower):
+        for layer, module in blank_tower(config, name).layers(target, blocks).items():
+            shapes[TEXT_PREFIX * (name == "text") + layer] = (module.out_features, module.in_features)
+    return shapes
+
+
+def tower_names(tower: str) -> tuple[TowerName, ...]:
+    """Returns the towers that `vision`, `text` or `both` means."""
+    names: dict[str, tuple[TowerName, ...]] = {"vision": ("vision",), "text": ("text",), "both": ("vision", "text")}
+    return names[tower]
+
+
+def blank_tower(config: ModelConfig, tower: TowerName) -> Tower:
+    """Returns a tower on the meta device: names and shapes, no weights.
+
+    Raises:
+        ModelError: If the model is unknown, or its weights are known to be missing.
+    """
+    if config.source == "transformers":
+        return load_transformers(config.name, config.pretrained, device="meta").tower(tower)
     name = _reference(config)
     _check_weights(name, config.pretrained)
-    layers = target_layers(blank_vision(name), target)
-    return {layer: (module.out_features, module.in_features) for layer, module in layers.items()}
+    return blank_open_clip(name, tower)
+
+
+def has_matching_head(config: ModelConfig) -> bool:
+    """Whether a model can score pairs by an image-text matching head.
+
+    Raises:
+        ModelError: If the model is unknown.
+    """
+    if config.source != "transformers":
+        return False
+    return load_transformers(config.name, config.pretrained, device="meta").matches
 
 
 def _shelf() -> Path:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 
-from advlora.adapters import check_adapter
-from advlora.config import DataConfig, ModelConfig, TrialConfig, all_keys, parse, with_values
-from advlora.data import check_data
-from advlora.errors import ConfigError, UserError, did_you_mean
-from advlora.models import linear_shapes
+from advlora.check import check_trial
+from advlora.config import TrialConfig, all_keys, parse, with_values
+from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
 from advlora_platform.study.plan import arms
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, TuningConfig, extremes, metric_names
@@ -25,27 +22,6 @@ def check_study(study: Study) -> None:
     unique = list(dict.fromkeys(problems))
     if unique:
         raise ConfigError(unique)
-
-
-def check_trial(config: TrialConfig) -> list[str]:
-    """Checks one resolved configuration against its model and its data."""
-    problems = []
-    try:
-        shapes = _shapes(config.model, config.adapter.target)
-        problems += check_adapter(config.adapter, shapes)
-    except UserError as error:
-        problems += error.problems
-    return [*problems, *_data_problems(config.data)]
-
-
-@cache
-def _shapes(model: ModelConfig, target: str) -> dict[str, tuple[int, int]]:
-    return linear_shapes(model, target)
-
-
-@cache
-def _data_problems(data: DataConfig) -> tuple[str, ...]:
-    return tuple(check_data(data))
 
 
 def _ablation_problems(study: AblationStudy) -> list[str]:

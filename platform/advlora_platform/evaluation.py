@@ -15,6 +15,7 @@ from advlora.errors import ConfigError, UserError
 from advlora.evaluator import evaluate
 from advlora.identity import fingerprint
 from advlora.models import VisionLanguageModel, embedded_models
+from advlora.tasks.retrieval import evaluate_retrieval
 from advlora.workbench import Workbench
 from advlora_platform.export import provenance
 from advlora_platform.study.library import load_any, shipped, shipped_protocols
@@ -36,15 +37,12 @@ def evaluate_model(model: str, data: str, split: str, protocol: str) -> dict[str
     samples = getattr(examination.samples, split)
     images = bench.split(config, split, network.image_size, samples)
     begin = time.perf_counter()
-    metrics = evaluate(
-        network.to(device),
-        bench.class_features(base, config).to(device),
-        images,
-        examination,
-        split=split,
-        curve=True,
-        device=device,
-    )
+    where: dict[str, Any] = {"split": split, "curve": True, "device": device}
+    if load_manifest(config).task == "retrieval":
+        metrics = evaluate_retrieval(network.to(device), images, examination, **where)
+    else:
+        classes = bench.class_features(base, config).to(device)
+        metrics = evaluate(network.to(device), classes, images, examination, **where)
     return {
         "model": model,
         "data": {"name": data, "split": split, "samples": len(images.labels), "hash": load_manifest(config).hash},
@@ -84,8 +82,10 @@ def load_model_reference(reference: str, bench: Workbench) -> tuple[VisionLangua
         return load_trained(folder)
     if (folder / "open_clip_config.json").is_file():
         base = ModelConfig(source="open_clip", name=f"local-dir:{folder}")
+    elif (folder / "config.json").is_file():
+        base = ModelConfig(source="transformers", name=f"local-dir:{folder}")
     elif folder.is_dir():
-        raise ConfigError(f"folder '{reference}' holds no trained.json and no open_clip_config.json")
+        raise ConfigError(f"folder '{reference}' holds no trained.json, open_clip_config.json or config.json")
     elif reference in embedded_models():
         base = ModelConfig(source="embedded", name=reference)
     else:

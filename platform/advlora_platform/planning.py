@@ -15,6 +15,7 @@ from torch import Tensor
 from advlora.config import EvaluationProtocol, TrialConfig, parse, with_values
 from advlora.cost import evaluation_forwards, training_forwards
 from advlora.data import load_manifest
+from advlora.guards import guard_forwards
 from advlora.models import VisionLanguageModel
 from advlora.workbench import Workbench
 from advlora_platform.execution import available, concurrency
@@ -134,7 +135,8 @@ def _forwards(config: TrialConfig, protocol: EvaluationProtocol, test: bool) -> 
     manifest = load_manifest(config.data)
     images = config.data.train_samples or manifest.splits["train"].samples
     splits = ("val", "test") if test else ("val",)
-    return training_forwards(config, images) + sum(evaluation_forwards(protocol, split) for split in splits)
+    examined = sum(evaluation_forwards(protocol, split) for split in splits)
+    return training_forwards(config, images) + examined + guard_forwards(protocol, len(manifest.classes))
 
 
 def _seconds_per_forward(config: TrialConfig, slots: int) -> float:

@@ -1,14 +1,16 @@
-"""One workbench for all tests, a way to run short trials on it, and one trial that is finished."""
+"""Tiny transformers models, one workbench for all tests, short trials on it, and one trial that is finished."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from short_trials import FINISHED, PROTOCOL, trial
 
 if TYPE_CHECKING:
+    from advlora.config import ModelConfig
     from advlora.trainer import EpochReport
     from advlora.workbench import Workbench
 
@@ -33,3 +35,11 @@ def run(bench: Workbench) -> Callable[..., list[EpochReport]]:
 @pytest.fixture(scope="session")
 def finished(run) -> list[EpochReport]:
     return run(FINISHED, test=True)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelConfig]:
+    """Family of transformers -> the configuration of its tiny model."""
+    from tiny_transformers import written
+
+    return cache(lambda family: written(family, tmp_path_factory.mktemp(family)))

@@ -6,7 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, SamplesConfig, TrialConfig, parse, with_values
+from advlora.config import (
+    EvaluationAttackConfig,
+    EvaluationProtocol,
+    GuardConfig,
+    SamplesConfig,
+    TrialConfig,
+    parse,
+    with_values,
+)
 
 SHORT = {
     "data.train_samples": 48,
@@ -22,6 +30,7 @@ PROTOCOL = EvaluationProtocol(
     curve=(8 / 255,),
     samples=SamplesConfig(val=48, test=32),
     batch_size=48,
+    guards=GuardConfig(enabled=False),
 )
 FINISHED = {"adapter.dropout": 0.2}
 """With dropout, so that a continued training has to draw the same masks."""

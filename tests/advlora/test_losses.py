@@ -44,7 +44,7 @@ def set_of(bench):
 def built(bench, set_of):
     def built(values):
         config = trial(values)
-        return build_loss(config, bench, set_of(config), restore(config, bench).model.logit_scale)
+        return build_loss(config, bench, set_of(config), restore(config, bench))
 
     return built
 

@@ -20,9 +20,10 @@ MIXED = (
     {"adapter.kind": "full", "precision": "bf16"},
     {"loss.kind": "contrastive", "adapter.dropout": 0.3, "seed": 5},
 )
-EACH = ("train/loss", "params/trainable", "params/trainable_fraction")
-WATCHED = ("guard/overfitting_gap", "guard/overfitting")
-"""For the training attack of these trials takes one step."""
+WATCHED = ("guard/overfitting", "guard/overfitting_gap")
+"""One-step training is watched."""
+SIZES = ("params/trainable", "params/trainable_fraction")
+EACH = ("train/loss", *SIZES, *WATCHED)
 COSTS = ("cost/seconds", "cost/forward_equivalents", "cost/peak_memory_mb")
 VAL = ("val/clean_r1", "val/robust_r1:4_255")
 FINAL = ("val/robust_r1:8_255", "test/clean_r1", "test/robust_r1:4_255", "test/robust_r1:8_255")
@@ -47,8 +48,8 @@ def test_an_epoch_is_reported_with_every_metric_under_its_name(finished):
         (3, 3, True),
     ]
     for report in finished[:-1]:
-        assert set(report.metrics) == {*EACH, *WATCHED, *COSTS, *VAL}
-    assert set(finished[-1].metrics) == {*EACH, *WATCHED, *COSTS, *VAL, *FINAL}
+        assert set(report.metrics) == {*EACH, *COSTS, *VAL}
+    assert set(finished[-1].metrics) == {*EACH, *COSTS, *VAL, *FINAL}
     assert finished[-1].metrics["train/loss"] < finished[0].metrics["train/loss"]
 
 
@@ -124,8 +125,8 @@ def test_before_the_first_step_the_model_is_the_pretrained_one(bench):
 def test_kind_none_is_one_report_on_the_pretrained_model(run, bench):
     (report,) = run({"adapter.kind": "none"}, test=True)
     assert (report.epoch, report.epochs, report.final) == (0, 0, True)
-    assert {name: report.metrics[name] for name in (*COSTS, *EACH[1:])} == dict.fromkeys((*COSTS, *EACH[1:]), 0.0)
-    assert set(report.metrics) == {*COSTS, *EACH[1:], *VAL, *FINAL}
+    assert {name: report.metrics[name] for name in (*COSTS, *SIZES)} == dict.fromkeys((*COSTS, *SIZES), 0.0)
+    assert set(report.metrics) == {*COSTS, *SIZES, *VAL, *FINAL}
     config, model = trial(), bench.model(trial().model)
     data = bench.split(config.data, "val", model.image_size, PROTOCOL.samples.val)
     features = torch.nn.functional.normalize(model.encode_images(data.images.float() / 255), dim=-1)
@@ -192,3 +193,19 @@ def test_the_batch_size_of_the_examination_does_not_matter(run, finished):
     (report,) = run(FINISHED, examination(batch_size=7), state=finished[-1].state, test=True)
     one_example = 1.01 / PROTOCOL.samples.test  # rounding differs with the size of a batch and may tip one over
     assert numbers(report) == pytest.approx(numbers(finished[-1]), abs=one_example)
+
+
+def test_the_final_model_is_checked_where_the_protocol_asks_for_it(run):
+    guarded = examination(guards={"samples": 16, "queries": 5, "tolerance": 0.5})
+    reports = run({"optimiser.epochs": 2}, protocol=guarded)
+    assert not any("guard/monotone" in report.metrics for report in reports[:-1])
+    final = reports[-1]
+    assert {"guard/monotone", "guard/transfer", "guard/merged", "guard/black_box"} <= final.metrics.keys()
+    assert (final.metrics["guard/unreliable"], final.unreliable) == (0.0, "")
+
+
+def test_a_model_that_hides_its_gradients_is_called_unreliable(run):
+    strict = examination(guards={"samples": 16, "queries": 5, "tolerance": 0.0, "large_epsilon": "1/255"})
+    final = run({"optimiser.epochs": 1}, protocol=strict)[-1]
+    assert final.metrics["guard/unreliable"] >= 1
+    assert "large_epsilon: accuracy at radius" in final.unreliable

@@ -22,7 +22,7 @@ def make(bench):
         config = trial(ONE_STEP | dict(values or {}))
         adapted = restore(config, bench)
         data = bench.split(config.data, "train", adapted.model.image_size, config.data.train_samples)
-        return Updates(adapted, build_loss(config, bench, data, adapted.model.logit_scale), data, config, SOLO)
+        return Updates(adapted, build_loss(config, bench, data, adapted), data, config, SOLO)
 
     return make
 

@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 BASE = {"data": {"train_samples": 192}, "attack": {"steps": 1}, "optimiser": {"batch_size": 32, "epochs": 2}}
 PROTOCOL = {"attacks": [{"steps": 3}], "samples": {"val": 64, "test": 64}, "curve": ["16/255"], "interval": 1}
+PROTOCOL["guards"] = {"samples": 32, "queries": 10, "tolerance": 0.2}
 ABLATION = {
     "kind": "ablation",
     "name": "small",

@@ -47,9 +47,9 @@ def test_what_is_done_is_not_planned_again(tmp_path):
 
 def test_the_estimate_grows_with_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "_seconds_per_forward", lambda config, slots: 1e-4)
-    small = plan_study(quickstart("seeds=[0]"), tmp_path)
-    large = plan_study(quickstart("seeds=[0,1,2,3]"), tmp_path)
-    assert large.seconds > 2 * small.seconds
+    small = plan_study(quickstart("seeds=[0]", "tuning=null"), tmp_path)
+    large = plan_study(quickstart("seeds=[0,1,2,3]", "tuning=null"), tmp_path)
+    assert large.seconds == pytest.approx(4 * small.seconds)
 
 
 def test_the_probe_measures_this_machine(tmp_path):

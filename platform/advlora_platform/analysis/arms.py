@@ -27,6 +27,7 @@ class CellResult:
         status: `missing` where there is no record.
         metrics: Of the last report, finite ones only.
         failure: Why there is no result.
+        unreliable: Why its robust accuracy cannot be trusted; empty where no check failed.
         mlflow_run_id: The run that tracks it.
     """
 
@@ -35,6 +36,7 @@ class CellResult:
     status: CellStatus
     metrics: dict[str, float]
     failure: Failure | None
+    unreliable: str
     mlflow_run_id: str | None
 
 
@@ -66,6 +68,11 @@ class ArmResult:
     def complete(self) -> bool:
         """Whether every planned cell is done."""
         return all(cell.status == "done" for cell in self.cells)
+
+    @property
+    def reliable(self) -> bool:
+        """Whether no check of the examination failed."""
+        return not any(cell.unreliable for cell in self.cells)
 
     @property
     def done(self) -> int:
@@ -109,8 +116,9 @@ def arm_result(
 def _cell_result(seed: int, cell: Cell | None, records: Mapping[str, Record], runs: Mapping[str, str]) -> CellResult:
     record = None if cell is None else records.get(cell.id)
     if cell is None or record is None:
-        return CellResult(seed, None if cell is None else cell.id, "missing", {}, None, None)
-    return CellResult(seed, cell.id, record.status, finite(record.metrics), record.failure, runs.get(cell.id))
+        return CellResult(seed, None if cell is None else cell.id, "missing", {}, None, "", None)
+    metrics, run = finite(record.metrics), runs.get(cell.id)
+    return CellResult(seed, cell.id, record.status, metrics, record.failure, record.unreliable, run)
 
 
 def _tuning(plan: ArmPlan, records: Mapping[str, Record]) -> dict[str, int]:

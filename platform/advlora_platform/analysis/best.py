@@ -46,9 +46,12 @@ def best_arm(
 ) -> Best | None:
     """Returns the arm with the highest mean, at the study's first seed; the cheaper of equal ones.
 
-    An arm with a cell that is not done does not compete, nor does one in which nothing is trained.
+    An arm with a cell that is not done, or whose robust accuracy cannot be trusted, does not compete; nor does one in
+    which nothing is trained.
     """
-    rivals = [arm for arm in arms if arm.complete and arm.adapter != "none" and metric in arm.estimates]
+    rivals = [
+        arm for arm in arms if arm.complete and arm.reliable and arm.adapter != "none" and metric in arm.estimates
+    ]
     if not rivals:
         return None
     winner = max(rivals, key=lambda arm: (arm.estimates[metric].mean, -_size(arm)))
@@ -85,8 +88,8 @@ def _arm_reason(winner: ArmResult, metric: str, mean: Estimate, rivals: int, con
 def best_trial(
     trials: Sequence[TrialResult], metric: str, records: Mapping[str, Record], seed: int, data_hash: str
 ) -> Best | None:
-    """Returns the finished trial with the best last value of the first objective; the cheaper of equal ones."""
-    rivals = [trial for trial in trials if trial.status == "done" and metric in trial.metrics]
+    """Returns the finished, reliable trial with the best last value of the first objective; the cheaper of equals."""
+    rivals = [trial for trial in trials if trial.status == "done" and not trial.unreliable and metric in trial.metrics]
     if not rivals:
         return None
     sign = 1 if direction(metric) == "max" else -1

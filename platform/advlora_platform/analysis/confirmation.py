@@ -14,8 +14,6 @@ from advlora_platform.analysis.sweeps import SweepResult
 from advlora_platform.search.agenda import ArmPlan
 from advlora_platform.study.spec import SweepStudy, objective_metrics
 
-UNRELIABLE = "guard/unreliable"
-"""Above 0 where a check of the examination failed: the robust accuracy of such a cell means nothing."""
 ENOUGH = 3
 """With fewer finalists no rank correlation is stated."""
 
@@ -65,7 +63,7 @@ def confirmation(
         metrics=metrics,
         searched=searched,
         confirmed=confirmed,
-        unreliable=tuple(arm.name for arm in arms if any(arm.by_seed(UNRELIABLE).values())),
+        unreliable=tuple(arm.name for arm in arms if not arm.reliable),
         rank_correlation=_rank_correlation([(searched[name], value) for name, value in confirmed.items()]),
         optimism=_optimism(arms[:1], searched, metrics.selecting, confidence),
     )

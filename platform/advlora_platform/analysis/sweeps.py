@@ -33,6 +33,7 @@ class TrialResult:
         metrics: Of the last report, finite ones only.
         history: One entry per epoch.
         failure: Why there is no result.
+        unreliable: Why its robust accuracy cannot be trusted; empty where no check failed.
         mlflow_run_id: The run that tracks it.
     """
 
@@ -43,6 +44,7 @@ class TrialResult:
     metrics: dict[str, float]
     history: tuple[dict[str, float], ...]
     failure: Failure | None
+    unreliable: str
     mlflow_run_id: str | None
 
 
@@ -92,6 +94,7 @@ def _trial(number: int, record: Record, runs: Mapping[str, str]) -> TrialResult:
         finite(record.metrics),
         tuple(finite(entry) for entry in record.history),
         record.failure,
+        record.unreliable,
         runs.get(record.cell_id),
     )
 

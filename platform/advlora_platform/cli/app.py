@@ -15,6 +15,7 @@ VERBS = {
     "export": "Write the best configuration of a study.",
     "plan": "Say what a study would run, and how long it takes.",
     "ui": "Open the MLflow UI on the studies of this folder.",
+    "data": "Check a data set in a folder and say what is wrong.",
     "ls": "List shipped studies, search spaces, models and data sets.",
     "validate": "Check a study without running it.",
 }

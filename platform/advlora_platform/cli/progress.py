@@ -60,12 +60,16 @@ class ProgressDisplay:
     def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
         """An epoch alone prints nothing: the bar shows what runs."""
 
-    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
+    def trial_finished(
+        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+    ) -> None:
         """Prints the trial with its accuracies."""
         clean = metrics.get("val/clean_r1")
         robust = next((value for name, value in metrics.items() if name.startswith("val/robust_r1:")), None)
         parts = [f"{name} {value:6.1%}" for name, value in (("clean", clean), ("robust", robust)) if value is not None]
         self._line(cell, "val " + "  ".join(parts) + ("  (stopped early)" if stopped_early else ""))
+        if unreliable:
+            messages.print(f"      [yellow]not reliable[/]: {unreliable}")
 
     def trial_failed(self, cell: Cell, failure: Failure) -> None:
         """Prints the failure in one line."""

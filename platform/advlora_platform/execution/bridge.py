@@ -57,7 +57,7 @@ class Bridge(tune.Callback):
         self._tell(lambda observer: observer.trial_reported(cell, epoch, metrics))
         if result["final"]:
             self._ended.add(trial.trial_id)
-            self._tell(lambda observer: observer.trial_finished(cell, metrics, False))
+            self._tell(lambda observer: observer.trial_finished(cell, metrics, False, result["unreliable"]))
 
     def _fail(self, trial: Any, failure: Failure) -> None:
         self._ended.add(trial.trial_id)

@@ -108,5 +108,6 @@ def _message(report: EpochReport) -> dict[str, Any]:
         "epoch": report.epoch,
         "metrics": report.metrics,
         "final": report.final,
+        "unreliable": report.unreliable,
         "done": report.final,
     }

@@ -123,6 +123,12 @@ def _holes(summary: Summary) -> Iterator[Finding]:
     text = holes(summary)
     if text is not None:
         yield Finding(f"Incomplete: {text}", "bad")
+    doubtful = [(arm.name, f"seed {cell.seed}", cell.unreliable) for arm in summary.arms for cell in arm.cells]
+    if summary.sweep is not None:
+        doubtful += [("trial", str(trial.number), trial.unreliable) for trial in summary.sweep.trials]
+    for name, which, reason in doubtful:
+        if reason:
+            yield Finding(f"Not reliable, kept out of the best: {name} {which} ({reason}).", "bad")
     diverged = sum(failure.kind == "diverged" for failure in summary.failures)
     if diverged:
         yield Finding(f"{plural(diverged, 'trial')} diverged; that is a result, and is not tried again.", "bad")

@@ -212,6 +212,8 @@ def status_of(cell: CellResult | TrialResult) -> str:
     """Writes a status, with the class of a failure."""
     if cell.status == "stopped":
         return "stopped early"
+    if cell.unreliable:
+        return f"{cell.status}, not reliable"
     return cell.status if cell.failure is None else f"{cell.status} ({cell.failure.kind.replace('_', ' ')})"
 
 

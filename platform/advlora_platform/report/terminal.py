@@ -124,7 +124,7 @@ def _footer(summary: Summary) -> Iterator[str]:
 
 def _unfinished(summary: Summary) -> Iterator[str]:
     for arm in summary.arms:
-        open_cells = [cell for cell in arm.cells if cell.status != "done"]
+        open_cells = [cell for cell in arm.cells if cell.status != "done" or cell.unreliable]
         if open_cells:
             yield f"{arm.name}: " + ", ".join(f"seed {cell.seed} {status_of(cell)}" for cell in open_cells)
     for failure in summary.failures:

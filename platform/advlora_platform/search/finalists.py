@@ -14,13 +14,15 @@ from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
 def finalists(study: SweepStudy, records: Iterable[Record]) -> list[Record]:
     """Returns the trials to confirm, best first: the top ones by the first objective, then the rest of the Pareto set.
 
-    Only finished trials compete; the last value of one that was stopped early is not comparable.
+    Only finished trials compete, for the last value of one that was stopped early is not comparable; and only those
+    whose value can be trusted.
     """
     if study.confirm is None:
         return []
     metrics = objective_metrics(study)
-    done = [r for r in records if r.status == "done" and r.phase == "search" and set(metrics) <= r.metrics.keys()]
-    ranked = sorted(done, key=lambda record: goodness(record.metrics, metrics)[0], reverse=True)
+    finished = [record for record in records if record.status == "done" and record.phase == "search"]
+    rivals = [record for record in finished if not record.unreliable and set(metrics) <= record.metrics.keys()]
+    ranked = sorted(rivals, key=lambda record: goodness(record.metrics, metrics)[0], reverse=True)
     top = ranked[: study.confirm.top]
     front = pareto_set([goodness(record.metrics, metrics) for record in ranked]) if len(metrics) > 1 else []
     return top + [ranked[place] for place in front if ranked[place] not in top]

@@ -27,6 +27,7 @@ class Record:
         metrics: The last report that held each metric; empty until the first.
         history: One entry per epoch: its metrics and `epoch`.
         failure: Why it failed, if it did.
+        unreliable: Why its robust accuracy cannot be trusted; empty where no check failed.
         began: Unix time at which a worker took it up.
         ended: Unix time of the end; None while it runs.
     """
@@ -41,6 +42,7 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
     failure: Failure | None = None
+    unreliable: str = ""
     began: float = 0.0
     ended: float | None = None
 
@@ -93,10 +95,13 @@ class Ledger:
         history = (*earlier, {"epoch": epoch, **metrics})
         self._write(replace(known, history=history, metrics={**known.metrics, **metrics}))
 
-    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
-        """Notes the last metrics."""
+    def trial_finished(
+        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+    ) -> None:
+        """Notes the last metrics, and what the checks of the examination said."""
         status: Status = "stopped" if stopped_early else "done"
-        self._write(replace(self._known(cell), status=status, metrics=dict(metrics), ended=time.time()))
+        known = replace(self._known(cell), status=status, metrics=dict(metrics), ended=time.time())
+        self._write(replace(known, unreliable=unreliable))
 
     def trial_failed(self, cell: Cell, failure: Failure) -> None:
         """Notes why there is no result."""

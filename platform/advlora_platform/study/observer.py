@@ -28,8 +28,17 @@ class Observer(Protocol):
     def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
         """An epoch is complete."""
 
-    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
-        """The cell has its last metrics; `stopped_early` when the scheduler ended it."""
+    def trial_finished(
+        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+    ) -> None:
+        """The cell has its last metrics.
+
+        Args:
+            cell: The cell.
+            metrics: By name.
+            stopped_early: Whether the scheduler ended it.
+            unreliable: Why its robust accuracy cannot be trusted; empty where no check failed.
+        """
 
     def trial_failed(self, cell: Cell, failure: Failure) -> None:
         """The cell ends without a result."""

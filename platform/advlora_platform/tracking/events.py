@@ -55,6 +55,7 @@ class Event:
     metrics: dict[str, float] = field(default_factory=dict)
     stopped_early: bool = False
     failure: Failure | None = None
+    unreliable: str = ""
 
     @property
     def milliseconds(self) -> int:
@@ -79,7 +80,14 @@ def history(record: Record) -> Iterator[Event]:
     if record.failure is not None:
         yield Event("failed", trial, ended, failure=record.failure)
     else:
-        yield Event("finished", trial, ended, metrics=record.metrics, stopped_early=record.status == "stopped")
+        yield Event(
+            "finished",
+            trial,
+            ended,
+            metrics=record.metrics,
+            stopped_early=record.status == "stopped",
+            unreliable=record.unreliable,
+        )
 
 
 class Spool:

@@ -109,7 +109,7 @@ class StudyRuns:
             self._log(run_id, event.metrics, {}, event.milliseconds, event.epoch)
         elif event.kind == "finished":
             final = {f"final/{name}": value for name, value in event.metrics.items()}
-            tags = {"advlora.stopped_early": str(event.stopped_early).lower()}
+            tags = {"advlora.stopped_early": str(event.stopped_early).lower(), "guard/unreliable": event.unreliable}
             self._log(run_id, final, tags, event.milliseconds)
             self._client.set_terminated(run_id, "FINISHED", event.milliseconds)
         elif event.failure is not None:

@@ -62,9 +62,12 @@ class MlflowTracker:
         """Logs an epoch as one batch, with the epoch as step."""
         self._observe(Event("reported", Trial.of_cell(cell), epoch=epoch, metrics=dict(metrics)))
 
-    def trial_finished(self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool) -> None:
-        """Logs the last metrics as `final/...` and ends the run."""
-        self._observe(Event("finished", Trial.of_cell(cell), metrics=dict(metrics), stopped_early=stopped_early))
+    def trial_finished(
+        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+    ) -> None:
+        """Logs the last metrics as `final/...` and what cannot be trusted as a tag, and ends the run."""
+        trial, known = Trial.of_cell(cell), dict(metrics)
+        self._observe(Event("finished", trial, metrics=known, stopped_early=stopped_early, unreliable=unreliable))
 
     def trial_failed(self, cell: Cell, failure: Failure) -> None:
         """Ends the run with the reason as tags."""

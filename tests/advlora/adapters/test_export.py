@@ -114,8 +114,8 @@ def test_training_mode_survives_the_export(make, base, images: Tensor, tmp_path:
 def test_wrong_export_is_not_let_through(make, train, base, images: Tensor, tmp_path: Path, monkeypatch) -> None:
     adapted = train(make())
 
-    def damaged(adapted_model, folder: Path) -> None:
-        export_adapter(adapted_model, folder)
+    def damaged(adapted_model, folder: Path, tower: str) -> None:
+        export_adapter(adapted_model, folder, tower)
         file = folder / "adapter_model.safetensors"
         tensors = load_file(file)
         save_file({name: value * 1.01 for name, value in tensors.items()}, file)

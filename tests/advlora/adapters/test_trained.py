@@ -77,7 +77,7 @@ def test_the_loaded_model_has_the_metrics_of_the_last_report(saved, finished, be
 def test_the_record_names_base_and_adapter(saved, adapted):
     record = json.loads((saved / "trained.json").read_text())
     assert parse(ModelConfig, record["base"]) == BASE
-    assert record["adapter"] == adapted.config.model_dump()
+    assert record["adapter"] == adapted.config.model_dump(mode="json")
     assert max(error for errors in record["export_errors"].values() for error in errors.values()) <= 1e-4
 
 

@@ -46,7 +46,7 @@ def test_every_problem_is_said_at_once_with_key_value_allowed_and_nearest():
 
 
 def test_an_unknown_key_without_a_neighbour_lists_what_is_allowed():
-    assert problems({"data": {"zzzz": 1}}) == ["unknown key 'data.zzzz'; allowed: name, train_samples"]
+    assert problems({"model": {"zzzz": 1}}) == ["unknown key 'model.zzzz'; allowed: source, name, pretrained"]
 
 
 @pytest.mark.parametrize(("written", "value"), [("4/255", 4 / 255), (0.25, 0.25), ("8 / 255", 8 / 255), (1, 1.0)])

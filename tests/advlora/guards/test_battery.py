@@ -71,7 +71,7 @@ def test_other_weights_than_those_measured_are_flagged(guard, robust, plain):
 def test_findings_become_metrics_and_one_reason():
     good = GuardFinding("monotone", True, -0.1, "fine")
     bad = GuardFinding("black_box", False, 0.3, "Square breaks 30 %")
-    assert guard_metrics([good, bad]) == {"guard/monotone": -0.1, "guard/black_box": 0.3, "guard/failed": 1.0}
+    assert guard_metrics([good, bad]) == {"guard/monotone": -0.1, "guard/black_box": 0.3, "guard/unreliable": 1.0}
     assert unreliable([good, bad]) == "black_box: Square breaks 30 %"
     assert unreliable([good]) is None
 

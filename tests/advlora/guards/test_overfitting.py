@@ -23,7 +23,14 @@ SHORT = {
     "attack.overfitting": {"samples": 48, "steps": 5},
 }
 PROTOCOL = parse(
-    EvaluationProtocol, {"attacks": [{"steps": 2}], "samples": {"val": 16, "test": 16}, "interval": 0, "batch_size": 48}
+    EvaluationProtocol,
+    {
+        "attacks": [{"steps": 2}],
+        "samples": {"val": 16, "test": 16},
+        "interval": 0,
+        "batch_size": 48,
+        "guards": {"enabled": False},
+    },
 )
 MEASURED = {"cost/seconds", "cost/peak_memory_mb"}
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from stories import ROBUST, VAL_ROBUST, accuracies, confirmations, sweep, tell_sweep, trials
 
@@ -54,11 +56,11 @@ def test_without_a_confirmed_finalist_there_is_nothing_to_export():
 
 
 def test_a_finalist_that_is_not_reliable_cannot_win():
-    def gamed(rank, seed):
-        metrics = accuracies({16: 0.9, 8: 0.4, 4: 0.3}[rank])
-        return {**metrics, "guard/unreliable": float(rank == 16)}
-
-    _, summary = told(gamed)
+    study = sweep(**CONFIRM)
+    searched = trials(study, SEARCHED)
+    found = confirmations(study, searched, lambda rank, seed: accuracies({16: 0.9, 8: 0.4, 4: 0.3}[rank]))
+    doubted = [replace(r, unreliable="monotone: no") if r.values["adapter.rank"] == 16 else r for r in found]
+    summary = tell_sweep(study, [*searched, *doubted])
     assert summary.best.config["adapter"]["rank"] == 8
     assert len(summary.confirmation.unreliable) == 1
     assert "cannot win" in terminal_report_text(summary)
@@ -81,11 +83,16 @@ def test_the_pareto_set_is_confirmed_beside_the_top():
 
 
 def test_a_trial_that_was_stopped_early_is_no_finalist():
-    from dataclasses import replace
-
     study = sweep(**CONFIRM)
     searched = trials(study, SEARCHED)
     searched[3] = replace(searched[3], status="stopped")
+    assert max(tell_sweep(study, searched).confirmation.searched.values()) == pytest.approx(0.51)
+
+
+def test_a_trial_that_is_not_reliable_is_no_finalist():
+    study = sweep(**CONFIRM)
+    searched = trials(study, SEARCHED)
+    searched[3] = replace(searched[3], unreliable="monotone: no")
     assert max(tell_sweep(study, searched).confirmation.searched.values()) == pytest.approx(0.51)
 
 

@@ -26,8 +26,8 @@ class Diary:
     def trial_reported(self, cell, epoch, metrics):
         self.entries.append(("reported", epoch, dict(metrics)))
 
-    def trial_finished(self, cell, metrics, stopped_early):
-        self.entries.append(("finished", dict(metrics), stopped_early))
+    def trial_finished(self, cell, metrics, stopped_early, unreliable=""):
+        self.entries.append(("finished", dict(metrics), stopped_early, unreliable))
 
     def trial_failed(self, cell, failure):
         self.entries.append(("failed", failure))
@@ -54,13 +54,13 @@ def tell(bridge, **result):
 def test_a_trial_is_told_from_start_to_end(bridge, diary):
     tell(bridge, event="started")
     tell(bridge, event="epoch", epoch=1, metrics={"train/loss": 2.0}, final=False)
-    tell(bridge, event="epoch", epoch=2, metrics={"train/loss": 1.0}, final=True)
+    tell(bridge, event="epoch", epoch=2, metrics={"train/loss": 1.0}, final=True, unreliable="monotone: no")
     bridge.on_trial_complete(0, [], TRIAL)
     assert diary.entries == [
         ("started", 3),
         ("reported", 1, {"train/loss": 2.0}),
         ("reported", 2, {"train/loss": 1.0}),
-        ("finished", {"train/loss": 1.0}, False),
+        ("finished", {"train/loss": 1.0}, False, "monotone: no"),
     ]
 
 
@@ -68,7 +68,7 @@ def test_an_end_without_a_final_report_was_early(bridge, diary):
     tell(bridge, event="epoch", epoch=1, metrics={"train/loss": 2.0, "val/clean_r1": 0.5}, final=False)
     tell(bridge, event="epoch", epoch=2, metrics={"train/loss": 1.0}, final=False)
     bridge.on_trial_complete(0, [], TRIAL)
-    assert diary.entries[-1] == ("finished", {"train/loss": 1.0, "val/clean_r1": 0.5}, True)
+    assert diary.entries[-1] == ("finished", {"train/loss": 1.0, "val/clean_r1": 0.5}, True, "")
 
 
 def test_a_failure_is_told_once(bridge, diary):

@@ -29,7 +29,11 @@ STUDY = {
         "attack": {"steps": 1},
         "optimiser": {"batch_size": 32, "epochs": 2},
     },
-    "protocol": {"attacks": [{"steps": 2}], "samples": {"val": 32, "test": 32}},
+    "protocol": {
+        "attacks": [{"steps": 2}],
+        "samples": {"val": 32, "test": 32},
+        "guards": {"samples": 16, "queries": 10},
+    },
     "arms": {
         "AdvLoRA": {},
         "diverging": {"optimiser.learning_rate": 1e30},
@@ -54,7 +58,7 @@ class Listener:
     def trial_reported(self, cell, epoch, metrics):
         self.on_epoch(cell, epoch)
 
-    def trial_finished(self, cell, metrics, stopped_early): ...
+    def trial_finished(self, cell, metrics, stopped_early, unreliable=""): ...
 
     def trial_failed(self, cell, failure): ...
 

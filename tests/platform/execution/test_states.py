@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from advlora.config import EvaluationProtocol, SamplesConfig, TrialConfig, parse
+from advlora.config import EvaluationProtocol, GuardConfig, SamplesConfig, TrialConfig, parse
 from advlora.errors import UserError
 from advlora.trainer import fine_tune
 from advlora.workbench import Workbench
@@ -12,7 +12,7 @@ from advlora_platform.execution.states import load_state, rebuild, save_state
 pytestmark = pytest.mark.unit
 
 CONFIG = parse(TrialConfig, {"data": {"train_samples": 64}, "optimiser": {"epochs": 1}, "attack": {"steps": 1}})
-PROTOCOL = EvaluationProtocol(samples=SamplesConfig(val=16), interval=0)
+PROTOCOL = EvaluationProtocol(samples=SamplesConfig(val=16), interval=0, guards=GuardConfig(enabled=False))
 
 
 def test_a_state_is_replaced_in_one_step_and_read_without_running_code(tmp_path):

@@ -49,6 +49,12 @@ def test_a_trial_is_followed_from_start_to_end(ledger, cell):
     assert record.ended >= record.began > 0
 
 
+def test_what_cannot_be_trusted_is_noted(ledger, cell):
+    ledger.trial_finished(cell, {"val/clean_r1": 0.5}, stopped_early=False, unreliable="monotone: no")
+    assert ledger.record(cell.id).unreliable == "monotone: no"
+    assert ledger.record(cell.id).settled
+
+
 def test_a_record_survives_a_new_process(ledger, cell, tmp_path):
     ledger.trial_reported(cell, 1, {"train/loss": 2.0})
     ledger.trial_failed(cell, Failure("diverged", "loss nan"))

@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from advlora_platform.tracking.store import open_store
 from tracking_help import Server, free_port
+
+from advlora_platform.tracking.store import open_store
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,81 @@
+"""Everything about a trial that can be known to be wrong before any weight is read."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from advlora.adapters.check import check_adapter
+from advlora.adapters.placement import projection, ranks, small_parameters
+from advlora.config import LOW_RANK, AdapterConfig, DataConfig, ModelConfig, TrialConfig
+from advlora.data import check_data, load_manifest
+from advlora.errors import DataError, ModelError
+from advlora.models import blank_tower, has_matching_head, tower_names
+from advlora.models.base import Tower, TowerName
+
+CLASS_LOSSES = ("cross_entropy", "trades", "pmg_aft")
+
+
+def check_trial(config: TrialConfig) -> list[str]:
+    """Checks a configuration against its model and its data.
+
+    Returns:
+        One sentence per problem; all that were found.
+    """
+    data = list(_data_problems(config.data))
+    try:
+        problems = check_placement(config.model, config.adapter)
+    except ModelError as error:
+        return [*error.problems, *data]
+    if config.loss.matches and not has_matching_head(config.model):
+        problems.append(
+            f"loss: image-text matching needs a model with a matching head, such as BLIP; "
+            f"'{config.model.name}' has none"
+        )
+    return [*problems, *data, *([] if data else _loss_problems(config))]
+
+
+def check_placement(model: ModelConfig, adapter: AdapterConfig) -> list[str]:
+    """Checks layers, blocks, ranks and small parameters of an adapter against the shapes of a model.
+
+    Raises:
+        ModelError: If the model is unknown, its weights are known to be missing, or it lacks the layers.
+    """
+    problems = []
+    for name in tower_names(adapter.tower):
+        tower = _blank(model, name)
+        if adapter.kind in LOW_RANK:
+            layers = tower.layers(adapter.target, adapter.blocks)
+            shapes = {layer: (module.out_features, module.in_features) for layer, module in layers.items()}
+            problems += check_adapter(adapter, shapes, ranks(tower, adapter))
+        small_parameters(tower, ["norms"] if adapter.kind == "norms" else adapter.also)
+        if adapter.kind == "linear_probe":
+            projection(tower)
+    return problems
+
+
+def _loss_problems(config: TrialConfig) -> list[str]:
+    try:
+        manifest = load_manifest(config.data)
+    except DataError as error:
+        return error.problems
+    if manifest.task == "retrieval" and config.loss.kind in CLASS_LOSSES and config.adapter.kind != "none":
+        return [no_classes(config.loss.kind, manifest.name)]
+    return []
+
+
+def no_classes(loss: str, data: str) -> str:
+    """Says that a loss against classes does not fit a data set for retrieval."""
+    return (
+        f"loss.kind: '{loss}' needs classes, but data set '{data}' has captions only; "
+        f"use 'contrastive', 'itm' or 'fare'"
+    )
+
+
+@cache
+def _blank(model: ModelConfig, tower: TowerName) -> Tower:
+    return blank_tower(model, tower)
+
+
+@cache
+def _data_problems(data: DataConfig) -> tuple[str, ...]:
+    return tuple(check_data(data))

@@ -1,0 +1,63 @@
+"""From a `DataConfig` to its manifest, whatever the layout on disk."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from advlora.config import DataConfig
+from advlora.data.folders import folders
+from advlora.data.karpathy import karpathy
+from advlora.data.manifest import MANIFEST_FILE, SPLITS, Manifest, embedded_data, read_manifest
+from advlora.data.msrvtt import DESCRIPTIONS, msrvtt
+from advlora.data.records import Listing
+from advlora.errors import DataError
+
+LAYOUTS = {"karpathy": karpathy, "folders": folders, "msrvtt": msrvtt}
+
+
+def load_manifest(config: DataConfig) -> Manifest:
+    """Reads and validates the manifest of a data set, or makes the one of a published layout.
+
+    Raises:
+        DataError: If the data set is unknown, or what describes it is missing or malformed.
+    """
+    if layout_of(config) == "shards":
+        return read_manifest(config)
+    found = listing(config)
+    if found.problems:
+        raise DataError(found.problems)
+    return found.manifest
+
+
+def listing(config: DataConfig) -> Listing:
+    """Lists a folder of a published layout; the last ones are remembered.
+
+    Raises:
+        DataError: If the folder is missing, or what describes it is not readable.
+    """
+    folder = Path(config.name).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"data.name: folder '{config.name}' does not exist")
+    return _listing(layout_of(config), folder)
+
+
+def layout_of(config: DataConfig) -> str:
+    """Returns the layout of a data set: the configured one, or by what its folder holds (`shards` if nothing)."""
+    folder = Path(config.name).expanduser()
+    if config.layout != "auto":
+        return config.layout
+    if config.name in embedded_data() or not folder.is_dir():
+        return "shards"
+    if any((folder / name).is_file() for name in DESCRIPTIONS):
+        return "msrvtt"
+    if any(file.is_file() and file.name != MANIFEST_FILE for file in folder.glob("dataset*.json")):
+        return "karpathy"
+    if not (folder / MANIFEST_FILE).is_file() and any((folder / split).is_dir() for split in SPLITS):
+        return "folders"
+    return "shards"
+
+
+@lru_cache(maxsize=8)
+def _listing(layout: str, folder: Path) -> Listing:
+    return LAYOUTS[layout](folder)

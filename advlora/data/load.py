@@ -1,0 +1,39 @@
+"""`load_split`: a split of any layout as tensors, poisoned where the configuration says so."""
+
+from __future__ import annotations
+
+from advlora.config import DataConfig
+from advlora.data.layouts import layout_of, listing, load_manifest
+from advlora.data.records import frame_count, read_records
+from advlora.data.shards import ImageTextSet, assembled, read_split
+from advlora.errors import DataError
+
+
+def load_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
+    """Reads the first samples of a split into memory.
+
+    Args:
+        config: The data set.
+        split: `train`, `val` or `test`.
+        image_size: Height and width in pixels; an image of another size is scaled (bicubic) and cropped to it.
+        limit: At most this many samples; None for all.
+
+    Raises:
+        DataError: If the data set, the split or a file is missing or damaged.
+    """
+    data = _clean(config, split, image_size, limit)
+    if split == "train" and config.poison.kind != "none" and config.poison.rate:
+        from advlora.data.poisoning import poison
+
+        return poison(data, config.poison, load_manifest(config))
+    return data
+
+
+def _clean(config: DataConfig, split: str, image_size: int, limit: int | None) -> ImageTextSet:
+    if layout_of(config) == "shards":
+        return read_split(config, split, image_size, limit)
+    found = listing(config)
+    records = found.records.get(split, ())[:limit]
+    if not records:
+        raise DataError(f"data set '{config.name}' has no samples in split '{split}'")
+    return assembled(*read_records(records, image_size, frame_count(config, found)))

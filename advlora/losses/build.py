@@ -1,0 +1,66 @@
+"""From a `TrialConfig` to its loss."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor
+
+from advlora.adapters import AdaptedModel
+from advlora.check import no_classes
+from advlora.config import TrialConfig
+from advlora.data import ImageTextSet, load_manifest
+from advlora.errors import DataError, ModelError
+from advlora.losses.base import Loss
+from advlora.losses.captions import CaptionTable, Contrastive, Matching
+from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
+from advlora.losses.fare import Fare
+from advlora.tasks.zero_shot import live_class_features
+from advlora.workbench import Workbench
+
+
+def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel) -> Loss:
+    """Builds the loss of a trial.
+
+    Args:
+        config: The trial.
+        bench: Gives the frozen features.
+        data: The training set.
+        adapted: The model, on the device of training.
+
+    Raises:
+        DataError: If the data set has no classes, and the loss needs them.
+        ModelError: If the model has no matching head, and the loss needs one.
+    """
+    kind, device = config.loss.kind, adapted.model.logit_scale.device
+    if config.loss.matches and not (adapted.model.matches and data.images.dim() == 4):
+        raise ModelError("loss: image-text matching needs images, and a model with a matching head, such as BLIP")
+    if kind == "fare":
+        return Fare(bench.image_features(config.model, data, device).to(device))
+    if kind in ("contrastive", "itm"):
+        return _caption_loss(config, bench, data, adapted)
+    manifest = load_manifest(config.data)
+    if manifest.task == "retrieval":
+        raise DataError(no_classes(kind, manifest.name))
+    classes = bench.class_features(config.model, config.data).to(device)
+    live = None
+    if adapted.trains_text:
+        live = partial(live_class_features, adapted.model.embed_texts, manifest)
+    common = (classes, data.labels.to(device), adapted.model.logit_scale)
+    if kind == "trades":
+        return Trades(*common, live, config.loss.beta)
+    if kind == "pmg_aft":
+        return PretrainedGuided(*common, live, config.loss.teacher_weight, config.loss.clean_weight)
+    return ClassCrossEntropy(*common, live)
+
+
+def _caption_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel) -> Loss:
+    scale = adapted.model.logit_scale
+    table = CaptionTable(data.references, config.seed, scale.device)
+    texts: Tensor = bench.text_features(config.model, table.distinct).to(scale.device)
+    contrastive = Contrastive(texts, table.ids, scale, table=table, live=adapted.trains_text)
+    if config.loss.kind == "itm":
+        return Matching(table, texts)
+    if config.loss.itm:
+        return Matching(table, texts, contrastive, config.loss.itm)
+    return contrastive

@@ -1,0 +1,108 @@
+"""Losses against the text features of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
+
+from advlora.losses.base import Loss, Step
+from advlora.losses.encoder import Encoder
+
+
+class ClassCrossEntropy(Loss):
+    """Cross-entropy against the text features of the classes (TeCoA, Mao et al. 2023, equation 4)."""
+
+    def __init__(
+        self, classes: Tensor, labels: Tensor, scale: Tensor, live: Callable[[], Tensor] | None = None
+    ) -> None:
+        """Takes unit class features `(C, D)`, labels of the training set `(N,)` and the logit scale.
+
+        Args:
+            classes: Of the pretrained model.
+            labels: The classes of the samples.
+            scale: The logit scale.
+            live: Returns the class features of the model as it is; None where the text tower is frozen.
+        """
+        self.classes, self.labels, self.scale, self.live = classes, labels, scale, live
+
+    def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
+        """See `Loss`; the batch does not matter."""
+        return cross_entropy(self.logits(features), self.labels[samples], reduction="none")
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Returns scaled cosines `(b, C)`."""
+        return self.scale * normalize(features.float(), dim=-1) @ self.classes.T
+
+    def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
+        """See `Loss`."""
+        if self.live is not None:
+            with torch.set_grad_enabled(update):
+                self.classes = self.live()
+
+
+class Trades(ClassCrossEntropy):
+    """TRADES (Zhang et al. 2019, equation 5): CE(clean) + beta KL(p(clean) || p(attacked)); the attacker has the KL.
+
+    From the clean image itself the KL has no gradient, so the attack needs a random start.
+    """
+
+    def __init__(
+        self, classes: Tensor, labels: Tensor, scale: Tensor, live: Callable[[], Tensor] | None, beta: float
+    ) -> None:
+        super().__init__(classes, labels, scale, live)
+        self.beta = beta
+        self.clean: Tensor
+
+    def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
+        """See `Loss`."""
+        super().prepare(encoder, step, update=update)
+        with torch.set_grad_enabled(update):
+            self.clean = self.logits(encoder.images(step.clean))
+
+    def attacked(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
+        """See `Loss`."""
+        return divergence(self.clean, self.logits(encoder.images(images)))
+
+    def objective(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
+        """See `Loss`."""
+        natural = cross_entropy(self.clean, self.labels[step.samples], reduction="none")
+        return natural + self.beta * self.attacked(encoder, images, step)
+
+
+class PretrainedGuided(ClassCrossEntropy):
+    """PMG-AFT (Wang et al. 2024, equations 4 to 7): the attacker has the cross-entropy only.
+
+    CE(attacked) + w_t KL(p(attacked) || p_pretrained(attacked)) + w_c KL(p(attacked) || p(clean)).
+    """
+
+    def __init__(
+        self,
+        classes: Tensor,
+        labels: Tensor,
+        scale: Tensor,
+        live: Callable[[], Tensor] | None,
+        teacher: float,
+        clean: float,
+    ) -> None:
+        super().__init__(classes, labels, scale, live)
+        self.frozen, self.teacher_weight, self.clean_weight = classes, teacher, clean
+
+    def objective(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
+        """See `Loss`."""
+        unit = normalize(encoder.teacher(images).float(), dim=-1)
+        teacher = self.scale * unit @ self.frozen.T
+        attacked, clean = self.logits(encoder.images(images)), self.logits(encoder.images(step.clean))
+        return (
+            cross_entropy(attacked, self.labels[step.samples], reduction="none")
+            + self.teacher_weight * divergence(attacked, teacher)
+            + self.clean_weight * divergence(attacked, clean)
+        )
+
+
+def divergence(of: Tensor, fromwards: Tensor) -> Tensor:
+    """Returns KL(softmax(of) || softmax(fromwards)) per row of logits `(b, C)`, `(b,)`."""
+    target, other = log_softmax(of, -1), log_softmax(fromwards, -1)
+    return kl_div(other, target, reduction="none", log_target=True).sum(-1)

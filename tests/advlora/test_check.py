@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from advlora.check import check_trial
+from advlora.config import DataConfig, TrialConfig, parse
+from advlora.data import check_data
+from advlora.data.layouts import layout_of
+
+pytestmark = pytest.mark.unit
+
+
+def problems(**values) -> list[str]:
+    return check_trial(parse(TrialConfig, values))
+
+
+def test_the_default_trial_is_right() -> None:
+    assert problems() == []
+    assert problems(adapter={"tower": "both", "also": ["norms", "biases"], "ranks": {"mlp": 4}}) == []
+
+
+@pytest.mark.parametrize(
+    ("adapter", "sentence"),
+    [
+        ({"ranks": {"mlp": 500}}, "adapter.rank: 500 is above"),
+        ({"blocks": [0, 99]}, "adapter.blocks: [0, 99] is not a range of the blocks"),
+        ({"tower": "text", "also": ["patch_embedding"]}, "has no 'patch_embedding'"),
+        ({"tower": "both", "rank": 1000}, "adapter.rank: 1000 is above"),
+    ],
+)
+def test_adapters_that_do_not_fit_are_known_before_weights_are_read(adapter: dict, sentence: str) -> None:
+    assert sentence in problems(adapter=adapter)[0]
+
+
+def test_a_missing_projection_is_known(tiny) -> None:
+    model = tiny("siglip").model_dump()
+    (sentence,) = problems(model=model, adapter={"kind": "linear_probe"})
+    assert "trains the final projection" in sentence
+    assert problems(model=model, adapter={"kind": "norms"}) == []
+
+
+def test_losses_that_do_not_fit_are_known(tiny, tmp_path: Path) -> None:
+    assert "needs a model with a matching head" in problems(loss={"kind": "itm"})[0]
+    assert problems(model=tiny("blip").model_dump(), loss={"kind": "itm"}) == []
+    entries = [
+        {"filename": f"{split}.png", "split": split, "sentences": [{"raw": "a cat"}]}
+        for split in ("train", "val", "test")
+    ]
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": entries}))
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.png").write_bytes(b"checked when it is read")
+    assert "needs classes" in problems(data={"name": str(tmp_path)})[0]
+    assert problems(data={"name": str(tmp_path)}, loss={"kind": "contrastive"}) == []
+
+
+def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
+    found = problems(adapter={"rank": 1000}, data={"name": "absent", "train_samples": 3})
+    assert len(found) == 2
+
+
+def test_layouts_are_recognised(tmp_path: Path) -> None:
+    def layout(*names: str) -> str:
+        folder = tmp_path / "-".join(names).replace("/", "_")
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("{}")
+        return layout_of(DataConfig(name=str(folder)))
+
+    assert layout("dataset.json", "a.tar") == "shards"
+    assert layout("dataset_coco.json") == "karpathy"
+    assert layout("MSRVTT_data.json") == "msrvtt"
+    assert layout("test/cat/1.jpg") == "folders"
+    assert layout("readme.txt") == "shards"
+    assert layout_of(DataConfig()) == "shards"
+    assert layout_of(DataConfig(name=str(tmp_path), layout="folders")) == "folders"
+    assert "holds no dataset.json" in check_data(DataConfig(name=str(tmp_path / "readme.txt")))[0]

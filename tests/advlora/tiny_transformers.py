@@ -1,0 +1,59 @@
+"""Tiny random models of the real transformers classes, in folders that transformers itself wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from advlora.config import ModelConfig
+
+WORDS = ["<pad>", "<start>", "<end>", "<other>", "a", "photo", "of", "cat", "dog", "red", "boot", "dress", "the", "on"]
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<other>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", bos_token="<start>", eos_token="<end>", unk_token="<other>"
+    )
+
+
+def network(family: str):
+    import transformers
+
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**vision, "vocab_size": len(WORDS), "max_position_embeddings": 12, "pad_token_id": 0, "bos_token_id": 1}
+    vision |= {"image_size": 16, "patch_size": 8}
+    if family == "clip":
+        config = transformers.CLIPConfig(
+            vision_config=vision, text_config={**text, "eos_token_id": 2}, projection_dim=24
+        )  # fmt: skip
+        return transformers.CLIPModel(config)
+    if family == "siglip":
+        return transformers.SiglipModel(transformers.SiglipConfig(vision_config=vision, text_config=text))
+    text |= {"encoder_hidden_size": 32, "sep_token_id": 2, "projection_dim": 24}
+    config = transformers.BlipConfig(vision_config=vision, text_config=text, image_text_hidden_size=24)
+    return transformers.BlipForImageTextRetrieval(config)
+
+
+def written(family: str, folder: Path) -> ModelConfig:
+    """Writes the tiny model of a family into a folder and returns its configuration."""
+    from transformers import CLIPImageProcessor
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = network(family).eval()
+        for parameter in net.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    net.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    CLIPImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
+    return ModelConfig(source="transformers", name=f"local-dir:{folder}")
