@@ -1,0 +1,162 @@
+"""Compares the examination's attacks with those of torchattacks and pyautoattack on the same models and images.
+
+Run it where a library can be imported, for example after `pip install --no-deps torchattacks pyautoattack`:
+
+    python -m benchmarks.attacks_against_libraries --samples 500
+
+Without `--adapted` a full fine-tuning of two epochs on 2,048 images against PGD-2 at 8/255 (about half a minute) gives
+the robust model; the other one is the pretrained embedded model. The libraries draw from torch's global random numbers,
+so equal seeds do not give equal points: what is compared is robust accuracy. Seconds are of the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from advlora.attacks import Classifier, withstands
+from advlora.config import (
+    DataConfig,
+    EvaluationAttackConfig,
+    EvaluationProtocol,
+    ModelConfig,
+    TrialConfig,
+    parse,
+)
+from advlora.models import VisionLanguageModel
+from advlora.trainer import fine_tune, restore
+from advlora.workbench import Workbench
+
+ROBUST = {
+    "data": {"train_samples": 2048},
+    "adapter": {"kind": "full"},
+    "attack": {"kind": "pgd", "epsilon": "8/255", "steps": 2},
+    "optimiser": {"learning_rate": 5e-4, "epochs": 2},
+}
+BRIEF = {"interval": 0, "samples": {"val": 100}, "attacks": [{"kind": "fgsm"}], "guards": {"enabled": False}}
+BATCH = 250
+Attack = Callable[[torch.nn.Module, Tensor, Tensor, float], Tensor]
+"""Classifier, images, labels, radius -> attacked images."""
+
+
+class Logits(torch.nn.Module):
+    """The zero-shot classifier as the libraries want it: a module from pixels in [0, 1] to logits."""
+
+    def __init__(self, model: VisionLanguageModel, classes: Tensor) -> None:
+        super().__init__()
+        self.model, self.classes = model.eval(), classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns `(B, C)`."""
+        return self.model.logit_scale * normalize(self.model.encode_images(images), dim=-1) @ self.classes.T
+
+
+def ours(classify: Classifier, images: Tensor, labels: Tensor, attack: dict[str, Any], epsilon: float) -> Tensor:
+    """Returns which images withstand our attack."""
+    config = EvaluationAttackConfig.model_validate(attack)
+    names = [(0, "benchmark", place) for place in range(len(images))]
+    kept = [
+        withstands(classify, part, labels[first : first + BATCH], config, epsilon, names[first : first + BATCH])
+        for first, part in zip(range(0, len(images), BATCH), images.split(BATCH), strict=True)
+    ]
+    return torch.cat(kept)
+
+
+def torchattack(name: str, **settings: Any) -> Attack:
+    """Returns an attack of torchattacks."""
+
+    def run(model: torch.nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+        import torchattacks
+
+        attacked: Tensor = getattr(torchattacks, name)(model, eps=epsilon, **settings)(images, labels)
+        return attacked
+
+    return run
+
+
+def part_of_autoattack(*parts: str) -> Attack:
+    """Returns parts of the authors' AutoAttack."""
+
+    def run(model: torch.nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+        from pyautoattack import AutoAttack
+
+        examiner = AutoAttack(model, eps=epsilon, attacks=list(parts), version="custom", seed=0)
+        examiner.apgd.n_restarts = examiner.fab.n_restarts = 1  # as in its version `standard`
+        attacked, _ = examiner.run_standard_evaluation(images, labels, batch_size=BATCH)
+        return attacked
+
+    return run
+
+
+PAIRS: tuple[tuple[str, dict[str, Any], str, Attack], ...] = (
+    ("pgd-20", {"steps": 20, "step_size": 1 / 255}, "torchattacks", torchattack("PGD", steps=20, alpha=1 / 255)),
+    ("apgd-ce-100", {"kind": "apgd-ce"}, "torchattacks", torchattack("APGD", steps=100, loss="ce")),
+    ("apgd-ce-100", {"kind": "apgd-ce"}, "pyautoattack", part_of_autoattack("apgd-ce")),
+    ("apgd-t-100", {"kind": "apgd-t"}, "pyautoattack", part_of_autoattack("apgd-t")),
+    ("fab-t-100", {"kind": "fab-t"}, "pyautoattack", part_of_autoattack("fab-t")),
+    ("square-5000", {"kind": "square"}, "pyautoattack", part_of_autoattack("square")),
+)
+
+
+def compare(model: Logits, images: Tensor, labels: Tensor, epsilon: float, wanted: set[str]) -> Iterator[str]:
+    """Yields a line per pair: robust accuracy over all images, and seconds of the processor."""
+    with torch.no_grad():
+        clean = model(images).argmax(1) == labels
+    yield f"clean {100 * clean.double().mean():.1f} %, {len(images)} images, epsilon {epsilon * 255:g}/255"
+    standing, truth, known = images[clean], labels[clean], dict[str, tuple[float, float]]()
+    for name, attack, library, theirs in PAIRS:
+        if find_spec(library) is None or (wanted and name not in wanted):
+            continue
+        if name not in known:
+            begin = time.process_time()
+            kept = ours(model, standing, truth, attack, epsilon).sum().item()
+            known[name] = (100 * kept / len(images), time.process_time() - begin)
+        begin = time.process_time()
+        attacked = theirs(model, standing.clone(), truth.clone(), epsilon).detach()
+        seconds = time.process_time() - begin
+        with torch.no_grad():
+            other = 100 * (model(attacked).argmax(1) == truth).sum().item() / len(images)
+        own, own_seconds = known[name]
+        yield (
+            f"| {name} | {own:.1f} | {own_seconds:.0f} s | {library} | {other:.1f} | {seconds:.0f} s "
+            f"| {own - other:+.1f} |"
+        )
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--epsilon", type=float, default=8.0, help="in 1/255")
+    parser.add_argument("--attacks", nargs="*", default=[], help="names of the first column; default: all")
+    parser.add_argument("--adapted", help="a state saved by an earlier run")
+    parser.add_argument("--save", help="where the state of the robust model is kept")
+    options = parser.parse_args()
+    if not any(find_spec(library) for library in ("torchattacks", "pyautoattack")):
+        parser.exit(1, "neither torchattacks nor pyautoattack is installed\n")
+    bench, config = Workbench(), parse(TrialConfig, ROBUST)
+    if options.adapted:
+        state = torch.load(options.adapted, weights_only=True)
+    else:
+        *_, report = fine_tune(config, parse(EvaluationProtocol, BRIEF), bench=bench)
+        state = report.state
+        if options.save:
+            torch.save(state, options.save)
+    data = bench.split(DataConfig(), "test", 28, options.samples)
+    classes = bench.class_features(ModelConfig(), DataConfig())
+    for title, model in (("robust", restore(config, bench, state).model), ("pretrained", bench.model(ModelConfig()))):
+        print(f"\n{title} model:", flush=True)
+        images = (data.images.float() / 255).contiguous()  # pyautoattack fails on other strides
+        for line in compare(Logits(model, classes), images, data.labels, options.epsilon / 255, set(options.attacks)):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
