@@ -6,11 +6,14 @@ from functools import cache
 
 from advlora.adapters.check import check_adapter
 from advlora.adapters.placement import projection, ranks, small_parameters
-from advlora.config import LOW_RANK, AdapterConfig, DataConfig, ModelConfig, TrialConfig
+from advlora.attacks import misfits
+from advlora.config import LOW_RANK, AdapterConfig, DataConfig, EvaluationProtocol, ModelConfig, TrialConfig
 from advlora.data import check_data, load_manifest
+from advlora.data.layouts import layout_of
 from advlora.errors import DataError, ModelError
 from advlora.models import blank_tower, has_matching_head, tower_names
 from advlora.models.base import Tower, TowerName
+from advlora.tasks.retrieval import check_protocol
 
 CLASS_LOSSES = ("cross_entropy", "trades", "pmg_aft")
 
@@ -32,6 +35,22 @@ def check_trial(config: TrialConfig) -> list[str]:
             f"'{config.model.name}' has none"
         )
     return [*problems, *data, *([] if data else _loss_problems(config))]
+
+
+def check_examination(config: TrialConfig, protocol: EvaluationProtocol) -> list[str]:
+    """Checks a protocol against the task of a trial's data set, and against its model.
+
+    Returns:
+        One sentence per problem; none where the data set or the model is unknown, which `check_trial` says.
+    """
+    try:
+        manifest = load_manifest(config.data)
+        matches = bool(protocol.rerank) and has_matching_head(config.model)
+    except (DataError, ModelError):
+        return []
+    if manifest.task == "retrieval":
+        return check_protocol(protocol, matches=matches, video=layout_of(config.data) == "msrvtt")
+    return misfits(protocol.attacks, len(manifest.classes))
 
 
 def check_placement(model: ModelConfig, adapter: AdapterConfig) -> list[str]:
@@ -69,6 +88,12 @@ def no_classes(loss: str, data: str) -> str:
         f"loss.kind: '{loss}' needs classes, but data set '{data}' has captions only; "
         f"use 'contrastive', 'itm' or 'fare'"
     )
+
+
+def forget_files() -> None:
+    """Lets the next check look at models and data sets again; within one study they are looked at once."""
+    _blank.cache_clear()
+    _data_problems.cache_clear()
 
 
 @cache

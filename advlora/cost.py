@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from advlora.attacks import expanded, gradient_steps
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, TrialConfig
+from advlora.config import CAPTION_KINDS, JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol, TrialConfig
 
 STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
 """Cost in F of one update, without the attack."""
@@ -36,16 +36,17 @@ def _beside(config: TrialConfig, update: int) -> int:
     """Returns the cost of a loss's passes beside the attacked images, in F.
 
     TRADES passes the clean images without and with gradient, PMG-AFT with gradient and the attacked ones through the
-    teacher; matching looks for hard negatives. Text towers are not counted: F is a pass of the vision tower.
+    teacher; matching looks for hard negatives; CleanCLIP passes views with gradient. Text towers are not counted: F is
+    a pass of the vision tower.
     """
-    passes = {"trades": 1 + update, "pmg_aft": 1 + update}
+    passes = {"trades": 1 + update, "pmg_aft": 1 + update, "cleanclip": update}
     return passes.get(config.loss.kind, int(config.loss.matches))
 
 
 def training_forwards(config: TrialConfig, images: int) -> float:
     """Returns the cost of a whole training on `images` images per epoch, in F.
 
-    Includes the one pass over the clean images that FARE needs.
+    Includes the one pass over the clean images that FARE and PAR need.
     """
     if config.adapter.kind == "none":
         return 0.0
@@ -54,7 +55,7 @@ def training_forwards(config: TrialConfig, images: int) -> float:
 
 def once_forwards(config: TrialConfig) -> int:
     """Returns the cost per image before the first step, in F."""
-    return int(config.loss.kind == "fare" and config.adapter.kind != "none")
+    return int(config.loss.kind in ("fare", "par") and config.adapter.kind != "none")
 
 
 def evaluation_forwards(
@@ -78,6 +79,9 @@ def attack_forwards(attack: EvaluationAttackConfig, classes: int) -> int:
     """Returns the cost per image of an attack that breaks nothing, in F."""
     if attack.kind == "noise":
         return attack.restarts
+    if attack.kind in CAPTION_KINDS:
+        views, beside = 1 + len(attack.scales or ()), 2 if attack.kind in JOINT_KINDS else 1
+        return attack.restarts * (2 * views * attack.steps + beside)
     step = {"fab": 2 + classes, "fab-t": 3, "square": 1}.get(attack.kind, 2)
     last = 0 if attack.kind.startswith("fab") else 1
     ranking = int(attack.targets > 0)

@@ -53,6 +53,14 @@ class Group:
         received: Value = box[0]
         return received
 
+    def gather(self, value: Value) -> list[Value]:
+        """Returns the small picklable values of all processes, in order; every process gets them."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
     def wait(self) -> None:
         """Returns when every process has come this far."""
         if self.world_size > 1:

@@ -11,30 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from advlora.adapters import AdaptedModel, adapt
-from advlora.adapters.export import merged
-from advlora.attacks import needs_surrogate
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.cost import Meter, once_forwards, step_forwards
-from advlora.data import ImageTextSet, load_manifest
 from advlora.distributed import SOLO, Group
-from advlora.evaluator import evaluate
-from advlora.guards import (
-    GuardFinding,
-    OverfittingFinding,
-    check_overfitting,
-    examine_guards,
-    guard_metrics,
-    switched,
-    unreliable,
-    watched,
-)
+from advlora.examination import Examination
+from advlora.guards import guard_metrics, switched, unreliable, watched
 from advlora.losses import build_loss
-from advlora.tasks.backdoor import attack_success_rate
-from advlora.tasks.retrieval import evaluate_retrieval
-from advlora.tasks.zero_shot import live_class_features
 from advlora.updates import Updates
 from advlora.workbench import Workbench
 
@@ -74,6 +58,7 @@ def fine_tune(
     device: torch.device = CPU,
     state: dict[str, Any] | None = None,
     test: bool = False,
+    guarded: bool = True,
 ) -> Iterator[EpochReport]:
     """Adapts the pretrained model to the attack and examines it.
 
@@ -85,6 +70,7 @@ def fine_tune(
         device: Where this process computes.
         state: Of an earlier report of the same trial; training goes on after its epoch.
         test: Whether the final model is also measured on `test`.
+        guarded: Whether the final model is checked by the protocol's guards.
 
     Yields:
         A report after every epoch; a single one for adapter kind `none`, or if `state` is that of the last epoch.
@@ -97,10 +83,10 @@ def fine_tune(
     _settle_torch(config)
     trial = _Trial(config, protocol, bench, group, device, state)
     if trial.finished:
-        yield trial.report(test)
+        yield trial.report(test, guarded)
     while not trial.finished:
         trial.train_epoch()
-        yield trial.report(test)
+        yield trial.report(test, guarded)
 
 
 def restore(config: TrialConfig, bench: Workbench, state: dict[str, Any] | None = None) -> AdaptedModel:
@@ -143,9 +129,9 @@ class _Trial:
         state: dict[str, Any] | None,
     ) -> None:
         self.config, self.protocol, self.bench, self.group, self.device = config, protocol, bench, group, device
-        self.manifest = load_manifest(config.data)
         self.adapted = restore(config, bench, state)
         self.adapted.model.to(device)
+        self.examination = Examination(config, protocol, bench, self.adapted, group, device)
         self.epochs = 0 if config.adapter.kind == "none" else config.optimiser.epochs
         self.epoch: int = 0 if state is None else state["epoch"]
         self.latest: dict[str, float] = {} if state is None else dict(state["metrics"])
@@ -172,9 +158,9 @@ class _Trial:
         self.epoch += 1
         self._watch(before)
 
-    def report(self, test: bool) -> EpochReport:
+    def report(self, test: bool, guarded: bool) -> EpochReport:
         metrics = self._sizes_and_costs() | self._examination(test)
-        findings = self._guards() if self.finished and self.protocol.guards.enabled else []
+        findings = self.examination.guards() if guarded and self.finished else []
         metrics |= guard_metrics(findings) if findings else {}
         self.latest |= metrics
         reason = unreliable(findings) or ""
@@ -184,9 +170,9 @@ class _Trial:
         """Looks for catastrophic overfitting and acts on it; `before` is the state to go back to."""
         self.latest.pop("guard/overfitting_gap", None)
         attack = self.config.attack
-        if not watched(attack) or self.manifest.task == "retrieval":  # the watch needs class texts
+        if not (watched(attack) and self.examination.zero_shot):  # the watch needs class texts
             return
-        finding = self._overfitting()
+        finding = self.examination.overfitting(attack)
         if finding.overfitted and before is not None:
             self._return_to(before)
         elif finding.overfitted and attack.overfitting.action == "switch":
@@ -194,12 +180,6 @@ class _Trial:
             self.switched = True
             self.config = self.updates.config = _after_switch(self.config)
         self.latest |= finding.metrics()
-
-    def _overfitting(self) -> OverfittingFinding:
-        classes = self._class_features().to(self.device)
-        data = self._split("val", self.config.attack.overfitting.samples)
-        model, attack = self.adapted.model, self.config.attack
-        return check_overfitting(model, classes, data, attack, device=self.device, group=self.group)
 
     def _return_to(self, state: dict[str, Any]) -> None:
         """Ends the training as it was at a state; what the lost epoch cost still counts."""
@@ -209,15 +189,12 @@ class _Trial:
         self.epoch, self.latest, self.stopped = state["epoch"], dict(state["metrics"]), True
 
     def _updates(self, state: dict[str, Any] | None) -> Updates:
-        data = self._split("train", self.config.data.train_samples)
+        data = self.examination.split("train", self.config.data.train_samples)
         loss = build_loss(self.config, self.bench, data, self.adapted)
         updates = Updates(self.adapted, loss, data, self.config, self.group)
         if state is not None:
             updates.load_state(state["optimiser"])
         return updates
-
-    def _split(self, name: str, limit: int | None) -> ImageTextSet:
-        return self.bench.split(self.config.data, name, self.adapted.model.image_size, limit)
 
     def _sizes_and_costs(self) -> dict[str, float]:
         training = {name: self.latest[name] for name in TRAINING_METRICS if name in self.latest}
@@ -230,73 +207,10 @@ class _Trial:
     def _examination(self, test: bool) -> dict[str, float]:
         """Measures `val` when it is due, and at the end, with the curve, `val` and, if wanted, `test`."""
         interval = self.protocol.interval
+        measure = self.examination.measure
         if self.finished:
-            return self._examine("val", curve=True) | (self._examine("test", curve=True) if test else {})
-        return self._examine("val", curve=False) if interval and self.epoch % interval == 0 else {}
-
-    def _examine(self, split: str, curve: bool) -> dict[str, float]:
-        if self.manifest.task == "retrieval":
-            data = self._split(split, getattr(self.protocol.samples, split))
-            return evaluate_retrieval(
-                self.adapted.model,
-                data,
-                self.protocol,
-                split=split,
-                curve=curve,
-                device=self.device,
-                group=self.group,
-            )
-        classes = self._class_features().to(self.device)
-        data = self._split(split, getattr(self.protocol.samples, split))
-        surrogate = self.bench.model(self.config.model).to(self.device) if needs_surrogate(self.protocol) else None
-        metrics = evaluate(
-            self.adapted.model,
-            classes,
-            data,
-            self.protocol,
-            split=split,
-            curve=curve,
-            device=self.device,
-            group=self.group,
-            surrogate=surrogate,
-        )
-        return metrics | self._backdoor(split, classes, data)
-
-    def _backdoor(self, split: str, classes: Tensor, data: ImageTextSet) -> dict[str, float]:
-        poison = self.config.data.poison
-        if poison.kind == "none":
-            return {}
-        rate = attack_success_rate(
-            self.adapted.model,
-            classes,
-            data,
-            poison,
-            self.manifest,
-            batch_size=self.protocol.batch_size,
-            device=self.device,
-            group=self.group,
-        )
-        return {f"{split}/attack_success_rate": rate}
-
-    @torch.no_grad()
-    def _class_features(self) -> Tensor:
-        if self.adapted.trains_text:
-            return live_class_features(self.adapted.model.eval().encode_texts, self.manifest)
-        return self.bench.class_features(self.config.model, self.config.data)
-
-    def _guards(self) -> list[GuardFinding]:
-        """Checks whether the numbers of the final model can be trusted; every process does the same."""
-        trained = self.config.adapter.kind != "none"
-        data = self._split("val", self.protocol.samples.val)
-        return examine_guards(
-            self.adapted.model,
-            self.bench.class_features(self.config.model, self.config.data).to(self.device),
-            data,
-            self.protocol,
-            device=self.device,
-            surrogate=self.bench.model(self.config.model).to(self.device) if trained else None,
-            merged=merged(self.adapted).to(self.device) if self.adapted.layers else None,
-        )
+            return measure("val", curve=True) | (measure("test", curve=True) if test else {})
+        return measure("val", curve=False) if interval and self.epoch % interval == 0 else {}
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -56,7 +56,7 @@ class Updates:
             Mean loss on attacked images, without the alignment penalty.
 
         Raises:
-            Diverged: If a loss or a gradient is not finite.
+            Diverged: If a loss, a gradient or, in the end, an embedding is not finite.
         """
         settings, total = self.config.optimiser, 0.0
         self.loss.start_epoch(epoch)
@@ -66,7 +66,15 @@ class Updates:
             for parameters in self.optimiser.param_groups:
                 parameters["lr"] = rate
             total += self._step(batch, epoch, number) * len(batch)
+        if not self._sound():
+            raise Diverged(f"embeddings are not finite after epoch {epoch + 1}")
         return total / len(self.data)
+
+    @torch.no_grad()
+    def _sound(self) -> bool:
+        """Whether the model still embeds an image; the loss of an epoch does not see what its last step did."""
+        first = self.data.images[:1].to(self.device).float() / 255
+        return bool(self.model.embed(first).isfinite().all())
 
     def state(self) -> dict[str, Any]:
         """Returns the optimiser's state as CPU copies."""

@@ -76,6 +76,11 @@ class AdaptedModel:
         """Whether captions must be embedded anew after every step."""
         return self.config.tower != "vision" and self.config.kind != "none"
 
+    @property
+    def mergeable(self) -> bool:
+        """Whether there is a low-rank update that the weights alone can hold; behind a LayerNorm they cannot."""
+        return bool(self.layers) and not self.config.norm_before
+
     def penalty(self) -> Tensor | None:
         """Returns the weighted penalty of the method; None where there is none.
 

@@ -1,7 +1,7 @@
 """Attacks in pixel space [0, 1]: for training, and for examination."""
 
 from advlora.attacks.case import Case, Classifier, probe
-from advlora.attacks.ensembles import applicable, expanded, labels, needs_surrogate
+from advlora.attacks.ensembles import applicable, expanded, labels, misfits, needs_surrogate
 from advlora.attacks.examination import withstands
 from advlora.attacks.gradient import fgsm_rs, n_fgsm, pgd
 from advlora.attacks.objectives import margin, objective
@@ -22,6 +22,7 @@ __all__ = [
     "gradient_steps",
     "labels",
     "margin",
+    "misfits",
     "n_fgsm",
     "needs_surrogate",
     "objective",

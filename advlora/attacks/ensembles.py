@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol
+from advlora.config import CAPTION_KINDS, EvaluationAttackConfig, EvaluationProtocol
 from advlora.errors import ConfigError
 
 ENSEMBLES: dict[str, tuple[dict[str, str | int], ...]] = {
@@ -37,17 +37,33 @@ def applicable(attacks: Iterable[EvaluationAttackConfig], classes: int) -> tuple
     """Expands ensembles and leaves out what cannot be run with so few classes.
 
     Raises:
-        ConfigError: If nothing is left.
+        ConfigError: If nothing is left, or an attack aims at captions.
     """
+    attacks = tuple(attacks)
+    if problems := misfits(attacks, classes):
+        raise ConfigError(problems)
+    return _kept(expanded(attacks), classes)
+
+
+def misfits(attacks: Iterable[EvaluationAttackConfig], classes: int) -> list[str]:
+    """Returns one sentence per problem of attacks on a classifier of so many classes."""
     parts = expanded(attacks)
-    kept = tuple(part for part in parts if classes >= FEWEST_CLASSES or not part.loss.startswith("dlr"))
-    if not kept:
+    problems = [
+        f"protocol.attacks: '{kind}' aims at captions, but the data set has classes; use 'pgd' or 'apgd-ce'"
+        for kind in dict.fromkeys(part.kind for part in parts)
+        if kind in CAPTION_KINDS
+    ]
+    if not _kept(parts, classes):
         names = ", ".join(part.kind for part in parts)
-        raise ConfigError(
+        problems.append(
             f"protocol.attacks: {names} need {FEWEST_CLASSES} classes, but the data set has {classes}; "
             "add an attack such as apgd-ce"
         )
-    return kept
+    return problems
+
+
+def _kept(parts: Iterable[EvaluationAttackConfig], classes: int) -> tuple[EvaluationAttackConfig, ...]:
+    return tuple(part for part in parts if classes >= FEWEST_CLASSES or not part.loss.startswith("dlr"))
 
 
 def needs_surrogate(protocol: EvaluationProtocol) -> bool:

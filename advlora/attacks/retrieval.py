@@ -1,15 +1,14 @@
-"""Attacks on image-text retrieval, and what is left of it.
+"""Attacks on image-text retrieval.
 
 An image is attacked against the whole set of its captions (set-level guidance, SGA, Lu et al. 2023): an attack on one
 pair leaves the other captions of the image, which still find it. A caption is attacked by one other word (BERT-Attack,
-Li et al. 2020, with the candidates of any source). Both together are SGA; with one scale and one caption per image they
-are Co-Attack (Zhang et al. 2022).
+Li et al. 2020, with the candidates of any source). Both together are SGA; with one scale, one caption per image and no
+second look at the captions they are Co-Attack (Zhang et al. 2022).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,58 +18,8 @@ from advlora.attacks.gradient import pgd
 from advlora.attacks.threat import Threat
 from advlora.models import VisionLanguageModel
 
-SCALES = (0.5, 0.75, 1.25, 1.5)
-"""Sizes, beside 1, at which the image must miss its captions (Lu et al. 2023, section 4.2)."""
-RANKS = (1, 5, 10)
 Candidates = Callable[[Sequence[str], int], Iterable[str]]
 """The words of a caption and a position -> words that could stand there, for example of a masked language model."""
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """Who finds whom.
-
-    Attributes:
-        texts: Rank k -> `(N,)`, true where an image has one of its captions among the k nearest captions (TR@k).
-        images: Rank k -> `(T,)`, true where a caption has one of its images among the k nearest images (IR@k).
-    """
-
-    texts: dict[int, Tensor]
-    images: dict[int, Tensor]
-
-    def recalls(self) -> dict[str, float]:
-        """Returns `tr@1 .. ir@10`."""
-        return {name: found.double().mean().item() for name, found in self._rows().items()}
-
-    def success_rates(self, attacked: Retrieval) -> dict[str, float]:
-        """Returns, per rank, the share of queries that were right and are wrong after the attack."""
-        rates = {}
-        for name, before in self._rows().items():
-            lost = before & ~attacked._rows()[name]
-            rates[name] = (lost.sum() / before.sum().clamp_min(1)).item()
-        return rates
-
-    def _rows(self) -> dict[str, Tensor]:
-        texts = {f"tr@{rank}": found for rank, found in self.texts.items()}
-        return texts | {f"ir@{rank}": found for rank, found in self.images.items()}
-
-
-def retrieve(images: Tensor, captions: Tensor, own: Tensor) -> Retrieval:
-    """Ranks by cosine similarity, in both directions.
-
-    Args:
-        images: Features `(N, D)`.
-        captions: Features `(T, D)`.
-        own: `(N, T)`, which captions belong to which images.
-    """
-    scores = normalize(images, dim=-1) @ normalize(captions, dim=-1).T
-    return Retrieval(_found(scores, own), _found(scores.T, own.T))
-
-
-def _found(scores: Tensor, own: Tensor) -> dict[int, Tensor]:
-    order = scores.argsort(dim=1, descending=True)
-    right = own.gather(1, order)
-    return {rank: right[:, :rank].any(1) for rank in RANKS}
 
 
 def attack_images(
@@ -81,22 +30,22 @@ def attack_images(
     threat: Threat,
     generators: Iterable[torch.Generator],
     *,
-    steps: int = 10,
-    step_size: float | None = None,
-    scales: Sequence[float] = SCALES,
+    steps: int,
+    step_size: float,
+    scales: Sequence[float],
 ) -> Tensor:
     """Moves images away from all of their captions, at several scales (Lu et al. 2023, equation 2).
 
     Args:
         model: Gives the features.
-        images: `(B, 3, H, W)` in [0, 1].
+        images: `(B, 3, H, W)` in [0, 1], or videos `(B, F, 3, H, W)`.
         captions: Features of all captions, `(T, D)`; those of other images do not matter.
         own: `(B, T)`, which captions belong to which images.
         threat: The ball of each image; in the literature L-inf of 2/255.
         generators: One per image, for the random start.
         steps: Number of gradients.
-        step_size: None means 2.5 radii / steps, at most the radius.
-        scales: Beside 1.
+        step_size: Length of a step in the threat's norm.
+        scales: Sizes at which the images must miss their captions, beside 1.
 
     Returns:
         Images in [0, 1], detached.
@@ -106,17 +55,17 @@ def attack_images(
 
     def distance(points: Tensor) -> Tensor:
         views = [points, *(_rescaled(points, scale) for scale in scales)]
-        features = torch.stack([normalize(model.encode_images(view), dim=-1) for view in views])
+        features = torch.stack([normalize(model.embed(view), dim=-1) for view in views])
         return -(features * aims).sum((0, -1))
 
-    size = min(2.5 * threat.epsilon / steps, threat.epsilon) if step_size is None else step_size
-    return pgd(distance, images, threat.draw(images, generators), threat, steps, size)
+    return pgd(distance, images, threat.draw(images, generators), threat, steps, step_size)
 
 
 def _rescaled(points: Tensor, scale: float) -> Tensor:
     """Shows images at another size, and back at the size that the model takes."""
-    small = interpolate(points, scale_factor=scale, mode="bilinear", align_corners=False)
-    return interpolate(small, size=points.shape[-2:], mode="bilinear", align_corners=False)
+    frames = points.flatten(0, -4)
+    small = interpolate(frames, scale_factor=scale, mode="bilinear", align_corners=False)
+    return interpolate(small, size=points.shape[-2:], mode="bilinear", align_corners=False).view_as(points)
 
 
 def attack_captions(
@@ -168,19 +117,39 @@ def attack_jointly(
     generators: Iterable[torch.Generator],
     candidates: Candidates,
     *,
-    steps: int = 10,
-    scales: Sequence[float] = SCALES,
+    steps: int,
+    step_size: float,
+    scales: Sequence[float],
+    single: bool,
 ) -> tuple[Tensor, list[str]]:
-    """Attacks captions against images, images against those captions, and captions anew (Lu et al. 2023, section 4.2).
+    """Attacks captions against images, and images against those captions.
+
+    Args:
+        model: Gives the features.
+        images: `(B, 3, H, W)` in [0, 1], or videos.
+        captions: T of them.
+        own: `(B, T)`, which captions belong to which images.
+        threat: The ball of each image.
+        generators: One per image, for the random start.
+        candidates: Substitutes for a word.
+        steps: Number of gradients.
+        step_size: Length of a step in the threat's norm.
+        scales: Beside 1.
+        single: Whether an image moves away from its first caption only (Zhang et al. 2022, section 4); if not, from all
+            of them, and the captions are attacked anew against what it became (Lu et al. 2023, section 4.2).
 
     Returns:
-        Images `(N, 3, H, W)` and T captions.
+        Attacked images in [0, 1], and T captions.
     """
-    with torch.no_grad():
-        clean = model.encode_images(images)
-    first = attack_captions(model, captions, clean, own, candidates)
-    targets = model.encode_texts(first)
-    attacked = attack_images(model, images, targets, own, threat, generators, steps=steps, scales=scales)
-    with torch.no_grad():
-        features = model.encode_images(attacked)
-    return attacked, attack_captions(model, captions, features, own, candidates)
+    options = {"steps": steps, "step_size": step_size, "scales": scales}
+    changed = attack_captions(model, captions, _embedded(model, images), own, candidates)
+    guides = own & (own.cumsum(1) == 1) if single else own
+    attacked = attack_images(model, images, model.encode_texts(changed), guides, threat, generators, **options)  # type: ignore[arg-type]
+    if single:
+        return attacked, changed
+    return attacked, attack_captions(model, captions, _embedded(model, attacked), own, candidates)
+
+
+@torch.no_grad()
+def _embedded(model: VisionLanguageModel, images: Tensor) -> Tensor:
+    return model.embed(images)

@@ -2,6 +2,8 @@
 
 from advlora.config.load import all_keys, leaves, merged, parse, parse_override, parse_yaml, read_yaml, with_values
 from advlora.config.protocol import (
+    CAPTION_KINDS,
+    JOINT_KINDS,
     EvaluationAttackConfig,
     EvaluationProtocol,
     GuardConfig,
@@ -30,6 +32,8 @@ from advlora.config.trial import (
 )
 
 __all__ = [
+    "CAPTION_KINDS",
+    "JOINT_KINDS",
     "LOW_RANK",
     "AdaLoraConfig",
     "AdapterConfig",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -23,7 +24,14 @@ AttackKind = Literal[
     "noise",
     "autoattack",
     "autoattack-plus",
+    "set-level",
+    "co-attack",
+    "sga",
 ]
+
+_GUIDED: dict[str, Any] = {"steps": 10, "step_size": None}
+_SCALES = (0.5, 0.75, 1.25, 1.5)
+"""Sizes, beside 1, at which an image must miss its captions (Lu et al. 2023, section 4.2)."""
 
 _TAKES: dict[str, dict[str, Any]] = {
     "fgsm": {"loss": "cross_entropy"},
@@ -40,10 +48,17 @@ _TAKES: dict[str, dict[str, Any]] = {
     "noise": {"restarts": 10},
     "autoattack": {},
     "autoattack-plus": {},
+    "set-level": {**_GUIDED, "restarts": 1, "scales": _SCALES},
+    "co-attack": {**_GUIDED, "words": None},
+    "sga": {**_GUIDED, "scales": _SCALES, "words": None},
 }
 """Kind -> the keys that it takes beside `kind` and `norm`, with the values they have unless given."""
 
 ATTACK_KINDS: tuple[AttackKind, ...] = get_args(AttackKind)
+JOINT_KINDS = ("co-attack", "sga")
+"""They change a word of every caption too."""
+CAPTION_KINDS = ("set-level", *JOINT_KINDS)
+"""They aim at captions, so only retrieval knows them."""
 
 _FIXED: dict[str, dict[str, Any]] = {
     "fgsm": {"steps": 1},
@@ -56,7 +71,14 @@ _FIXED: dict[str, dict[str, Any]] = {
 """Kind -> what its name settles; as with every key that a kind does not take, no other value is allowed."""
 
 
-_NAMES = {"autoattack": "AutoAttack", "autoattack-plus": "AutoAttack+", "square": "Square", "noise": "noise"}
+_NAMES = {
+    "autoattack": "AutoAttack",
+    "autoattack-plus": "AutoAttack+",
+    "square": "Square",
+    "noise": "noise",
+    "set-level": "set-level PGD",
+    "co-attack": "Co-Attack",
+}
 """Kinds that are not written in capitals."""
 
 
@@ -67,7 +89,9 @@ class EvaluationAttackConfig(Section):
     its usual names `apgd-ce`, `apgd-dlr`, `apgd-t`; `fab`, `fab-t` (Croce & Hein 2020, minimally distorted).
     Black-box: `square` (Andriushchenko et al. 2020). Transfer: `mi` (momentum, Dong et al. 2018), `di` (momentum and
     input diversity, Xie et al. 2019). Control: `noise`. Ensembles: `autoattack` is apgd-ce, apgd-t, fab-t, square;
-    `autoattack-plus` is apgd-ce x5, apgd-dlr x5, fab x5, square, apgd-t, fab-t.
+    `autoattack-plus` is apgd-ce x5, apgd-dlr x5, fab x5, square, apgd-t, fab-t. Retrieval only: `set-level` (images
+    against all of their captions, at several scales) and, with a word of every caption, `sga` (Lu et al. 2023); against
+    one caption at one scale, `co-attack` (Zhang et al. 2022).
     """
 
     kind: AttackKind = "pgd"
@@ -86,6 +110,10 @@ class EvaluationAttackConfig(Section):
     """How many of the most likely wrong classes are aimed at, one run each; at most all of them."""
     source: Literal["model", "pretrained"] = "model"
     """Whose gradients are followed: the examined model's, or those of the pretrained one, as a transfer attack."""
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] | None = None
+    """Sizes, beside 1, at which an image must miss its captions; an empty list for size 1 alone."""
+    words: Annotated[str, Field(min_length=1)] | None = None
+    """Who proposes other words: a masked language model of transformers, by name or as `local-dir:PATH`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -119,6 +147,15 @@ class EvaluationAttackConfig(Section):
             raise ValueError(f"targets must be at least 1 for kind '{self.kind}'")
         return self
 
+    @model_validator(mode="after")
+    def _words_have_a_source(self) -> Self:
+        if self.kind in JOINT_KINDS and self.words is None:
+            raise ValueError(
+                f"kind '{self.kind}' changes a word of every caption and needs words, a masked language model by name "
+                f"or as 'local-dir:PATH'; kind 'set-level' attacks images alone"
+            )
+        return self
+
     @property
     def label(self) -> str:
         """A short name such as `pgd-20 margin x3`."""
@@ -137,6 +174,9 @@ class EvaluationAttackConfig(Section):
         details = [self.loss.replace("_", "-")] if "loss" in takes else []
         details.append(f"{'L-inf' if self.norm == 'linf' else 'L2'} {_readable(epsilon)}")
         details += [] if self.step_size is None else [f"step {_readable(self.step_size)}"]
+        details += (
+            [] if self.words is None else [f"words of {PurePath(self.words.partition(':')[2] or self.words).name}"]
+        )
         name = _NAMES.get(self.kind, self.kind.upper())
         return f"{transferred}{name}{count}{repeated} ({', '.join(details)})"
 

@@ -263,11 +263,14 @@ class TrainingAttackConfig(Section):
 class LossConfig(Section):
     """What the adapted model is trained to do."""
 
-    kind: Literal["cross_entropy", "contrastive", "fare", "trades", "pmg_aft", "itm"] = "cross_entropy"
+    kind: Literal["cross_entropy", "contrastive", "fare", "trades", "pmg_aft", "itm", "cleanclip", "par"] = (
+        "cross_entropy"
+    )
     """`cross_entropy`: against the text features of the classes (TeCoA, Mao et al. 2023). `contrastive`: against
     the captions of the batch, same-caption pairs as positives; in both directions where the text tower is trained.
     `fare`: keep the clean embedding of the pretrained model, without labels (Schlarmann et al. 2024). `trades`: Zhang
-    et al. 2019. `pmg_aft`: guided by the pretrained model (Wang et al. 2024). `itm`: image-text matching (BLIP)."""
+    et al. 2019. `pmg_aft`: guided by the pretrained model (Wang et al. 2024). `itm`: image-text matching (BLIP).
+    Contrastive, and made to clean a poisoned model: `cleanclip` (Bansal et al. 2023), `par` (Singh et al. 2024)."""
     beta: Annotated[float, Field(ge=0)] = 6.0
     """TRADES: weight of the divergence."""
     teacher_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -276,6 +279,12 @@ class LossConfig(Section):
     """PMG-AFT: weight of the divergence from the clean image."""
     itm: Annotated[float, Field(ge=0)] = 0.0
     """Contrastive: weight of an image-text matching loss beside it (BLIP)."""
+    self_weight: Annotated[float, Field(ge=0)] = 1.0
+    """CleanCLIP: weight of the loss between images and their augmented views."""
+    push_weight: Annotated[float, Field(ge=0)] = 0.5
+    """PAR: weight of the distance to the poisoned model's embedding."""
+    push_until: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """PAR: squared distance of unit embeddings beyond which an image is pushed no further."""
 
     @model_validator(mode="after")
     def _itm_beside_contrastive(self) -> Self:
@@ -335,8 +344,13 @@ class TrialConfig(Section):
                 "resources.workers: the contrastive loss with a trained text tower compares every caption with all "
                 "images of the batch, so one worker must hold them; set it to 1"
             )
-        if adapter.tower == "text" and loss.kind == "fare":
-            raise ValueError("loss.kind: 'fare' trains image embeddings only, but adapter.tower is 'text'")
+        if loss.kind == "cleanclip" and self.resources.workers > 1:
+            raise ValueError(
+                "resources.workers: the loss of CleanCLIP compares every image with the views of the whole batch, so "
+                "one worker must hold them; set it to 1"
+            )
+        if adapter.tower == "text" and loss.kind in ("fare", "cleanclip", "par"):
+            raise ValueError(f"loss.kind: '{loss.kind}' trains image embeddings, but adapter.tower is 'text'")
         if loss.kind == "trades" and attack.kind in ("pgd", "universal") and not attack.random_start:
             raise ValueError("attack.random_start: from the clean image the loss of TRADES has no gradient; set it")
         return self

@@ -14,6 +14,7 @@ from advlora.errors import DataError, ModelError
 from advlora.losses.base import Loss
 from advlora.losses.captions import CaptionTable, Contrastive, Matching
 from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
+from advlora.losses.cleaning import CleanClip, PerturbAndRecover
 from advlora.losses.fare import Fare
 from advlora.tasks.zero_shot import live_class_features
 from advlora.workbench import Workbench
@@ -29,15 +30,17 @@ def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapte
         adapted: The model, on the device of training.
 
     Raises:
-        DataError: If the data set has no classes, and the loss needs them.
+        DataError: If the data set has no classes, or no images, and the loss needs them.
         ModelError: If the model has no matching head, and the loss needs one.
     """
     kind, device = config.loss.kind, adapted.model.logit_scale.device
     if config.loss.matches and not (adapted.model.matches and data.images.dim() == 4):
         raise ModelError("loss: image-text matching needs images, and a model with a matching head, such as BLIP")
+    if kind == "cleanclip" and data.images.dim() != 4:
+        raise DataError(f"loss.kind: 'cleanclip' makes views of images, but data set '{config.data.name}' holds videos")
     if kind == "fare":
         return Fare(bench.image_features(config.model, data, device).to(device))
-    if kind in ("contrastive", "itm"):
+    if kind in ("contrastive", "itm", "cleanclip", "par"):
         return _caption_loss(config, bench, data, adapted)
     manifest = load_manifest(config.data)
     if manifest.task == "retrieval":
@@ -54,6 +57,16 @@ def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapte
     return ClassCrossEntropy(*common, live)
 
 
+def _cleaning_loss(
+    contrastive: Contrastive, config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel
+) -> Loss:
+    scale, settings = adapted.model.logit_scale, config.loss
+    if settings.kind == "cleanclip":
+        return CleanClip(contrastive, settings.self_weight, scale, config.seed)
+    poisoned = bench.image_features(config.model, data, scale.device).to(scale.device)
+    return PerturbAndRecover(contrastive, settings.push_weight, poisoned, settings.push_until)
+
+
 def _caption_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel) -> Loss:
     scale = adapted.model.logit_scale
     table = CaptionTable(data.references, config.seed, scale.device)
@@ -61,6 +74,8 @@ def _caption_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, ada
     contrastive = Contrastive(texts, table.ids, scale, table=table, live=adapted.trains_text)
     if config.loss.kind == "itm":
         return Matching(table, texts)
+    if config.loss.kind in ("cleanclip", "par"):
+        return _cleaning_loss(contrastive, config, bench, data, adapted)
     if config.loss.itm:
         return Matching(table, texts, contrastive, config.loss.itm)
     return contrastive

@@ -11,6 +11,7 @@ from advlora.models.registry import (
     load_model,
     tower_names,
 )
+from advlora.models.vision_weights import load_vision_weights
 
 __all__ = [
     "TEXT_PREFIX",
@@ -22,5 +23,6 @@ __all__ = [
     "linear_shapes",
     "load_for_adapter",
     "load_model",
+    "load_vision_weights",
     "tower_names",
 ]

@@ -257,7 +257,7 @@ def load_transformers(
     """
     import transformers
 
-    place = _place(name, revision)
+    place = place_of(name, revision)
     where = {} if revision is None else {"revision": revision}
     with contained_transformers():
         try:
@@ -268,7 +268,7 @@ def load_transformers(
                     net = getattr(transformers, kind)(config)
                 tokenizer, processor = None, transformers.CLIPImageProcessor()
             else:
-                net = _weights(getattr(transformers, kind), place, where)
+                net = weights(getattr(transformers, kind), place, where)
                 tokenizer = transformers.AutoTokenizer.from_pretrained(place, **where)
                 processor = transformers.AutoImageProcessor.from_pretrained(place, **where)
         except ModelError:
@@ -280,32 +280,43 @@ def load_transformers(
     return wrapper(net, tokenizer, processor)
 
 
-def _place(name: str, revision: str | None) -> str:
-    """Returns what transformers calls the model, once a folder is certain to hold one."""
+def place_of(name: str, revision: str | None, key: str = "model.name") -> str:
+    """Returns what transformers calls a model, once a folder is certain to hold one.
+
+    Args:
+        name: The hub's name or `local-dir:PATH`.
+        revision: Of the hub.
+        key: Where the name was read.
+
+    Raises:
+        ModelError: If the folder holds no model, or a revision is given beside it.
+    """
     if not name.startswith(LOCAL):
         return name
     folder = Path(name.removeprefix(LOCAL)).expanduser()
     if revision is not None:
         raise ModelError(f"model.pretrained: '{revision}' is not used beside folder '{folder}'; leave it out")
     if not folder.is_dir():
-        raise ModelError(f"model.name: folder '{folder}' does not exist")
+        raise ModelError(f"{key}: folder '{folder}' does not exist")
     if not (folder / "config.json").is_file():
-        raise ModelError(f"model.name: folder '{folder}' holds no config.json")
+        raise ModelError(f"{key}: folder '{folder}' holds no config.json")
     return str(folder)
 
 
 def _configuration(place: str, where: dict[str, str], *, standard: bool) -> Any:
     import transformers
 
-    try:
-        return transformers.AutoConfig.from_pretrained(place, **where)
-    except OSError:
-        if standard and place in STANDARD:
-            return getattr(transformers, STANDARD[place])()
-        raise
+    if standard and place in STANDARD:  # a hub that does not answer would be asked for half a minute
+        return getattr(transformers, STANDARD[place])()
+    return transformers.AutoConfig.from_pretrained(place, **where)
 
 
-def _weights(kind: Any, place: str, where: dict[str, str]) -> nn.Module:
+def weights(kind: Any, place: str, where: dict[str, str]) -> nn.Module:
+    """Loads a network of a transformers class in fp32.
+
+    Raises:
+        ModelError: If weights are missing, which transformers would draw at random.
+    """
     net, report = kind.from_pretrained(place, output_loading_info=True, dtype=torch.float32, **where)
     if report["missing_keys"]:
         raise ModelError(

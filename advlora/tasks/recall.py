@@ -1,6 +1,8 @@
-"""Recall at K of image-text retrieval."""
+"""Recall at K of image-text retrieval, and how many of the right queries an attack makes wrong."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,24 +10,52 @@ from torch import Tensor
 DEPTHS = (1, 5, 10)
 
 
-def recalls(by_image: Tensor, by_caption: Tensor, owner: Tensor) -> dict[str, float]:
-    """Returns recall at 1, 5 and 10 in both directions, and their mean.
+@dataclass(frozen=True)
+class Ranks:
+    """The outcome of every query: how many wrong answers come before the first right one.
 
-    Ties count against the model: one that scores everything alike finds nothing.
+    Attributes:
+        texts: `(N,)`, of images that look for one of their captions (text retrieval, TR).
+        images: `(T,)`, of captions that look for their image (image retrieval, IR).
+    """
+
+    texts: Tensor
+    images: Tensor
+
+    def worst(self, other: Ranks) -> Ranks:
+        """Returns the worse outcome of each query: found at a depth is what both find there."""
+        return Ranks(torch.maximum(self.texts, other.texts), torch.maximum(self.images, other.images))
+
+    def recalls(self) -> dict[str, float]:
+        """Returns `tr_r1` ... `ir_r10`, the shares of queries with a right answer among the K best, and their mean.
+
+        All in [0, 1]; the mean is called `mean_recall`.
+        """
+        found = {name: right.double().mean().item() for name, right in self._found().items()}
+        return found | {"mean_recall": sum(found.values()) / len(found)}
+
+    def success_rates(self, attacked: Ranks) -> dict[str, float]:
+        """Returns `tr_r1` ... `ir_r10`: which share of the queries found here is not found any more; 0 if none was."""
+        after = attacked._found()
+        return {
+            name: ((before & ~after[name]).sum() / before.sum().clamp_min(1)).item()
+            for name, before in self._found().items()
+        }
+
+    def _found(self) -> dict[str, Tensor]:
+        directions = {"tr": self.texts, "ir": self.images}
+        return {f"{name}_r{depth}": ranks < depth for name, ranks in directions.items() for depth in DEPTHS}
+
+
+def ranks(by_image: Tensor, by_caption: Tensor, owner: Tensor) -> Ranks:
+    """Ranks the answers to all queries. Ties count against the model: one that scores everything alike finds nothing.
 
     Args:
         by_image: `(N, T)`, scores by which an image ranks the captions.
         by_caption: `(N, T)`, scores by which a caption ranks the images; the same where nothing is re-ranked.
         owner: `(T,)`, image of each caption; every image has at least one.
-
-    Returns:
-        `tr_r1` ... `tr_r10`: images for which one of their own captions is among the K best (text retrieval).
-        `ir_r1` ... `ir_r10`: captions for which their image is. `mean_recall`: mean of the six. All in [0, 1].
     """
-    found: dict[str, float] = {}
-    for name, ranks in (("tr", text_ranks(by_image, owner)), ("ir", image_ranks(by_caption, owner))):
-        found |= {f"{name}_r{depth}": (ranks < depth).double().mean().item() for depth in DEPTHS}
-    return found | {"mean_recall": sum(found.values()) / len(found)}
+    return Ranks(text_ranks(by_image, owner), image_ranks(by_caption, owner))
 
 
 def text_ranks(scores: Tensor, owner: Tensor) -> Tensor:

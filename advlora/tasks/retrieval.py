@@ -1,41 +1,31 @@
-"""Image-text and video-text retrieval, clean and with attacked images; re-ranked by a matching head if wanted."""
+"""Image-text and video-text retrieval, clean and attacked; re-ranked by a matching head if wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from advlora.attacks import Threat, pgd
-from advlora.attacks.examination import step_size
-from advlora.config import EvaluationProtocol, clean_metric, robust_metric, strength
+from advlora.config import (
+    CAPTION_KINDS,
+    EvaluationAttackConfig,
+    EvaluationProtocol,
+    clean_metric,
+    robust_metric,
+    strength,
+)
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError
 from advlora.models import VisionLanguageModel
-from advlora.randomness import generator
-from advlora.tasks.recall import recalls
-
-TEXTS = 128
-"""Captions that a matching head scores at once."""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """All captions of a set.
-
-    Attributes:
-        captions: Of all images, one image after the other.
-        owner: `(T,)`, image of each caption.
-        features: `(T, D)`, unit length.
-    """
-
-    captions: tuple[str, ...]
-    owner: Tensor
-    features: Tensor = field(repr=False)
+from advlora.models.masked_words import check_words
+from advlora.tasks.attackers import Attacker, attackers
+from advlora.tasks.gallery import Gallery, embedded, gallery
+from advlora.tasks.recall import Ranks, ranks
+from advlora.tasks.reranking import candidates, first, matching
 
 
 def evaluate_retrieval(
@@ -48,14 +38,14 @@ def evaluate_retrieval(
     device: torch.device,
     group: Group = SOLO,
 ) -> dict[str, float]:
-    """Measures a model. The attacker moves every image away from its own captions among all captions of the set.
+    """Measures a model. Attackers move images, and words of captions, away from what belongs to them.
 
-    Of the clean image and all runs' last points, the one of the largest margin counts.
+    The attackers are those of `attackers`; a query counts as found only if it is found under every one of them.
 
     Args:
         model: On `device`.
         data: The examples.
-        protocol: PGD attacks, strengths, and how many candidates a matching head orders anew.
+        protocol: Attacks, strengths, and how many candidates a matching head orders anew.
         split: Prefix of the metric names.
         curve: Whether the further strengths are measured too.
         device: Where to compute.
@@ -63,50 +53,60 @@ def evaluate_retrieval(
 
     Returns:
         `clean_r1` and `robust_r1` are text retrieval at 1, by which trials are selected; beside them the metrics of
-        `recalls`, those after re-ranking with `itm_` in front.
+        `Ranks.recalls` and, as `success_...`, of `Ranks.success_rates`; those after re-ranking with `itm_` in front.
 
     Raises:
         ConfigError: If the protocol has an attack that retrieval does not know.
     """
-    check_protocol(protocol, model, data)
+    if problems := check_protocol(protocol, matches=model.matches, video=data.images.dim() == 5):
+        raise ConfigError(problems)
     examiner = _Examiner(model.eval(), data, protocol, device, group)
-    metrics = {f"{split}/clean_{name}": value for name, value in examiner.measure(None).items()}
+    clean = examiner.measure(None)
+    metrics = {f"{split}/clean_{name}": value for name, value in _recalls(clean).items()}
     metrics[clean_metric(split)] = metrics[f"{split}/clean_tr_r1"]
     for epsilon in dict.fromkeys((protocol.epsilon, *(protocol.curve if curve else ()))):
-        found = examiner.measure(epsilon)
-        metrics |= {f"{split}/robust_{name}:{strength(epsilon)}": value for name, value in found.items()}
-        metrics[robust_metric(split, epsilon)] = found["tr_r1"]
+        attacked, place = examiner.measure(epsilon), strength(epsilon)
+        metrics |= {f"{split}/robust_{name}:{place}": value for name, value in _recalls(attacked).items()}
+        metrics |= {f"{split}/success_{name}:{place}": value for name, value in _successes(clean, attacked).items()}
+        metrics[robust_metric(split, epsilon)] = metrics[f"{split}/robust_tr_r1:{place}"]
     return metrics
 
 
-def check_protocol(protocol: EvaluationProtocol, model: VisionLanguageModel, data: ImageTextSet) -> None:
-    """Refuses attacks that retrieval does not know, and re-ranking without a matching head.
+def check_protocol(protocol: EvaluationProtocol, *, matches: bool, video: bool) -> list[str]:
+    """Returns one sentence per problem of a protocol on a set for retrieval.
 
-    Raises:
-        ConfigError: With one sentence per problem.
+    Args:
+        protocol: The examination.
+        matches: Whether the model has a matching head.
+        video: Whether the set holds videos.
     """
-    problems = [
-        f"protocol.attacks: '{attack.kind}' with loss '{attack.loss}' classifies; retrieval is attacked by 'pgd' with "
-        f"loss 'cross_entropy' or 'margin'"
-        for attack in protocol.attacks
-        if attack.kind != "pgd" or attack.loss not in ("cross_entropy", "margin")
-    ]
-    if data.images.dim() == 5 and any(attack.norm == "l2" for attack in protocol.attacks):
+    problems = [problem for attack in protocol.attacks for problem in _unknown(attack)]
+    for words in dict.fromkeys(attack.words for attack in protocol.attacks if attack.words is not None):
+        problems += check_words(words)
+    if video and any(attack.norm == "l2" for attack in protocol.attacks):
         problems.append("protocol.attacks: norm 'l2' is not defined for videos; use 'linf'")
-    if protocol.rerank and not (model.matches and data.images.dim() == 4):
+    if protocol.rerank and (video or not matches):
         problems.append("protocol.rerank: needs images, and a model with a matching head, such as BLIP; set it to 0")
-    if problems:
-        raise ConfigError(problems)
+    return problems
 
 
-@torch.no_grad()
-def gallery(model: VisionLanguageModel, data: ImageTextSet) -> Gallery:
-    """Embeds all captions of a set by the model's text tower as it is."""
-    captions = tuple(caption for own in data.references for caption in own)
-    counts = torch.tensor([len(own) for own in data.references])
-    device = model.logit_scale.device
-    owner = torch.arange(len(data)).repeat_interleave(counts).to(device)
-    return Gallery(captions, owner, normalize(model.encode_texts(captions).float(), dim=-1))
+def _unknown(attack: EvaluationAttackConfig) -> list[str]:
+    known = ", ".join(f"'{kind}'" for kind in CAPTION_KINDS)
+    if attack.kind in CAPTION_KINDS or (attack.kind == "pgd" and attack.loss in ("cross_entropy", "margin")):
+        return []
+    return [
+        f"protocol.attacks: '{attack.kind}' with loss '{attack.loss}' classifies; retrieval is attacked by {known}, "
+        f"and 'pgd' with loss 'cross_entropy' or 'margin'"
+    ]
+
+
+def _recalls(found: dict[str, Ranks]) -> dict[str, float]:
+    return {f"{way}{name}": value for way, outcome in found.items() for name, value in outcome.recalls().items()}
+
+
+def _successes(clean: dict[str, Ranks], attacked: dict[str, Ranks]) -> dict[str, float]:
+    rates = {way: before.success_rates(attacked[way]) for way, before in clean.items()}
+    return {f"{way}{name}": value for way, found in rates.items() for name, value in found.items()}
 
 
 class _Examiner:
@@ -121,96 +121,47 @@ class _Examiner:
         group: Group,
     ) -> None:
         self.model, self.data, self.protocol, self.device, self.group = model, data, protocol, device, group
-        self.gallery, self.candidates = gallery(model, data), protocol.rerank
+        self.gallery = gallery(model, data)
 
-    def measure(self, epsilon: float | None) -> dict[str, float]:
-        """Returns recalls, clean for None, over the worst of the protocol's attacks per image."""
-        similarity = torch.zeros(len(self.data), len(self.gallery.captions), device=self.device)
+    def measure(self, epsilon: float | None) -> dict[str, Ranks]:
+        """Returns the outcomes at a strength, clean for None, the worst of all attackers; re-ranked under `itm_`."""
+        found = [self._outcomes(each) for each in attackers(self.model, self.gallery, self.protocol, epsilon)]
+        return {way: reduce(Ranks.worst, (outcomes[way] for outcomes in found)) for way in found[0]}
+
+    def _outcomes(self, attacker: Attacker) -> dict[str, Ranks]:
+        features: list[Tensor] = []
         kept: dict[int, Tensor] = {}
+        changed: dict[int, str] = {}
         for positions in self._batches():
-            images = self._attacked(positions, epsilon)
+            images, captions = attacker(self.data.images[positions].to(self.device).float() / 255, positions)
             with torch.no_grad():
-                similarity[positions] = self._cosine(images)
-            if self.candidates:
+                features.append(normalize(self.model.embed(images).float(), dim=-1))
+            changed |= captions
+            if self.protocol.rerank:
                 kept |= dict(zip(positions.tolist(), images.cpu(), strict=True))
+        return self._ranked(features, kept, self._changed(changed) if attacker.joint else self.gallery)
+
+    def _changed(self, captions: dict[int, str]) -> Gallery:
+        """Returns the gallery after the attacks of all processes on captions."""
+        attacked = dict(enumerate(self.gallery.captions))
+        for part in self.group.gather(captions):
+            attacked |= part
+        return embedded(self.model, list(attacked.values()), self.gallery.owner)
+
+    def _ranked(self, features: list[Tensor], images: dict[int, Tensor], texts: Gallery) -> dict[str, Ranks]:
+        """Ranks, by the unit features of this process's batches, and again by matching its images if that is wanted."""
+        similarity = torch.zeros(len(self.data), len(texts.captions), device=self.device)
+        for positions, batch in zip(self._batches(), features, strict=True):
+            similarity[positions] = batch @ texts.features.T
         similarity = self.group.sum(similarity)
-        found = recalls(similarity, similarity, self.gallery.owner)
-        if not self.candidates:
+        found = {"": ranks(similarity, similarity, texts.owner)}
+        if not self.protocol.rerank:
             return found
-        rows, columns = (candidates(similarity, self.candidates, dim) for dim in (1, 0))
-        scores = similarity + self.group.sum(self._matching(kept, rows | columns))
-        again = recalls(first(similarity, scores, rows), first(similarity, scores, columns), self.gallery.owner)
-        return found | {f"itm_{name}": value for name, value in again.items()}
+        rows, columns = (candidates(similarity, self.protocol.rerank, dim) for dim in (1, 0))
+        scores = similarity + self.group.sum(matching(self.model, images, texts.captions, rows | columns))
+        again = ranks(first(similarity, scores, rows), first(similarity, scores, columns), texts.owner)
+        return found | {"itm_": again}
 
     def _batches(self) -> Sequence[Tensor]:
         batches = torch.split(torch.arange(len(self.data)), self.protocol.batch_size)
         return batches[self.group.rank :: self.group.world_size]
-
-    def _attacked(self, positions: Tensor, epsilon: float | None) -> Tensor:
-        images = self.data.images[positions].to(self.device).float() / 255
-        if epsilon is None:
-            return images
-        worst, hardest = images, self._margin(images, positions)
-        for points in self._runs(images, positions, epsilon):
-            loss = self._margin(points, positions)
-            better = loss > hardest
-            worst = torch.where(better.view(-1, *(1,) * (images.dim() - 1)), points, worst)
-            hardest = torch.where(better, loss, hardest)
-        return worst
-
-    @torch.no_grad()
-    def _margin(self, images: Tensor, positions: Tensor) -> Tensor:
-        return self._loss(images, positions, "margin")
-
-    def _runs(self, images: Tensor, positions: Tensor, epsilon: float) -> Iterator[Tensor]:
-        for number, attack in enumerate(self.protocol.attacks):
-            threat = Threat(attack.norm, epsilon)
-            for restart in range(attack.restarts):
-                names = [(self.protocol.seed, "retrieval", number, place, restart) for place in positions.tolist()]
-                start = threat.draw(images, [generator(*name) for name in names])
-
-                def loss(points: Tensor, kind: str = attack.loss) -> Tensor:
-                    return self._loss(points, positions, kind)
-
-                yield pgd(loss, images, start, threat, attack.steps, step_size(attack, epsilon))
-
-    def _loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
-        """Returns what the attacker maximises, `(B,)`: own captions against all others, by probability or by margin."""
-        logits = self.model.logit_scale * self._cosine(images)
-        own = self.gallery.owner[None] == positions.to(self.device)[:, None]
-        right, wrong = logits.masked_fill(~own, -torch.inf), logits.masked_fill(own, -torch.inf)
-        if kind == "margin":
-            return wrong.amax(1) - right.amax(1)
-        return logits.logsumexp(1) - right.logsumexp(1)
-
-    def _cosine(self, images: Tensor) -> Tensor:
-        return normalize(self.model.embed(images).float(), dim=-1) @ self.gallery.features.T
-
-    @torch.no_grad()
-    def _matching(self, images: dict[int, Tensor], wanted: Tensor) -> Tensor:
-        """Returns matching scores `(N, T)` of the wanted pairs of this process's images; zero elsewhere."""
-        scores = torch.zeros(wanted.shape, device=self.device)
-        for place, image in images.items():
-            token = self.model.image_tokens(image[None].to(self.device))
-            for part in torch.split(wanted[place].nonzero()[:, 0], TEXTS):
-                captions = [self.gallery.captions[number] for number in part.tolist()]
-                scores[place, part] = self.model.match(token.expand(len(captions), -1, -1), captions).float()
-        return scores
-
-
-def candidates(similarity: Tensor, count: int, dim: int) -> Tensor:
-    """Returns which pairs of `(N, T)` are among the best of their image (`dim` 1) or caption (`dim` 0)."""
-    best = similarity.topk(min(count, similarity.shape[dim]), dim).indices
-    return torch.zeros_like(similarity, dtype=torch.bool).scatter_(dim, best, True)
-
-
-def first(similarity: Tensor, scores: Tensor, chosen: Tensor) -> Tensor:
-    """Orders the chosen pairs by `scores`, above all others (re-ranking, Li et al. 2022, section 5.1).
-
-    Args:
-        similarity: `(N, T)`; orders the pairs that are not chosen.
-        scores: `(N, T)`: similarity plus matching score.
-        chosen: `(N, T)`, bool.
-    """
-    lift = similarity.max() - scores.min() + 1
-    return torch.where(chosen, scores + lift, similarity)

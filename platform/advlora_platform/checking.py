@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from advlora.check import check_trial
+from advlora.check import check_examination, check_trial, forget_files
 from advlora.config import TrialConfig, all_keys, parse, with_values
 from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
 from advlora_platform.study.plan import arms
-from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, TuningConfig, extremes, metric_names
+from advlora_platform.study.spec import (
+    AblationStudy,
+    Study,
+    SweepStudy,
+    TuningConfig,
+    extremes,
+    metric_names,
+    reportable,
+)
 
 
 def check_study(study: Study) -> None:
@@ -18,6 +26,7 @@ def check_study(study: Study) -> None:
     Raises:
         ConfigError: With one sentence per problem; all that were found.
     """
+    forget_files()
     problems = _ablation_problems(study) if isinstance(study, AblationStudy) else _sweep_problems(study)
     unique = list(dict.fromkeys(problems))
     if unique:
@@ -36,10 +45,18 @@ def _ablation_problems(study: AblationStudy) -> list[str]:
         except ConfigError as error:
             problems += [f"arm '{arm.name}': {problem}" for problem in error.problems]
         else:
-            problems += [f"arm '{arm.name}': {problem}" for problem in check_trial(config)]
+            problems += [f"arm '{arm.name}': {problem}" for problem in _examined(study, config)]
     if study.tuning is not None:
         problems += _tuning_problems(study, study.tuning)
     return _common(problems)
+
+
+def _examined(study: Study, config: TrialConfig) -> list[str]:
+    """Checks a trial, and whether the study's protocols fit it."""
+    problems = [*check_trial(config), *check_examination(config, study.protocol)]
+    if isinstance(study, SweepStudy) and study.confirm is not None:
+        problems += [f"confirm.{problem}" for problem in check_examination(config, study.confirm.protocol)]
+    return problems
 
 
 def _tuning_problems(study: AblationStudy, tuning: TuningConfig) -> list[str]:
@@ -65,6 +82,9 @@ def _key_problems(study: AblationStudy) -> Iterable[str]:
             yield f"{where}: '{key}' must not differ between arms: {FIXED[head]}"
         elif key not in known:
             yield f"{where}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
+    for metric in study.report:
+        if metric not in reportable(study):
+            yield f"report: '{metric}' is not a metric of a trial{did_you_mean(metric, reportable(study))}"
     names = [arm.name for arm in arms(study)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"arms.{name}: the factors' design already has an arm of this name"
@@ -77,12 +97,13 @@ def _sweep_problems(study: SweepStudy) -> list[str]:
         problems += grid_problems(study.parameters, study.search.trials, "search")
     if problems:
         return problems
-    problems += check_trial(parse(TrialConfig, study.base))
+    everywhere = _examined(study, parse(TrialConfig, study.base))
     for key, parameter in study.parameters.items():
         for value in extremes(parameter):
             config = parse(TrialConfig, with_values(study.base, {**conditions(study.parameters, key), key: value}))
-            problems += [f"parameters.{key} = {value}: {problem}" for problem in check_trial(config)]
-    return _common(problems)
+            own = [problem for problem in _examined(study, config) if problem not in everywhere]
+            problems += [f"parameters.{key} = {value}: {problem}" for problem in own]
+    return everywhere + problems
 
 
 def _objective_problems(study: SweepStudy) -> Iterable[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,16 +16,19 @@ from torch import Tensor
 from advlora.config import EvaluationProtocol, TrialConfig, parse, with_values
 from advlora.cost import evaluation_forwards, training_forwards
 from advlora.data import load_manifest
+from advlora.errors import UserError
 from advlora.guards import guard_forwards
 from advlora.models import VisionLanguageModel
 from advlora.workbench import Workbench
 from advlora_platform.execution import available, concurrency
 from advlora_platform.launch import cell_factory
 from advlora_platform.search.agenda import ArmPlan, Scores, plan_arms, scores_of
+from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.search.sweep import belonging
+from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.folder import StudyFolder
-from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.spec import AblationStudy, Study
+from advlora_platform.study.ledger import Ledger, Record
+from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
 
 PROBE_IMAGES = 128
 PROBE_SECONDS = 1.5
@@ -41,7 +45,7 @@ class PlannedArm:
     forwards: float
     """Vision-tower forward passes (F, per image) of one cell, training and evaluation."""
     tuning_forwards: float = 0.0
-    """The same of one tuning trial, which is not measured on `test`."""
+    """The same of one tuning trial, which is neither measured on `test` nor checked."""
     tuned: int = 0
     """Tuning trials that are done."""
 
@@ -59,8 +63,12 @@ class Plan:
     kind: str
     arms: tuple[PlannedArm, ...]
     concurrency: int
+    """Trials at a time; 0 where not even one fits."""
     workers: int
-    seconds_per_forward: float
+    seconds_per_forward: float | None
+    """None where no trial fits, so that nothing was measured."""
+    obstacle: str = ""
+    """Why no trial fits here; empty where one does."""
 
     @property
     def trials(self) -> int:
@@ -68,13 +76,18 @@ class Plan:
         return sum(arm.tuning + arm.cells for arm in self.arms)
 
     @property
-    def seconds(self) -> float:
-        """Estimated seconds of all trials that are not done, without the start of Ray."""
-        return sum(arm.left for arm in self.arms) * self.seconds_per_forward / self.concurrency
+    def forwards(self) -> float:
+        """Forward passes of all trials that are not done."""
+        return sum(arm.left for arm in self.arms)
+
+    @property
+    def seconds(self) -> float | None:
+        """Estimated seconds of all trials that are not done, without the start of Ray; None where none fits."""
+        return None if self.seconds_per_forward is None else self.forwards * self.seconds_per_forward / self.concurrency
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plan as plain data."""
-        return {**asdict(self), "trials": self.trials, "seconds": self.seconds}
+        return {**asdict(self), "trials": self.trials, "forwards": self.forwards, "seconds": self.seconds}
 
     def to_text(self) -> str:
         """Returns the plan as a table."""
@@ -82,29 +95,39 @@ class Plan:
         rows = [
             f"{a.name:<40} {a.tuning:>7} {a.cells:>6} {a.done + a.tuned:>5} {a.forwards:>12,.0f}" for a in self.arms
         ]
-        total = (
+        return "\n".join([f"{self.kind} '{self.name}'", "", head, *rows, "", self._total()])
+
+    def _total(self) -> str:
+        if self.seconds is None or self.seconds_per_forward is None:
+            return f"{self.trials} trials, {self.forwards:.3g} F in all; here none can run: {self.obstacle}"
+        return (
             f"{self.trials} trials, {self.concurrency} at a time with {self.workers} worker(s) each; "
             f"about {self.seconds / 60:.1f} minutes, early stopping not counted "
             f"(measured: {self.seconds_per_forward * 1e6:.0f} µs per image and forward pass)"
         )
-        return "\n".join([f"{self.kind} '{self.name}'", "", head, *rows, "", total])
 
 
 def plan_study(study: Study, out: Path) -> Plan:
     """Counts the trials of a study and measures one forward pass to turn them into time.
 
+    A study for a larger machine or cluster than this one is counted too, and the plan says what does not fit.
+
     Raises:
-        UserError: If the machine or cluster cannot hold a trial.
+        ModelError: If a trial fits, but its model cannot be loaded.
     """
-    base = parse(TrialConfig, study.base)
-    slots = concurrency(base.resources, available(), study.max_concurrent)
+    base, obstacle = parse(TrialConfig, study.base), ""
+    try:
+        slots = concurrency(base.resources, available(), study.max_concurrent)
+    except UserError as error:
+        slots, obstacle = 0, str(error)
     return Plan(
         study.name,
         study.kind,
         tuple(_planned_arms(study, out)),
         slots,
         base.resources.workers,
-        _seconds_per_forward(base, slots),
+        _seconds_per_forward(base, slots) if slots else None,
+        obstacle,
     )
 
 
@@ -112,10 +135,25 @@ def _planned_arms(study: Study, out: Path) -> list[PlannedArm]:
     records = Ledger(StudyFolder(out.resolve())).records()
     base, factory = parse(TrialConfig, study.base), cell_factory(study)
     if not isinstance(study, AblationStudy):
-        settled = sum(record.settled for record in belonging(study, factory, records))
-        return [PlannedArm("search", 0, study.search.trials, settled, _forwards(base, study.protocol, test=False))]
+        known = belonging(study, factory, records)
+        settled = sum(record.settled for record in known)
+        search = PlannedArm("search", 0, study.search.trials, settled, _forwards(base, study.protocol, test=False))
+        return [search, *_confirmation(study, factory, known, records)]
     scores = scores_of(study, records)
     return [_planned_arm(plan, study, scores) for plan in plan_arms(study, factory, scores)]
+
+
+def _confirmation(
+    study: SweepStudy, factory: CellFactory, known: Sequence[Record], records: Sequence[Record]
+) -> Iterator[PlannedArm]:
+    """Yields the second stage of a sweep; with several objectives the Pareto set may make it longer."""
+    if study.confirm is None:
+        return
+    settled = {record.cell_id for record in records if record.settled}
+    cells = [cell for plan in confirmation_plans(study, factory, known) for cell in plan.cells]
+    expected = max(study.confirm.top * len(study.confirm.seeds), len(cells))
+    forwards = _forwards(parse(TrialConfig, study.base), study.confirm.protocol, test=True)
+    yield PlannedArm("confirmation", 0, expected, sum(cell.id in settled for cell in cells), forwards)
 
 
 def _planned_arm(plan: ArmPlan, study: AblationStudy, scores: Scores) -> PlannedArm:
@@ -126,17 +164,19 @@ def _planned_arm(plan: ArmPlan, study: AblationStudy, scores: Scores) -> Planned
         len(study.seeds),
         sum(cell.id in scores for cell in plan.cells),
         _forwards(config, study.protocol, test=True),
-        _forwards(config, study.protocol, test=False),
+        _forwards(config, study.protocol, test=False, guarded=False),
         sum(cell.id in scores for cell in plan.tuning),
     )
 
 
-def _forwards(config: TrialConfig, protocol: EvaluationProtocol, test: bool) -> float:
+def _forwards(config: TrialConfig, protocol: EvaluationProtocol, test: bool, guarded: bool = True) -> float:
     manifest = load_manifest(config.data)
     images = config.data.train_samples or manifest.splits["train"].samples
     splits = ("val", "test") if test else ("val",)
     examined = sum(evaluation_forwards(protocol, split) for split in splits)
-    return training_forwards(config, images) + examined + guard_forwards(protocol, len(manifest.classes))
+    checked = guarded and manifest.task != "retrieval"  # the guards compare accuracies of single images
+    guards = guard_forwards(protocol, len(manifest.classes)) if checked else 0.0
+    return training_forwards(config, images) + examined + guards
 
 
 def _seconds_per_forward(config: TrialConfig, slots: int) -> float:

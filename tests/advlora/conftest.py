@@ -43,3 +43,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelConfi
     from tiny_transformers import written
 
     return cache(lambda family: written(family, tmp_path_factory.mktemp(family)))
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny masked language model, as a protocol names it."""
+    from tiny_transformers import masked_words
+
+    return masked_words(tmp_path_factory.mktemp("bert"))

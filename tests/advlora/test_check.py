@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from advlora.check import check_trial
-from advlora.config import DataConfig, TrialConfig, parse
+from advlora.check import check_examination, check_trial
+from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse
 from advlora.data import check_data
 from advlora.data.layouts import layout_of
 
@@ -42,18 +42,40 @@ def test_a_missing_projection_is_known(tiny) -> None:
     assert problems(model=model, adapter={"kind": "norms"}) == []
 
 
-def test_losses_that_do_not_fit_are_known(tiny, tmp_path: Path) -> None:
-    assert "needs a model with a matching head" in problems(loss={"kind": "itm"})[0]
-    assert problems(model=tiny("blip").model_dump(), loss={"kind": "itm"}) == []
+def captioned(folder: Path) -> None:
     entries = [
         {"filename": f"{split}.png", "split": split, "sentences": [{"raw": "a cat"}]}
         for split in ("train", "val", "test")
     ]
-    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": entries}))
+    (folder / "dataset_coco.json").write_text(json.dumps({"images": entries}))
     for split in ("train", "val", "test"):
-        (tmp_path / f"{split}.png").write_bytes(b"checked when it is read")
+        (folder / f"{split}.png").write_bytes(b"checked when it is read")
+
+
+def test_losses_that_do_not_fit_are_known(tiny, tmp_path: Path) -> None:
+    assert "needs a model with a matching head" in problems(loss={"kind": "itm"})[0]
+    assert problems(model=tiny("blip").model_dump(), loss={"kind": "itm"}) == []
+    captioned(tmp_path)
     assert "needs classes" in problems(data={"name": str(tmp_path)})[0]
     assert problems(data={"name": str(tmp_path)}, loss={"kind": "contrastive"}) == []
+
+
+def test_protocols_that_do_not_fit_the_task_are_known(tiny, bert, tmp_path: Path) -> None:
+    captioned(tmp_path)
+
+    def found(attack: dict, data: str, **values) -> list[str]:
+        config = parse(TrialConfig, {"data": {"name": data}, "loss": {"kind": "contrastive"}})
+        return check_examination(config, parse(EvaluationProtocol, {"attacks": [attack], **values}))
+
+    captions, classes = str(tmp_path), DataConfig().name
+    sga = {"kind": "sga", "words": bert}
+    assert found(sga, captions) == []
+    assert "'sga' aims at captions" in found(sga, classes)[0]
+    assert found({"kind": "square"}, classes) == []
+    assert "'square' with loss 'margin' classifies; retrieval is attacked by" in found({"kind": "square"}, captions)[0]
+    assert "no masked language model" in found({**sga, "words": tiny("clip").name}, captions)[0]
+    assert "protocol.rerank: needs images, and a model with a matching head" in found({}, captions, rerank=3)[0]
+    assert found({"kind": "square"}, "absent") == []
 
 
 def test_all_problems_are_said_at_once(tmp_path: Path) -> None:

@@ -75,7 +75,16 @@ def test_the_formula_counts_what_really_passes_the_tower(run):
     bench = Counting()
     short = {"data.train_samples": 20, "optimiser.epochs": 2, "loss.kind": "fare", **PLAIN}
     run(short, examination(interval=0, samples={"val": 1, "test": 1}, attacks=({"steps": 1},), curve=()), bench=bench)
-    assert 1 <= bench.passes - training_forwards(trial(short), 20) <= 4  # the examination of one image
+    # Beside it, the examination of one image, and a look at one image after each of the two epochs.
+    assert 1 <= bench.passes - training_forwards(trial(short), 20) <= 6
+
+
+def test_an_attack_on_captions_costs_a_gradient_per_scale():
+    attacks = {"kind": "set-level", "steps": 5, "restarts": 2}, {"kind": "sga", "words": "bert", "steps": 5}
+    single = {"kind": "co-attack", "words": "bert", "steps": 5}
+    costs = [evaluation_forwards(examination(attacks=[attack], curve=()), "val") for attack in (*attacks, single)]
+    samples = examination().samples.val
+    assert costs == [samples * (1 + passes) for passes in (2 * (2 * 5 * 5 + 1), 2 * 5 * 5 + 2, 2 * 5 + 2)]
 
 
 @pytest.mark.parametrize(("interval", "during"), [(0, 0), (1, 4), (2, 2), (3, 1), (5, 0), (9, 0)])

@@ -52,6 +52,7 @@ def collective(group: Group, folder: Path) -> dict:
         "sum": group.sum(own),
         "untouched": own,
         "broadcast": group.broadcast({"from": group.rank}),
+        "gathered": group.gather({group.rank: "word" * group.rank}),
         "share": group.share(torch.tensor([4, 3, 9, 7, 5])),
         "gradients": [parameter.grad for parameter in parameters],
     }
@@ -84,6 +85,10 @@ def test_the_first_process_speaks_and_all_wait_for_all(pair):
     assert all(found["broadcast"] == {"from": 0} and found["seen"] for found in pair)
 
 
+def test_what_each_has_is_gathered_in_their_order(pair):
+    assert [found["gathered"] for found in pair] == 2 * [[{0: ""}, {1: "word"}]]
+
+
 def test_shares_are_disjoint_and_complete(pair):
     shares = [found["share"].tolist() for found in pair]
     assert shares == [[4, 9, 5], [3, 7]]
@@ -97,6 +102,7 @@ def test_one_process_alone_keeps_all_it_has():
     assert torch.equal(SOLO.sum(indices), indices)
     assert torch.equal(SOLO.share(indices), indices)
     assert SOLO.broadcast("word") == "word"
+    assert SOLO.gather("word") == ["word"]
 
 
 @pytest.mark.parametrize("name", TRIALS)

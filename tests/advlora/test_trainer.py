@@ -162,6 +162,11 @@ def test_a_training_that_explodes_is_said_so(run):
         run({"optimiser.learning_rate": 1e30, "optimiser.warmup": 0})
 
 
+def test_a_training_that_explodes_in_its_very_last_step_is_said_so(run):
+    with pytest.raises(Diverged, match="not finite after epoch 1"):
+        run({"optimiser.learning_rate": 1e30, "optimiser.warmup": 0, "optimiser.epochs": 1, "data.train_samples": 16})
+
+
 class Listening(Workbench):
     """Its models tell at which batch size they computed in which type."""
 
@@ -209,3 +214,11 @@ def test_a_model_that_hides_its_gradients_is_called_unreliable(run):
     final = run({"optimiser.epochs": 1}, protocol=strict)[-1]
     assert final.metrics["guard/unreliable"] >= 1
     assert "large_epsilon: accuracy at radius" in final.unreliable
+
+
+def test_what_cannot_be_merged_is_checked_without_its_merged_weights(run):
+    lora = {f"adapter.{part}.enabled": False for part in ("clustering", "alignment", "adaptive")}
+    guarded = examination(guards={"samples": 8, "queries": 2, "steps": 2})
+    final = run({**lora, "adapter.norm_before": True, "optimiser.epochs": 1}, protocol=guarded)[-1]
+    assert "guard/monotone" in final.metrics
+    assert "guard/merged" not in final.metrics

@@ -57,3 +57,24 @@ def written(family: str, folder: Path) -> ModelConfig:
     mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
     CLIPImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
     return ModelConfig(source="transformers", name=f"local-dir:{folder}")
+
+
+def masked_words(folder: Path) -> str:
+    """Writes a tiny BERT that fills masks, with the tokenizer that BERT has, and returns its name in a protocol.
+
+    At every place it proposes the same words: a bias of its output prefers later entries of the vocabulary.
+    """
+    import transformers
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS[4:], "##s", "##oot", "!"]
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = transformers.BertConfig(vocab_size=len(vocabulary), max_position_embeddings=14, **sizes)
+        net = transformers.BertForMaskedLM(config).eval()
+    net.cls.predictions.bias.data = torch.arange(float(len(vocabulary)))
+    net.save_pretrained(folder)
+    transformers.BertTokenizerFast(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(
+        folder
+    )
+    return f"local-dir:{folder}"

@@ -12,12 +12,14 @@ from advlora_platform.study.library import shipped_protocols
 pytestmark = pytest.mark.unit
 
 NAMES = ("quick", "standard", "strong", "autoattack", "autoattack_plus")
+"""Of classifiers, from cheap to dear."""
+ALL = (*NAMES, "retrieval")
 
 
 def test_every_shipped_protocol_is_found_by_name_and_is_a_version_of_its_own():
-    assert set(shipped_protocols()) == set(NAMES)
-    hashes = {fingerprint(read_protocol(name).model_dump(mode="json")) for name in NAMES}
-    assert len(hashes) == len(NAMES)
+    assert set(shipped_protocols()) == set(ALL)
+    hashes = {fingerprint(read_protocol(name).model_dump(mode="json")) for name in ALL}
+    assert len(hashes) == len(ALL)
 
 
 def test_a_stronger_protocol_costs_more_per_image():
@@ -26,12 +28,13 @@ def test_a_stronger_protocol_costs_more_per_image():
 
 
 def test_all_of_them_measure_the_same_main_strength():
-    assert {robust_metric("test", read_protocol(name).epsilon) for name in NAMES} == {"test/robust_r1:8_255"}
+    assert {robust_metric("test", read_protocol(name).epsilon) for name in ALL} == {"test/robust_r1:8_255"}
 
 
 def test_they_are_the_attacks_that_their_names_promise():
     kinds = {name: [attack.kind for attack in expanded(read_protocol(name).attacks)] for name in NAMES}
     assert kinds["quick"] == ["pgd"]
     assert kinds["strong"] == ["apgd-ce", "apgd-t"]
+    assert [attack.kind for attack in read_protocol("retrieval").attacks] == ["pgd", "set-level"]
     assert kinds["autoattack"] == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert set(kinds["autoattack"]) < set(kinds["autoattack_plus"])

@@ -8,6 +8,7 @@ from typing import Literal
 
 from advlora_platform.analysis.estimates import Estimate, estimate, holm, more_seeds, p_value
 from advlora_platform.analysis.words import plural
+from advlora_platform.study.spec import direction
 
 Outcome = Literal["positive", "negative", "unresolved", "none", "unmeasured"]
 """`none`: no effect, or one too small for a hundred more seeds to show."""
@@ -36,7 +37,7 @@ class Contrast:
         estimate: Mean difference with its interval; None where no seed is complete.
         p: Two-sided p-value of the paired t-test.
         p_holm: The same, corrected for all contrasts that were asked together.
-        outcome: The verdict for programs.
+        outcome: The verdict for programs: the sign of the difference, where it is resolved.
         verdict: The verdict for people.
     """
 
@@ -50,6 +51,13 @@ class Contrast:
     outcome: Outcome
     verdict: str
 
+    @property
+    def better(self) -> bool | None:
+        """Whether it is resolved that more, or of some metrics less, was reached; None where nothing is resolved."""
+        if self.outcome not in ("positive", "negative"):
+            return None
+        return (self.outcome == "positive") == (direction(self.metric) == "max")
+
 
 def contrasts(
     questions: Mapping[str, dict[int, float]], metric: str, planned: int, confidence: float, wording: Wording
@@ -61,8 +69,10 @@ def contrasts(
         metric: What was compared.
         planned: Number of seeds of the study.
         confidence: Coverage of the intervals; 1 - confidence is the level of the corrected test.
-        wording: Names of the two directions.
+        wording: Names of the two directions, of a metric of which more is better; of others they change places.
     """
+    if direction(metric) == "min":
+        wording = Wording(wording.negative, wording.positive)
     questions = {name: _rounded(differences) for name, differences in questions.items()}
     found = {name: estimate(list(differences.values()), confidence) for name, differences in questions.items()}
     raw = [p_value(each) for each in found.values()]

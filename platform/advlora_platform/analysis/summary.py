@@ -53,7 +53,7 @@ class Summary:
         counts: Cells that are reported, by status: `planned`, `done`, `running`, `stopped`, `failed`, `missing`.
         arms: The ablation table; in a sweep, its finalists as they were confirmed.
         reference: The arm that others are compared with; None in a sweep.
-        effects: Main effects of the factors on test robust and test clean accuracy.
+        effects: Main effects of the factors on test robust and test clean accuracy, and on what else is reported.
         interactions: How factors change each other's effect; of a factorial.
         comparisons: Every arm against the reference.
         sweep: Trials, Pareto front and importance; None in an ablation.
@@ -120,8 +120,8 @@ def _ablation(
     identity: Mapping[str, Any],
     runs: Mapping[str, str],
 ) -> Summary:
-    metrics, planned, level = judging(study.protocol), len(study.seeds), study.confidence
-    judged, factors = (metrics.test_robust, metrics.test_clean), list(study.factors)
+    metrics, planned, level = judging(study.protocol, report=study.report), len(study.seeds), study.confidence
+    judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), list(study.factors)
     arms = tuple(arm_result(plan, study.base, study.seeds, level, records, runs) for plan in plans)
     crossed = factors if study.design == "factorial" else []
     reference = reference_of(arms)

@@ -11,6 +11,7 @@ VERBS = {
     "sweep": "Search a space with Optuna.",
     "train": "Train one configuration and write the adapter and the merged model.",
     "evaluate": "Measure a trained or pretrained model under a protocol.",
+    "compare": "Compare two records of `evaluate`, example by example.",
     "report": "Write summary and report of a study again.",
     "export": "Write the best configuration of a study.",
     "plan": "Say what a study would run, and how long it takes.",

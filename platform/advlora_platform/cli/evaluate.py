@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from advlora_platform.cli.console import output, print_json
+from advlora_platform.cli.console import messages, output, print_json
 from advlora_platform.cli.options import json_option
 
+if TYPE_CHECKING:
+    from advlora_platform.evaluation import Evaluation, EvaluationRecord
 
-@click.command("evaluate", epilog="Example: advlora evaluate runs/best/model --protocol quickstart --split test")
-@click.argument("model", metavar="FOLDER|NAME")
+
+@click.command("evaluate", epilog="Example: advlora evaluate runs/best/model --protocol strong --split test")
+@click.argument("model", metavar="MODEL")
 @click.option("--data", default="fashion-mnist", show_default=True, help="Embedded name or folder of a data set.")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["val", "test"]))
 @click.option(
@@ -19,25 +23,75 @@ from advlora_platform.cli.options import json_option
     metavar="NAME|FILE.yaml",
     default="quickstart",
     show_default=True,
-    help="A study, whose protocol is used, or a YAML file with a protocol.",
+    help="A shipped protocol (quick, standard, strong, autoattack, autoattack_plus), a study, or a YAML file.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the record to this file.")
+@click.option("--base", metavar="NAME|FOLDER", help="The pretrained model that MODEL was made of.")
+@click.option(
+    "--study",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Study folder of a run id.  [default: found in runs/]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the record.  [default: records/MODEL-PROTOCOL-HASH.json]",
+)
+@click.option("--no-track", is_flag=True, help="Log nothing to MLflow.")
 @json_option
-def command(model: str, data: str, split: str, protocol: str, out: Path | None, as_json: bool) -> None:
-    """Measure clean and robust accuracy of a model.
+def command(
+    model: str,
+    data: str,
+    split: str,
+    protocol: str,
+    base: str | None,
+    study: Path | None,
+    out: Path | None,
+    no_track: bool,
+    as_json: bool,
+) -> None:
+    """Measure clean and robust accuracy of a model, check the numbers, and write a record.
 
-    MODEL is the `model/` folder that `advlora train` wrote, a `merged/` or any open_clip folder, an embedded
-    model's name, or an open_clip name with its pretrained tag (`ViT-B-32:openai`).
+    MODEL is a model/ folder that `advlora train` wrote, a PEFT adapter, a merged or any other checkpoint folder of
+    open_clip or transformers; the MLflow run id of a finished trial; an embedded model; ARCHITECTURE:TAG or
+    ARCHITECTURE:FILE of open_clip; transformers:NAME; or a file that holds a vision tower alone, with --base.
+
+    The record holds the outcome of every example, so that `advlora compare` can set two records against each other.
+    With --json it is printed without them.
     """
-    from advlora_platform.evaluation import evaluate_model
-    from advlora_platform.study.folder import write_json
+    from advlora_platform.evaluation import Evaluation
 
-    record = evaluate_model(model, data, split, protocol)
-    if out is not None:
-        write_json(out, record)
+    with messages.status("loading the model, checking the data"):
+        evaluation = Evaluation.prepare(model, data, split, protocol, base, study)
+    record, file = _measure(evaluation, out, track=not no_track)
     if as_json:
-        print_json(record)
+        print_json(record.brief())
         return
-    output.print(f"[bold]{model}[/] on {data}/{split}, {record['protocol_text']}")
-    for name, value in record["metrics"].items():
-        output.print(f"  {name:<28} {value:.1%}")
+    from advlora_platform.report.measurements import record_text
+
+    output.print(record_text(record))
+    output.print(f"\nRecord       {file}  ({record.seconds:.1f} s)")
+
+
+def _measure(evaluation: Evaluation, out: Path | None, track: bool) -> tuple[EvaluationRecord, Path]:
+    """Measures and writes; the store and the folder are tried before anything is computed."""
+    from advlora.errors import UserError
+    from advlora_platform.evaluation import record_file, write_record
+    from advlora_platform.evaluation.record import FOLDER
+    from advlora_platform.tracking import EvaluationLog
+
+    log = EvaluationLog() if track else None
+    folder = out.parent if out is not None else FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"folder '{folder}' of the record cannot be made: {error.strerror}") from error
+    with messages.status(f"measuring {evaluation.subject.name}"):
+        record = evaluation.measure()
+    file = out or record_file(record)
+    write_record(record, file)
+    if log is not None:
+        try:
+            log.log(record, file)
+        except UserError as error:
+            raise UserError(f"the record is in {file}, but not in MLflow: {error}") from None
+    return record, file

@@ -90,6 +90,7 @@ class _Server:
             device=self.device,
             state=state,
             test=cell.test,
+            guarded=cell.guarded,
         )
         while wanted and (report := next(reports, None)) is not None:
             if self.group.rank == 0:

@@ -9,7 +9,7 @@ from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Finding, Tone
 from advlora_platform.report.wording import points
 
-TONES: dict[str, Tone] = {"positive": "good", "negative": "bad"}
+TONES: dict[bool | None, Tone] = {True: "good", False: "bad", None: "open"}
 
 
 def findings(summary: Summary) -> tuple[Finding, ...]:
@@ -19,7 +19,7 @@ def findings(summary: Summary) -> tuple[Finding, ...]:
 
 def tone_of(contrast: Contrast) -> Tone:
     """Returns how an answer is coloured."""
-    return TONES.get(contrast.outcome, "open")
+    return TONES[contrast.better]
 
 
 def holes(summary: Summary) -> str | None:
@@ -50,7 +50,7 @@ def selection(summary: Summary) -> str:
 def _answers(summary: Summary) -> Iterator[Finding]:
     robust = [effect for effect in summary.effects if effect.metric == summary.metrics.test_robust]
     clean = {effect.name: effect for effect in summary.effects if effect.metric == summary.metrics.test_clean}
-    if robust and not any(effect.outcome in TONES for effect in robust):
+    if robust and all(effect.better is None for effect in robust):
         yield Finding(f"No factor has a resolved effect on robust accuracy ({_names(robust)}).", "open")
     for effect in robust:
         text = f"{effect.name}: {_answer(effect, 'robust')}; {_answer(clean[effect.name], 'clean')}."

@@ -29,7 +29,7 @@ STATUS_TONES: dict[str, Tone] = {"done": "plain", "stopped": "open", "running": 
 def arms_table(summary: Summary) -> Table:
     """The ablation table: accuracies with intervals beside sizes and costs."""
     metrics = summary.metrics
-    accuracies = (metrics.test_robust, metrics.test_clean, metrics.val_robust)
+    accuracies = (metrics.test_robust, metrics.test_clean, *metrics.further, metrics.val_robust)
     header = (
         "arm",
         *(title_of(metric) for metric in accuracies),
@@ -49,7 +49,16 @@ def arms_table(summary: Summary) -> Table:
         )
         for arm in summary.arms
     )
-    return Table(header, "lrrrrrrr", rows, tuple(_arm_tone(summary, arm) for arm in summary.arms))
+    align = "l" + "r" * (len(header) - 1)
+    return Table(header, align, rows, tuple(_arm_tone(summary, arm) for arm in summary.arms))
+
+
+def further_table(summary: Summary) -> Table:
+    """What an ablation reports beside accuracies and costs."""
+    names = summary.metrics.further
+    rows = tuple((arm.name, *(mean_with_interval(arm.estimates.get(name)) for name in names)) for arm in summary.arms)
+    tones = tuple(_arm_tone(summary, arm) for arm in summary.arms)
+    return Table(("arm", *(title_of(name) for name in names)), "l" + "r" * len(names), rows, tones)
 
 
 def _mean(arm: ArmResult, metric: str) -> float | None:

@@ -10,7 +10,14 @@ from rich.markup import escape
 from advlora_platform.analysis import ArmResult, Contrast, Summary, SweepResult
 from advlora_platform.report.document import Table, Tone
 from advlora_platform.report.findings import confirmation_sentences, holes, selection, tone_of
-from advlora_platform.report.tables import finalists_table, importance_table, pareto_table, status_of, trials_table
+from advlora_platform.report.tables import (
+    finalists_table,
+    further_table,
+    importance_table,
+    pareto_table,
+    status_of,
+    trials_table,
+)
 from advlora_platform.report.wording import amount, difference, mean_with_margin, share, title_of
 
 WIDTH = 110
@@ -25,6 +32,11 @@ def terminal_report(summary: Summary) -> str:
     return "\n".join([head, "", *body, *_footer(summary)])
 
 
+def terminal_table(table: Table) -> str:
+    """Returns a table in columns as text with rich markup."""
+    return "\n".join(_lines(table))
+
+
 def _progress(summary: Summary) -> str:
     counts = summary.counts
     rest = [f"{counts[name]} {name}" for name in ("stopped", "running", "failed", "missing") if counts[name]]
@@ -33,16 +45,21 @@ def _progress(summary: Summary) -> str:
 
 def _ablation(summary: Summary) -> Iterator[str]:
     yield from _lines(_arms(summary))
+    if summary.metrics.further:
+        yield from ("", "[bold]Further metrics[/]", *_lines(further_table(summary)))
     if summary.effects:
         yield from ("", "[bold]Effect of switching a factor on (points)[/]", *_lines(_contrasts(summary.effects)))
     for name, answers in (
         ("Interactions", summary.interactions),
         (f"Against {summary.reference}", summary.comparisons),
     ):
-        robust = [answer for answer in answers if answer.metric == summary.metrics.test_robust]
-        if robust:
-            title = f"{name}, robust accuracy on test (points)"
-            yield from ("", f"[bold]{escape(title)}[/]", *_lines(_contrasts(robust)))
+        told = {summary.metrics.test_robust: "robust accuracy on test"}
+        told |= {metric: title_of(metric).removesuffix(" (%)") for metric in summary.metrics.further}
+        for metric, what in told.items():
+            asked = [answer for answer in answers if answer.metric == metric]
+            if asked:
+                title = f"{name}, {what} (points)"
+                yield from ("", f"[bold]{escape(title)}[/]", *_lines(_contrasts(asked)))
 
 
 def _arms(summary: Summary) -> Table:

@@ -80,7 +80,8 @@ def title_of(metric: str) -> str:
     if not is_accuracy(metric):
         return {"cost/seconds": "training s", "cost/forward_equivalents": "forwards"}.get(metric, metric)
     kind, _, radius = name.partition(":")
-    return f"{split} {kind.removesuffix('_r1')}{' ' + radius.replace('_', '/') if radius else ''} (%)"
+    shown = {"clean_r1": "clean", "robust_r1": "robust"}.get(kind, kind.replace("_", " "))
+    return f"{split} {shown}{' ' + radius.replace('_', '/') if radius else ''} (%)"
 
 
 def radius(epsilon: float) -> str:

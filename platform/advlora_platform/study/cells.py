@@ -39,6 +39,14 @@ class Cell:
         return self.phase in REPORTED
 
     @property
+    def guarded(self) -> bool:
+        """Whether the final model is checked for numbers that cannot be trusted.
+
+        Not while an arm is tuned: what that chooses is checked in the arm's own cells.
+        """
+        return self.phase != "tune"
+
+    @property
     def name(self) -> str:
         """A name for people: arm and seed, and the id where arm and seed do not tell cells apart."""
         return f"{self.arm}/seed {self.seed}" if self.phase in REPORTED else f"{self.arm}/{self.id[:8]}"
@@ -67,7 +75,8 @@ class CellFactory:
         tree = with_values(merged(self.base, {"seed": seed}), values)
         config = parse(TrialConfig, tree)
         protocol = self.protocol_of(phase)
-        identity = (config.model_dump(), protocol.model_dump(), self.data_hash, code_version(), phase in REPORTED)
+        purpose = (phase in REPORTED, phase != "tune")
+        identity = (config.model_dump(), protocol.model_dump(), self.data_hash, code_version(), purpose)
         return Cell(fingerprint(*identity), arm, seed, phase, dict(values), config)
 
     def from_tune(self, config: Mapping[str, Any]) -> Cell:

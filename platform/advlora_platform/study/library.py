@@ -84,11 +84,41 @@ def read_study(content: Mapping[str, Any], overrides: Iterable[str] = (), expect
     if expected is not None and kind != expected:
         raise ConfigError(f"this is a study of kind '{kind}'; run it with 'advlora {VERBS[kind]}'")  # type: ignore[index]
     schema = SCHEMAS[kind]
-    values = [parse_override(text) for text in overrides]
-    placed = {_place(key, schema): value for key, value in values}
-    study = parse(schema, with_values(content, placed))
+    tree = _with_protocols(content)
+    for key, value in [parse_override(text) for text in overrides]:
+        tree = _with_protocols(with_values(tree, {_place(key, schema): value}))
+    study = parse(schema, tree)
     parse(TrialConfig, study.base, where="base.")
     return study
+
+
+def shipped_protocol(name: str, key: str = "protocol") -> dict[str, Any]:
+    """Returns the content of a shipped protocol.
+
+    Args:
+        name: Of the protocol.
+        key: Where it is named, for the message.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    known = shipped_protocols()
+    if name not in known:
+        raise ConfigError(
+            f"{key}: no shipped protocol is called '{name}'; shipped: {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    return read_yaml(known[name])
+
+
+def _with_protocols(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts the shipped protocols in the place of their names."""
+    tree = dict(content)
+    if isinstance(name := tree.get("protocol"), str):
+        tree["protocol"] = shipped_protocol(name)
+    confirm = tree.get("confirm")
+    if isinstance(confirm, Mapping) and isinstance(name := confirm.get("protocol"), str):
+        tree["confirm"] = {**confirm, "protocol": shipped_protocol(name, "confirm.protocol")}
+    return tree
 
 
 def _place(key: str, schema: type[AblationStudy] | type[SweepStudy]) -> str:

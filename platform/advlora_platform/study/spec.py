@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from advlora.config import EvaluationProtocol, clean_metric, robust_metric
+from advlora.config import EvaluationProtocol, clean_metric, robust_metric, strength
 from advlora.config.base import Count, Positive, Ratio, Section
 
+ATTACK_SUCCESS = "attack_success_rate"
 COSTS = ("cost/seconds", "cost/forward_equivalents", "cost/peak_memory_mb")
 
 Choice = bool | int | float | str | None
@@ -169,6 +170,8 @@ class AblationStudy(StudyBase):
     """Further arms: name -> dotted overrides of the base (all factors off)."""
     tuning: TuningConfig | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    report: tuple[str, ...] = ()
+    """Further metrics, such as `test/attack_success_rate`, that the tables show and arms are compared by."""
 
     @model_validator(mode="after")
     def _some_arms(self) -> Self:
@@ -224,6 +227,28 @@ def metric_names(study: Study) -> tuple[str, ...]:
     return (*accuracies, *COSTS, "params/trainable", "params/trainable_fraction")
 
 
+def reportable(study: Study) -> tuple[str, ...]:
+    """Returns the metrics that an ablation may report beside robust and clean accuracy.
+
+    Which of them a trial has follows from its data: recalls with captions, `attack_success_rate` with a backdoor.
+    """
+    strengths = dict.fromkeys((study.protocol.epsilon, *study.protocol.curve))
+    names = [f"{side}_{order}" for side in ("tr", "ir") for order in ("r1", "r5", "r10")] + ["mean_recall"]
+    names += [f"itm_{name}" for name in names] if study.protocol.rerank else []
+    recalls = [f"clean_{name}" for name in names]
+    recalls += [f"robust_{name}:{strength(epsilon)}" for epsilon in strengths for name in names]
+    return tuple(
+        metric
+        for split in ("test", "val")
+        for metric in (
+            clean_metric(split),
+            *(robust_metric(split, epsilon) for epsilon in strengths),
+            f"{split}/{ATTACK_SUCCESS}",
+            *(f"{split}/{name}" for name in recalls),
+        )
+    )
+
+
 def direction(metric: str) -> Literal["min", "max"]:
-    """Costs and sizes are minimised, everything else is maximised."""
-    return "min" if metric.startswith(("cost/", "params/")) else "max"
+    """Costs, sizes and the success of a backdoor are minimised, everything else is maximised."""
+    return "min" if metric.startswith(("cost/", "params/")) or metric.endswith(f"/{ATTACK_SUCCESS}") else "max"

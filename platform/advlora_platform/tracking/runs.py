@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import yaml
 
-from advlora.errors import UserError
 from advlora_platform.study.plan import arms
 from advlora_platform.study.spec import AblationStudy, Study
 from advlora_platform.tracking.events import Event, Trial
-from advlora_platform.tracking.store import database_file, public_uri
+from advlora_platform.tracking.experiments import LONGEST_NAME, METRICS_PER_CALL, metric_name, obtain_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,11 +25,7 @@ Key = tuple[str, str]
 STUDY: Key = ("study", "")
 FAILURE_TAGS = ("advlora.failure", "advlora.failure_message")
 BEST_TAG = "advlora.best"
-TRAINING = "custom_model_development"
-"""The kind of experiment in MLflow's own words: one of training runs, not of language-model traces."""
 LONGEST_TEXT = 5000
-LONGEST_NAME = 250
-METRICS_PER_CALL = 1000
 PAGE = 1000
 
 
@@ -51,7 +43,9 @@ class StudyRuns:
         """
         self._client, self._study, self._study_id = client, study, study_id
         self._arms = {arm.name: arm.values for arm in arms(study)} if isinstance(study, AblationStudy) else {}
-        self.experiment_id = _experiment(client, study, uri)
+        self.experiment_id = obtain_experiment(
+            client, study.name, study.description, uri, "restore it there, or give the study another name"
+        )
         self._known: dict[Key, Run] = {}
         self._described: set[str] = set()
         self.find()
@@ -210,27 +204,6 @@ class StudyRuns:
         varied = {key: value for key, value in trial.values.items() if key not in fixed}
         short = ", ".join(f"{key}={_short(value)}" for key, value in _short_keys(varied).items())
         return f"tune · {short}" if trial.phase == "tune" else short or "base"
-
-
-def metric_name(name: str) -> str:
-    """Returns the nearest name that MLflow takes for a metric or a parameter."""
-    return posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")[:LONGEST_NAME]
-
-
-def _experiment(client: MlflowClient, study: Study, uri: str) -> str:
-    """Finds or creates the experiment; files of an SQLite store lie beside the database."""
-    known = client.get_experiment_by_name(study.name)
-    if known is not None and known.lifecycle_stage != "active":
-        raise UserError(
-            f"the MLflow experiment '{study.name}' was deleted in {public_uri(uri)}; "
-            "restore it there, or give the study another name"
-        )
-    if known is not None:
-        return str(known.experiment_id)
-    file = database_file(uri)
-    place = None if file is None else f"file://{quote(str(file.parent))}/mlartifacts/{quote(study.name)}"
-    tags = {"mlflow.experimentKind": TRAINING, "mlflow.note.content": study.description}
-    return str(client.create_experiment(study.name, place, tags))
 
 
 def _short_keys(values: Mapping[str, Any]) -> dict[str, Any]:

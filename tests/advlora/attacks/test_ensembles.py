@@ -42,6 +42,11 @@ def test_a_protocol_of_which_nothing_is_left_is_refused():
         applicable(attacks("apgd-t", "apgd-dlr"), 2)
 
 
+def test_classes_refuse_attacks_on_captions():
+    with pytest.raises(ConfigError, match="'set-level' aims at captions, but the data set has classes; use 'pgd'"):
+        applicable(attacks("pgd", "set-level"), 10)
+
+
 def test_equal_attacks_get_different_names():
     assert labels(attacks("fgsm", "noise", "fgsm", "fgsm")) == ("fgsm", "noise x10", "fgsm (2)", "fgsm (3)")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol, clean_metric, parse, robust_metric, strength
-from advlora.config.protocol import ATTACK_KINDS
+from advlora.config.protocol import ATTACK_KINDS, JOINT_KINDS
 from advlora.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -56,7 +56,8 @@ def test_an_attack_has_the_standards_of_its_kind():
 
 @pytest.mark.parametrize("kind", [*ATTACK_KINDS])
 def test_what_is_written_out_is_read_back_as_the_same_attack(kind):
-    assert attack(**attack(kind=kind).model_dump(mode="json")) == attack(kind=kind)
+    written = attack(kind=kind, **({"words": "some-bert"} if kind in JOINT_KINDS else {}))
+    assert attack(**written.model_dump(mode="json")) == written
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,9 @@ def test_what_is_written_out_is_read_back_as_the_same_attack(kind):
         ({"kind": "pgd", "loss": "dlr_targeted"}, "not targeted; use kind 'apgd-t'"),
         ({"kind": "apgd", "targets": 2}, "targets belong to loss 'dlr_targeted'"),
         ({"kind": "apgd-t", "targets": 0}, "at least 1"),
+        ({"kind": "set-level", "words": "some-bert"}, "does not take words; it takes norm, steps, step_size, restarts"),
+        ({"kind": "co-attack", "words": "some-bert", "scales": [0.5]}, "does not take scales"),
+        ({"kind": "sga"}, "needs words, a masked language model by name or as 'local-dir:PATH'; kind 'set-level'"),
         ({"kind": "autoattak"}, "did you mean 'autoattack'"),
     ],
 )
@@ -115,6 +119,9 @@ def test_a_protocol_says_what_its_numbers_mean():
         ({"kind": "square", "steps": 500}, "Square-500 (L-inf 8/255)"),
         ({"kind": "fgsm"}, "FGSM (cross-entropy, L-inf 8/255)"),
         ({"kind": "di"}, "transferred DI-10 (cross-entropy, L-inf 8/255)"),
+        ({"kind": "set-level", "restarts": 2}, "set-level PGD-10 with 2 restarts (L-inf 8/255)"),
+        ({"kind": "sga", "words": "local-dir:/models/bert"}, "SGA-10 (L-inf 8/255, words of bert)"),
+        ({"kind": "co-attack", "words": "google/bert-base"}, "Co-Attack-10 (L-inf 8/255, words of bert-base)"),
         ({"kind": "noise", "restarts": 5}, "noise with 5 restarts (L-inf 8/255)"),
     ],
 )

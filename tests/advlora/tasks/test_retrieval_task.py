@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -11,18 +13,19 @@ from torch.nn.functional import normalize
 
 from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse
 from advlora.data import ImageTextSet
-from advlora.distributed import Group
+from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError, DataError
 from advlora.models import load_model
-from advlora.tasks.recall import image_ranks, recalls, text_ranks
-from advlora.tasks.retrieval import candidates, evaluate_retrieval, first
+from advlora.tasks.recall import ranks
+from advlora.tasks.reranking import candidates, first
+from advlora.tasks.retrieval import evaluate_retrieval
 from advlora.trainer import fine_tune
 from advlora.workbench import Workbench
 
 pytestmark = pytest.mark.unit
 
 CPU = torch.device("cpu")
-OWNER = torch.tensor([0, 0, 1, 2])
+OWNER = torch.arange(10).repeat_interleave(2)
 
 
 def protocol(**values) -> EvaluationProtocol:
@@ -39,35 +42,13 @@ def data() -> ImageTextSet:
     return ImageTextSet(images, torch.zeros(10, dtype=torch.int64), captions, others)
 
 
-def test_ranks_by_hand() -> None:
-    scores = torch.tensor([[0.1, 0.5, 0.9, 0.2], [0.3, 0.3, 0.4, 0.8], [0.0, 0.7, 0.1, 0.6]])
-    assert text_ranks(scores, OWNER).tolist() == [1, 1, 1]
-    assert image_ranks(scores, OWNER).tolist() == [1, 1, 1, 1]
-    perfect = torch.nn.functional.one_hot(OWNER, 3).T.float()
-    assert set(recalls(perfect, perfect, OWNER).values()) == {1.0}
-
-
-def test_recalls_count_ranks_below_the_depth() -> None:
-    scores = -torch.arange(12.0).repeat(12, 1)
-    found = recalls(scores, scores.T, torch.arange(12))
-    assert found["tr_r1"] == pytest.approx(1 / 12)
-    assert found["tr_r5"] == pytest.approx(5 / 12)
-    assert found["ir_r10"] == pytest.approx(10 / 12)
-    assert found["mean_recall"] == pytest.approx((1 + 5 + 10) / 12 / 3)
-
-
-def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
-    same = torch.zeros(20, 20)
-    assert set(recalls(same, same, torch.arange(20)).values()) == {0.0}
-
-
 def test_clean_recall_is_that_of_the_similarities(tiny, data) -> None:
     model = load_model(tiny("clip"))
     metrics = evaluate_retrieval(model, data, protocol(), split="val", curve=False, device=CPU)
     captions = [caption for own in data.references for caption in own]
     images = normalize(model.encode_images(data.images.float() / 255), dim=1)
     scores = images @ normalize(model.encode_texts(captions), dim=1).T
-    expected = recalls(scores, scores, torch.arange(10).repeat_interleave(2))
+    expected = ranks(scores, scores, OWNER).recalls()
     assert {name: metrics[f"val/clean_{name}"] for name in expected} == pytest.approx(expected)
     assert metrics["val/clean_r1"] == expected["tr_r1"]
 
@@ -108,6 +89,98 @@ def test_a_second_attack_never_helps_the_model(tiny, data) -> None:
     assert two["val/robust_r1:0.02"] <= one["val/robust_r1:0.02"]
 
 
+CAPTION_ATTACKS = [("set-level", False), ("co-attack", True), ("sga", True)]
+
+
+def aimed(kind: str, bert: str, **values) -> dict:
+    return {"kind": kind, "steps": 3, **({} if kind == "set-level" else {"words": bert}), **values}
+
+
+@pytest.fixture(scope="module")
+def model(tiny, data):
+    return trained(tiny, data)
+
+
+@pytest.mark.parametrize(("kind", "joint"), CAPTION_ATTACKS)
+def test_attacks_on_captions_are_used_by_name(model, data, bert, kind: str, joint: bool) -> None:
+    settings = protocol(attacks=[aimed(kind, bert)], epsilon=0.11)
+    metrics = evaluate_retrieval(model, data, settings, split="val", curve=False, device=CPU)
+    assert metrics["val/robust_mean_recall:0.11"] < metrics["val/clean_mean_recall"]
+    assert 0.3 < metrics["val/success_tr_r1:0.11"] <= 1
+    weak = settings.model_copy(update={"epsilon": 1e-6})
+    least = evaluate_retrieval(model, data, weak, split="val", curve=False, device=CPU)
+    assert (least["val/success_ir_r1:1e-06"] > 0) == joint, "an image that hardly moves leaves what words do"
+
+
+def test_success_is_what_the_recalls_have_lost(model, data) -> None:
+    found = evaluate_retrieval(model, data, protocol(epsilon=0.11), split="val", curve=False, device=CPU)
+    for name in ("tr_r1", "ir_r1", "ir_r5"):
+        clean, robust = found[f"val/clean_{name}"], found[f"val/robust_{name}:0.11"]
+        assert clean * found[f"val/success_{name}:0.11"] >= clean - robust - 1e-9
+
+
+def test_a_query_is_found_only_if_every_attacker_leaves_it(model, data, bert) -> None:
+    attacks = [{"steps": 3}, *(aimed(kind, bert) for kind, _ in CAPTION_ATTACKS)]
+
+    def robust(chosen: list[dict]) -> dict[str, float]:
+        settings = protocol(attacks=chosen, epsilon=0.01)
+        found = evaluate_retrieval(model, data, settings, split="val", curve=False, device=CPU)
+        return {name: value for name, value in found.items() if "/robust_" in name}
+
+    together, alone = robust(attacks), [robust([attack]) for attack in attacks]
+    assert all(value <= min(each[name] for each in alone) + 1e-9 for name, value in together.items())
+    assert any(value < alone[0][name] for name, value in together.items())
+
+
+def test_a_joint_attack_depends_neither_on_batches_nor_on_processes(tiny, data, bert) -> None:
+    blip = load_model(tiny("blip"))
+    settings = protocol(attacks=[aimed("sga", bert, scales=[0.5])])
+
+    def measured(values: dict | None = None, group: Group = SOLO) -> dict[str, float]:
+        changed = settings.model_copy(update=values or {})
+        return evaluate_retrieval(blip, data, changed, split="val", curve=False, device=CPU, group=group)
+
+    class Pair(Group):
+        """One of two threads that meet at every collective operation."""
+
+        def gather(self, value):
+            box[self.rank] = value
+            meeting.wait()
+            values = [box[0], box[1]]
+            meeting.wait()
+            return values
+
+        def sum(self, tensor):
+            return torch.stack(self.gather(tensor)).sum(0)
+
+    box, meeting = {}, Barrier(2, timeout=60)
+    whole = measured()
+    with ThreadPoolExecutor(2) as pool:
+        halves = [pool.submit(measured, None, Pair(rank, 2)) for rank in range(2)]
+        assert [half.result() for half in halves] == [whole, whole]
+    assert measured({"batch_size": 3}) == whole
+
+
+def test_matching_reads_the_changed_captions(tiny, data, bert) -> None:
+    blip, read = load_model(tiny("blip")), set()
+    settings = protocol(attacks=[aimed("sga", bert)], rerank=20)
+    match = blip.match
+
+    def noted(tokens, captions):
+        read.update(captions)
+        return match(tokens, captions)
+
+    blip.match = noted
+    found = evaluate_retrieval(blip, data, settings, split="val", curve=False, device=CPU)
+    captions = [caption.split() for own in data.references for caption in own]
+    changed = [words for words in map(str.split, read) if words not in captions]
+    assert changed
+    for words in changed:
+        alike = [own for own in captions if len(own) == len(words)]
+        assert 1 in {sum(one != other for one, other in zip(words, own, strict=True)) for own in alike}
+    assert {"val/robust_itm_tr_r1:0.05", "val/success_itm_ir_r10:0.05"} <= found.keys()
+
+
 def test_numbers_do_not_depend_on_batches_or_processes(tiny, data) -> None:
     model = load_model(tiny("blip"))
     settings = protocol(rerank=3)
@@ -142,7 +215,7 @@ def test_all_candidates_re_ranked_is_the_matching_order(tiny, data) -> None:
         normalize(model.encode_images(images), dim=1) @ normalize(model.encode_texts(captions), dim=1).T
     )  # fmt: skip
     scores = similarity + matching
-    expected = recalls(scores, scores, torch.arange(10).repeat_interleave(2))
+    expected = ranks(scores, scores, OWNER).recalls()
     assert {name: found[f"val/clean_itm_{name}"] for name in expected} == pytest.approx(expected)
     assert "val/robust_itm_mean_recall:0.05" in found
 
@@ -160,6 +233,14 @@ def test_what_retrieval_does_not_know_is_refused(tiny, data) -> None:
     model = load_model(tiny("clip"))
     with pytest.raises(ConfigError, match=r"protocol\.rerank: needs images, and a model with a matching head"):
         evaluate_retrieval(model, data, protocol(rerank=2), split="val", curve=False, device=CPU)
+    unknown = protocol(attacks=[{"kind": "apgd-ce"}, aimed("sga", "local-dir:/absent")])
+    with pytest.raises(ConfigError) as caught:
+        evaluate_retrieval(model, data, unknown, split="val", curve=False, device=CPU)
+    assert caught.value.problems == [
+        "protocol.attacks: 'apgd-ce' with loss 'cross_entropy' classifies; retrieval is attacked by 'set-level', "
+        "'co-attack', 'sga', and 'pgd' with loss 'cross_entropy' or 'margin'",
+        "protocol.attacks.words: folder '/absent' does not exist",
+    ]
     video = ImageTextSet(data.images[:, None], data.labels, data.captions)
     with pytest.raises(ConfigError, match="'l2' is not defined for videos"):
         evaluate_retrieval(model, video, protocol(attacks=[{"norm": "l2"}]), split="val", curve=False, device=CPU)

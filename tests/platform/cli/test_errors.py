@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from advlora.config import ModelConfig
+from advlora.models import load_model
+
 pytestmark = pytest.mark.unit
 EMBEDDED = Path(__file__).parents[3] / "advlora" / "embedded"
 
@@ -57,6 +60,9 @@ def test_a_wrong_value_is_one_sentence(advlora, tmp_path, base, said):
         ({"tuning": {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 0.1, "high": 1}},
                      "sampler": "grid"}}, ["needs a 'step' or 'choices'"]),
         ({"name": "../s"}, ["'../s'", "letters, digits"]),
+        ({"protocol": {"attacks": [{"kind": "set-level"}]}}, ["protocol.attacks: 'set-level' aims at captions"]),
+        ({"report": ["test/attack_succes_rate"]}, ["report", "did you mean 'test/attack_success_rate'"]),
+        ({"protocol": "strnog"}, ["protocol", "did you mean 'strong'"]),
     ],
 )  # fmt: skip
 def test_a_study_that_makes_no_sense_is_one_sentence(advlora, tmp_path, changes, said):
@@ -73,6 +79,10 @@ def test_a_study_that_makes_no_sense_is_one_sentence(advlora, tmp_path, changes,
         ("search.objectives=[robsut]", "did you mean 'robust'"),
         ("protocol.interval=0", "ASHA"),
         ("search.sampler=grid", "needs a 'step' or 'choices'"),
+        (
+            "confirm={protocol: {attacks: [{kind: set-level}]}}",
+            "confirm.protocol.attacks: 'set-level' aims at captions",
+        ),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_one_sentence(advlora, override, said):
@@ -119,6 +129,8 @@ def test_a_corrupt_shard_is_named(advlora, tmp_path):
         (["report", "absent"], "no study folder 'absent'"),
         (["evaluate", "tiny-clop"], "tiny-clop"),
         (["evaluate", "tiny-clip", "--protocol", "absent.yaml"], "absent.yaml"),
+        (["evaluate", "absent/", "--base", "tiny-clop"], "did you mean 'tiny-clip'"),
+        (["compare", "absent.json", "absent.json"], "cannot read absent.json"),
     ],
 )
 def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
@@ -129,7 +141,7 @@ def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
 
 
 @pytest.mark.parametrize(
-    "verb", ["ablate", "sweep", "train", "evaluate", "report", "export", "plan", "ui", "ls", "validate"]
+    "verb", ["ablate", "sweep", "train", "evaluate", "compare", "report", "export", "plan", "ui", "ls", "validate"]
 )
 def test_every_verb_shows_an_example(advlora, verb):
     answer = advlora(verb, "--help")
@@ -137,7 +149,8 @@ def test_every_verb_shows_an_example(advlora, verb):
     assert f"Example: advlora {verb}" in answer.out
 
 
-def test_shipped_studies_are_listed_and_valid(advlora):
+def test_shipped_studies_are_listed_and_valid(advlora, tmp_path):
+    load_model(ModelConfig()).save(tmp_path / "runs/poisoned/model/merged")  # what `backdoor` starts from
     shelves = json.loads(advlora("ls", "--json").out)
     assert "tiny-clip" in shelves["models"]
     assert "fashion-mnist" in shelves["data"]

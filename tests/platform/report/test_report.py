@@ -17,7 +17,7 @@ from advlora_platform.report import terminal_report, write_report
 from advlora_platform.report.canvas import DARK, LIGHT
 from advlora_platform.report.content import build_document
 from advlora_platform.report.figures import draw
-from advlora_platform.report.findings import findings
+from advlora_platform.report.findings import findings, tone_of
 from advlora_platform.report.markdown import to_markdown
 from advlora_platform.report.page import to_html
 from advlora_platform.study.folder import StudyFolder
@@ -219,6 +219,31 @@ def test_the_curve_has_every_strength_and_only_exists_where_it_was_asked_for():
     assert table.rows[0] == ("LoRA", "80.1", "60.4", "50.4", "30.4")
     titles = [section.title for section in build_document(tell(ablation(), helped)).sections]
     assert "Strength of the attack" not in titles
+
+
+BACKDOOR = "test/attack_success_rate"
+
+
+def test_reported_metrics_are_columns_and_comparisons_in_which_less_of_a_backdoor_is_better():
+    def cleaned(arm, seed):
+        return accuracies(0.5) | {BACKDOOR: {"LoRA": 0.9, "full": 0.95}.get(arm, 0.2) + 0.01 * seed * (arm == "LoRA")}
+
+    summary = tell(ablation(report=[BACKDOOR, ROBUST]), cleaned)
+    assert summary.metrics.further == (BACKDOOR,)  # robust accuracy is shown anyway
+    tables = {section.title: section.table for section in build_document(summary).sections}
+    column = tables["Arms"].header.index("test attack success rate (%)")
+    assert [row[column] for row in tables["Arms"].rows][:2] == ["91.0 (88.5 to 93.5)", "20.0 (20.0 to 20.0)"]
+    compared = {c.name: c for c in summary.comparisons if c.metric == BACKDOOR}
+    assert (compared["AdvLoRA"].outcome, compared["AdvLoRA"].verdict, compared["AdvLoRA"].better) == (
+        "negative",
+        "better",
+        True,
+    )
+    assert (compared["full"].verdict, tone_of(compared["full"])) == ("worse", "bad")
+    assert "test attack success rate" in {row[1] for row in tables["Every arm against LoRA"].rows}
+    assert "Against LoRA, test attack success rate (points)" in plain(summary)
+    assert "Further metrics" in plain(summary)
+    assert "Further metrics" not in plain(tell(ablation(), helped))
 
 
 def test_tuned_values_and_failures_have_their_tables():

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from advlora.config import parse
+from advlora.config import EvaluationProtocol, parse, read_yaml
 from advlora.errors import ConfigError, UserError
 from advlora_platform.study.cells import CellFactory, to_tune
-from advlora_platform.study.library import load_any, load_study, read_study, shipped
+from advlora_platform.study.library import load_any, load_study, read_study, shipped, shipped_protocols
 from advlora_platform.study.plan import arms
 from advlora_platform.study.spec import AblationStudy, SweepStudy, direction, objective_metrics
 
@@ -118,3 +118,31 @@ def test_objectives_follow_the_protocol():
     sweep = load_study("advlora", "sweep", ["protocol.epsilon=4/255", "search.objectives=[robust,clean,cost/seconds]"])
     assert objective_metrics(sweep) == ("val/robust_r1:4_255", "val/clean_r1", "cost/seconds")
     assert [direction(name) for name in objective_metrics(sweep)] == ["max", "max", "min"]
+
+
+SWEEP = {"kind": "sweep", "name": "s", "parameters": {"adapter.rank": {"type": "int", "low": 1, "high": 8}}}
+
+
+def test_a_protocol_may_be_named():
+    strong = parse(EvaluationProtocol, read_yaml(shipped_protocols()["strong"]))
+    study = read_study({**SWEEP, "protocol": "quick", "confirm": {"protocol": "strong", "top": 2}})
+    assert study.protocol.attacks[0].label == "pgd-10"
+    assert (study.confirm.protocol, study.confirm.top) == (strong, 2)
+    assert read_study({**SWEEP, "protocol": {"interval": 2}}).protocol.interval == 2
+
+
+def test_a_named_protocol_may_be_changed_key_by_key():
+    study = read_study({**SWEEP, "protocol": "strong"}, ["protocol.samples.val=7"])
+    assert (study.protocol.samples.val, study.protocol.attacks[1].kind) == (7, "apgd-t")
+    named = read_study(SWEEP, ["protocol=strong", "protocol.interval=1", "confirm={protocol: autoattack}"])
+    assert (named.protocol.interval, named.protocol.attacks[0].kind) == (1, "apgd-ce")
+    assert named.confirm.protocol.attacks[0].kind == "autoattack"
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"), [({"protocol": "strnog"}, "protocol: "), ({"confirm": {"protocol": "strnog"}}, "confirm.")]
+)
+def test_an_unknown_protocol_is_refused_with_the_nearest_name(changes, where):
+    with pytest.raises(ConfigError, match=r"no shipped protocol is called 'strnog'.*did you mean 'strong'") as refused:
+        read_study({**SWEEP, **changes})
+    assert refused.value.problems[0].startswith(where)

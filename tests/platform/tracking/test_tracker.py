@@ -16,7 +16,7 @@ from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.observer import Failure, Observer
 from advlora_platform.tracking import MlflowTracker, known_runs
 from advlora_platform.tracking.events import Event, Spool, Trial
-from advlora_platform.tracking.runs import metric_name
+from advlora_platform.tracking.experiments import metric_name
 from advlora_platform.tracking.store import open_store
 
 pytestmark = pytest.mark.integration

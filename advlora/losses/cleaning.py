@@ -1,0 +1,99 @@
+"""Losses that clean a poisoned model by fine-tuning it on trusted pairs: CleanCLIP and Perturb and Recover."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, normalize
+
+from advlora.losses.base import Loss, Step
+from advlora.losses.captions import Contrastive
+from advlora.losses.encoder import Encoder
+from advlora.randomness import generator
+
+ZOOM, SHIFT, LIGHT = 0.25, 0.2, 0.4
+"""Largest share by which a view is enlarged, moved (of half the side), and changed in brightness and contrast."""
+
+
+class _Cleaning(Loss):
+    """A contrastive loss with something beside it."""
+
+    def __init__(self, contrastive: Contrastive, weight: float) -> None:
+        """Takes the loss that keeps the model useful, and the weight of what is beside it."""
+        self.contrastive, self.weight = contrastive, weight
+
+    def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
+        """See `Loss`; what the attacker maximises."""
+        return self.contrastive(features, samples, batch)
+
+    def start_epoch(self, epoch: int) -> None:
+        """See `Loss`."""
+        self.contrastive.start_epoch(epoch)
+
+    def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
+        """See `Loss`."""
+        self.contrastive.prepare(encoder, step, update=update)
+
+
+class CleanClip(_Cleaning):
+    """CleanCLIP (Bansal et al. 2023, equation 3), its image side: a trigger must not decide where an image lies.
+
+    l_i = contrastive_i + w (logsumexp_j s(x_i, v_j) - s(x_i, v_i)), s = scale times cosine of the embeddings of images
+    x and of their augmented views v. The paper also augments the captions; here the texts are left as they are.
+    """
+
+    def __init__(self, contrastive: Contrastive, weight: float, scale: Tensor, seed: int) -> None:
+        """Takes the contrastive loss, the weight w, the logit scale and the seed of the views."""
+        super().__init__(contrastive, weight)
+        self.scale, self.seed, self.epoch = scale, seed, 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """See `Loss`."""
+        super().start_epoch(epoch)
+        self.epoch = epoch
+
+    def objective(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
+        """See `Loss`."""
+        features = encoder.images(images)
+        views = encoder.images(augmented(step.clean, step.samples, self.seed, self.epoch))
+        similarity = self.scale * normalize(features.float(), dim=-1) @ normalize(views.float(), dim=-1).T
+        alike = similarity.logsumexp(-1) - similarity.diagonal()
+        return self(features, step.samples, step.batch) + self.weight * alike
+
+
+class PerturbAndRecover(_Cleaning):
+    """Perturb and Recover (PAR, Singh et al. 2024), its image side: leave the poisoned embedding, stay a CLIP.
+
+    l_i = contrastive_i - w min(||f_i - p_i||^2, t), with unit embeddings f of the model and p of the poisoned one. Once
+    an image is as far away as t, only the contrastive loss is left. The paper compares the mean of a batch with t, here
+    every image is, so that its loss does not depend on how a batch is shared out.
+    """
+
+    def __init__(self, contrastive: Contrastive, weight: float, poisoned: Tensor, until: float) -> None:
+        """Takes the contrastive loss, the weight w, embeddings of the poisoned model `(N, D)`, and t."""
+        super().__init__(contrastive, weight)
+        self.poisoned, self.until = normalize(poisoned.float(), dim=-1), until
+
+    def objective(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
+        """See `Loss`."""
+        features = encoder.images(images)
+        distance = (normalize(features.float(), dim=-1) - self.poisoned[step.samples]).square().sum(-1)
+        return self(features, step.samples, step.batch) - self.weight * distance.clamp(max=self.until)
+
+
+@torch.no_grad()
+def augmented(images: Tensor, samples: Tensor, seed: int, epoch: int) -> Tensor:
+    """Returns a view of each image `(B, 3, H, W)` in [0, 1]: mirrored or not, enlarged, moved, in another light.
+
+    The random numbers belong to seed, epoch and sample.
+    """
+    drawn = [torch.rand(6, generator=generator(seed, "view", epoch, sample)) for sample in samples.tolist()]
+    flip, zoom, right, down, contrast, brightness = torch.stack(drawn).to(images).unbind(1)
+    size = 1 - ZOOM * zoom
+    rows = [torch.stack([size * (2 * (flip < 0.5) - 1), 0 * size, SHIFT * (2 * right - 1)], 1)]
+    rows.append(torch.stack([0 * size, size, SHIFT * (2 * down - 1)], 1))
+    grid = affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    moved = grid_sample(images, grid, padding_mode="border", align_corners=False)
+    contrast, brightness = (1 + LIGHT * (2 * each - 1)[:, None, None, None] for each in (contrast, brightness))
+    mean = moved.mean((1, 2, 3), keepdim=True)
+    return (brightness * (mean + contrast * (moved - mean))).clamp(0, 1)

@@ -1,0 +1,55 @@
+"""Re-ranking: a matching head orders the best candidates of every query anew (Li et al. 2022, section 5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from advlora.models import VisionLanguageModel
+
+TEXTS = 128
+"""Captions that a matching head scores at once."""
+
+
+def candidates(similarity: Tensor, count: int, dim: int) -> Tensor:
+    """Returns which pairs of `(N, T)` are among the best of their image (`dim` 1) or caption (`dim` 0)."""
+    best = similarity.topk(min(count, similarity.shape[dim]), dim).indices
+    return torch.zeros_like(similarity, dtype=torch.bool).scatter_(dim, best, True)
+
+
+def first(similarity: Tensor, scores: Tensor, chosen: Tensor) -> Tensor:
+    """Orders the chosen pairs by `scores`, above all others.
+
+    Args:
+        similarity: `(N, T)`; orders the pairs that are not chosen.
+        scores: `(N, T)`: similarity plus matching score.
+        chosen: `(N, T)`, bool.
+    """
+    lift = similarity.max() - scores.min() + 1
+    return torch.where(chosen, scores + lift, similarity)
+
+
+@torch.no_grad()
+def matching(
+    model: VisionLanguageModel, images: Mapping[int, Tensor], captions: Sequence[str], wanted: Tensor
+) -> Tensor:
+    """Scores pairs by the matching head.
+
+    Args:
+        model: Has a matching head.
+        images: Position -> image `(3, H, W)`; those of this process.
+        captions: T of them.
+        wanted: `(N, T)`, bool, the pairs that are scored.
+
+    Returns:
+        `(N, T)`, zero for pairs that are not wanted or of other processes.
+    """
+    scores = torch.zeros(wanted.shape, device=wanted.device)
+    for place, image in images.items():
+        token = model.image_tokens(image[None].to(wanted.device))
+        for part in torch.split(wanted[place].nonzero()[:, 0], TEXTS):
+            some = [captions[number] for number in part.tolist()]
+            scores[place, part] = model.match(token.expand(len(some), -1, -1), some).float()
+    return scores

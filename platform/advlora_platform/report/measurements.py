@@ -1,0 +1,83 @@
+"""A record of `advlora evaluate`, and two of them compared, in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from advlora_platform.report.document import Table, Tone
+from advlora_platform.report.terminal import terminal_table
+from advlora_platform.report.wording import percent, points, probability
+
+if TYPE_CHECKING:
+    from advlora_platform.evaluation import Comparison, EvaluationRecord
+    from advlora_platform.evaluation.comparison import ComparedRow
+
+
+def record_text(record: EvaluationRecord) -> str:
+    """Returns a record as text with rich markup: accuracies, and what the checks found."""
+    data = record.data
+    head = f"[bold]{escape(record.model.name)}[/] on {data.name}/{data.split}, the first {data.samples} examples"
+    protocol = f"protocol {record.protocol_name} ({record.protocol_hash}): {record.protocol_text}"
+    return "\n".join([head, escape(protocol), "", terminal_table(_accuracies(record)), *_checks(record)])
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Returns a comparison as text with rich markup."""
+    head = [f"A  [bold]{escape(comparison.first)}[/]", f"B  [bold]{escape(comparison.second)}[/]"]
+    notes = [f"[yellow]{escape(note)}[/]" for note in comparison.notes]
+    rows, tones = tuple(map(_compared, comparison.rows)), tuple(map(_tone, comparison.rows))
+    header = ("radius", "under", "A %", "B %", "A - B", "95% interval", "only A", "only B", "p (McNemar)")
+    table = terminal_table(Table(header, "llrrrrrrr", rows, tones))
+    return "\n".join([*head, escape(comparison.protocol), *notes, "", table])
+
+
+def _accuracies(record: EvaluationRecord) -> Table:
+    if not record.accuracies:  # retrieval
+        recalls = tuple((name, percent(value)) for name, value in record.metrics.items())
+        return Table(("metric", "%"), "lr", recalls)
+    clean = record.curve[0][1]
+    rows = tuple(
+        (_radius(strength), label, percent(value))
+        for strength, attacks in record.accuracies.items()
+        for label, value in attacks.items()
+    )
+    return Table(("radius", "under", "accuracy (%)"), "llr", (("0", "clean", percent(clean)), *rows))
+
+
+def _checks(record: EvaluationRecord) -> Iterator[str]:
+    if not record.guards:
+        return
+    failed = [guard for guard in record.guards if not guard.ok]
+    if not failed:
+        yield f"[green]{len(record.guards)} checks found no reason to doubt these numbers[/]"
+    for guard in failed:
+        yield f"[red]unreliable: {guard.name}: {escape(guard.reason)}[/]"
+
+
+def _compared(row: ComparedRow) -> tuple[str, ...]:
+    found = row.found
+    return (
+        _radius(row.strength),
+        row.attack,
+        percent(row.first),
+        percent(row.second),
+        points(found.difference),
+        f"{points(found.low)} to {points(found.high)}",
+        str(found.only_first),
+        str(found.only_second),
+        probability(found.p_value),
+    )
+
+
+def _tone(row: ComparedRow) -> Tone:
+    """Marks a difference whose interval does not hold 0."""
+    if row.found.low > 0:
+        return "good"
+    return "bad" if row.found.high < 0 else "plain"
+
+
+def _radius(strength: str) -> str:
+    return strength.replace("_", "/") or "0"

@@ -1,0 +1,72 @@
+"""`advlora evaluate` and `advlora compare` as a person uses them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.unit
+
+PROTOCOL = {"attacks": [{"steps": 2}], "samples": {"val": 12, "test": 12}, "guards": {"samples": 8, "queries": 2}}
+
+
+@pytest.fixture
+def measured(advlora):
+    """Measures the embedded model; files and options by name."""
+    Path("tiny.yaml").write_text(yaml.safe_dump(PROTOCOL))
+
+    def run(*options):
+        return advlora("evaluate", "tiny-clip", "--protocol", "tiny.yaml", *options)
+
+    return run
+
+
+def test_a_record_is_written_and_told_in_a_table(measured):
+    answer = measured("--no-track")
+    assert answer.code == 0, answer.err
+    (file,) = Path("records").glob("tiny-clip-tiny-*.json")
+    record = json.loads(file.read_text())
+    assert len(record["examples"]["clean"]) == 12
+    assert f"{100 * record['metrics']['test/clean_r1']:.1f}" in answer.out
+    assert record["protocol_hash"] in answer.out
+    assert "pgd-2" in answer.out
+    assert "worst case" in answer.out
+    assert str(file) in answer.out
+    assert not Path("mlflow.db").exists()
+
+
+def test_programs_get_the_record_without_the_examples(measured):
+    answer = measured("--no-track", "--json", "--out", "deeper/mine.json", "--split", "val")
+    printed, kept = json.loads(answer.out), json.loads(Path("deeper/mine.json").read_text())
+    assert "examples" not in printed
+    assert printed == {key: value for key, value in kept.items() if key != "examples"}
+    assert printed["data"]["split"] == "val"
+
+
+def test_two_records_are_compared_or_refused(measured, advlora):
+    measured("--no-track", "--out", "a.json")
+    record = json.loads(Path("a.json").read_text())
+    record["model"] |= {"name": "other", "weights": "ff"}
+    record["examples"]["clean"] = "0" * 12
+    Path("b.json").write_text(json.dumps(record))
+    found = json.loads(advlora("compare", "a.json", "b.json", "--json").out)
+    assert found["rows"][0]["attack"] == "clean"
+    assert found["rows"][0]["second"] == 0
+    told = advlora("compare", "a.json", "b.json").out
+    assert "only A" in told
+    assert "other" in told
+    record["data"]["hash"] = "another"
+    Path("b.json").write_text(json.dumps(record))
+    answer = advlora("compare", "a.json", "b.json")
+    assert answer.code == 2
+    assert "differ in data hash" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_computed(measured):
+    answer = measured("--no-track", "--out", "/dev/null/x/r.json")
+    assert (answer.code, answer.err.count("error:")) == (2, 1), answer.err
+    assert "'/dev/null/x' of the record cannot be made" in answer.err

@@ -1,0 +1,74 @@
+"""What the shipped studies promise: that arms differ in what their names say, and that starts fit together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from advlora.config import TrialConfig, parse, with_values
+from advlora.errors import ConfigError
+from advlora_platform.checking import check_study
+from advlora_platform.study.library import load_study, shipped
+from advlora_platform.study.plan import arms
+from advlora_platform.training import read_training
+
+pytestmark = pytest.mark.unit
+
+POISONED = Path(__file__).parents[3] / "scripts" / "embedded" / "poisoned.yaml"
+STARTS = ("gaussian", "norm-matched", "SVD", "minor SVD", "k-means", "AdvLoRA")
+
+
+def configurations(name: str) -> dict[str, TrialConfig]:
+    study = load_study(name, "ablation")
+    return {arm.name: parse(TrialConfig, with_values(study.base, arm.values)) for arm in arms(study)}
+
+
+@pytest.mark.parametrize("name", shipped("ablation"))
+def test_no_two_arms_are_the_same_trial(name):
+    found = list(configurations(name).values())
+    assert len({config.model_dump_json() for config in found}) == len(found)
+
+
+def test_the_grid_has_everything_the_reviewers_asked_for_around_advlora():
+    grid = {name: config.adapter for name, config in configurations("paper_grid").items()}
+    starts = {name: adapter for name, adapter in grid.items() if name.startswith("start: ")}
+    assert not any(adapter.alignment.enabled for adapter in starts.values())
+    plain = {adapter.start for adapter in starts.values() if not adapter.clustering.enabled}
+    assert plain == {"gaussian", "norm_matched", "svd", "minor_svd"}
+    clustered = {(a.clustering.axis, a.clustering.algorithm) for a in starts.values() if a.clustering.enabled}
+    assert clustered == {("rows", "kmeans"), ("columns", "kmeans"), ("rows", "random")}
+    assert {a.alignment.at for a in grid.values() if a.alignment.enabled} == {"start", "training", "both"}
+    scales = [adapter for name, adapter in grid.items() if name.startswith("scale: ")]
+    assert sorted(a.scaling for a in scales if not a.adaptive.enabled) == [1.0, 2.0, pytest.approx(8**0.5)]
+    assert {(a.adaptive.mode, a.adaptive.per) for a in scales if a.adaptive.enabled} == {
+        ("learnable", "rank"),
+        ("scheduled", "matrix"),
+    }
+    assert {a.target for a in grid.values()} == {"attention-qv", "attention", "mlp", "all-linear"}
+
+
+def test_the_rank_sweep_has_every_rank_for_every_start_and_both_full_trainings():
+    found = configurations("low_rank")
+    for start in STARTS:
+        assert [found[f"{start} r={rank}"].adapter.rank for rank in (1, 2, 4, 8, 16, 32, 64)] == [
+            1, 2, 4, 8, 16, 32, 64
+        ]  # fmt: skip
+    assert {config.attack.kind for config in found.values() if config.adapter.kind == "full"} == {"pgd", "none"}
+
+
+def test_the_backdoor_study_starts_where_the_poisoned_training_ends(tmp_path):
+    training = read_training(POISONED)
+    poison = training.trial.data.poison
+    assert poison.rate > 0
+    for config in configurations("backdoor").values():
+        assert config.model.name == "local-dir:runs/poisoned/model/merged"
+        assert config.data.poison == poison.model_copy(update={"rate": 0})
+    assert "advlora train scripts/embedded/poisoned.yaml --out runs/poisoned" in POISONED.read_text()
+
+
+def test_without_the_poisoned_model_the_backdoor_study_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        check_study(load_study("backdoor", "ablation"))
+    assert refused.value.problems == ["model.name: folder 'runs/poisoned/model/merged' does not exist"]
