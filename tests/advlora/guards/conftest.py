@@ -24,13 +24,6 @@ PROTOCOL = {
 
 
 @pytest.fixture(scope="session")
-def bench():
-    from advlora.workbench import Workbench
-
-    return Workbench()
-
-
-@pytest.fixture(scope="session")
 def robust(bench):
     from advlora.trainer import fine_tune, restore
 
