@@ -14,7 +14,8 @@ from pydantic import Field, field_validator, model_validator
 from advlora.config import EvaluationProtocol, clean_metric, robust_metric, strength
 from advlora.config.base import Count, Positive, Ratio, Section
 
-ATTACK_SUCCESS = "attack_success_rate"
+ATTACK_SUCCESS, SUCCESS = "attack_success_rate", "success_"
+"""How often a backdoor's trigger works; and, before the name of a recall, how often an attack on retrieval does."""
 COSTS = ("cost/seconds", "cost/forward_equivalents", "cost/peak_memory_mb")
 
 Choice = bool | int | float | str | None
@@ -233,10 +234,12 @@ def reportable(study: Study) -> tuple[str, ...]:
     Which of them a trial has follows from its data: recalls with captions, `attack_success_rate` with a backdoor.
     """
     strengths = dict.fromkeys((study.protocol.epsilon, *study.protocol.curve))
-    names = [f"{side}_{order}" for side in ("tr", "ir") for order in ("r1", "r5", "r10")] + ["mean_recall"]
-    names += [f"itm_{name}" for name in names] if study.protocol.rerank else []
+    ways = ("", "itm_") if study.protocol.rerank else ("",)
+    single = [f"{way}{side}_r{depth}" for way in ways for side in ("tr", "ir") for depth in (1, 5, 10)]
+    names = [*single, *(f"{way}mean_recall" for way in ways)]
     recalls = [f"clean_{name}" for name in names]
     recalls += [f"robust_{name}:{strength(epsilon)}" for epsilon in strengths for name in names]
+    recalls += [f"{SUCCESS}{name}:{strength(epsilon)}" for epsilon in strengths for name in single]
     return tuple(
         metric
         for split in ("test", "val")
@@ -250,5 +253,6 @@ def reportable(study: Study) -> tuple[str, ...]:
 
 
 def direction(metric: str) -> Literal["min", "max"]:
-    """Costs, sizes and the success of a backdoor are minimised, everything else is maximised."""
-    return "min" if metric.startswith(("cost/", "params/")) or metric.endswith(f"/{ATTACK_SUCCESS}") else "max"
+    """Costs, sizes and the success of attacks and backdoors are minimised, everything else is maximised."""
+    head, _, name = metric.partition("/")
+    return "min" if head in ("cost", "params") or name == ATTACK_SUCCESS or name.startswith(SUCCESS) else "max"

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from advlora.config import EvaluationProtocol, parse, read_yaml
 from advlora.errors import ConfigError, UserError
+from advlora.tasks.recall import Ranks
+from advlora.tasks.retrieval import _recalls, _successes
 from advlora_platform.study.cells import CellFactory, to_tune
 from advlora_platform.study.library import load_any, load_study, read_study, shipped, shipped_protocols
 from advlora_platform.study.plan import arms
-from advlora_platform.study.spec import AblationStudy, SweepStudy, direction, objective_metrics
+from advlora_platform.study.spec import AblationStudy, SweepStudy, direction, objective_metrics, reportable
 
 pytestmark = pytest.mark.unit
 
@@ -146,3 +149,17 @@ def test_an_unknown_protocol_is_refused_with_the_nearest_name(changes, where):
     with pytest.raises(ConfigError, match=r"no shipped protocol is called 'strnog'.*did you mean 'strong'") as refused:
         read_study({**SWEEP, **changes})
     assert refused.value.problems[0].startswith(where)
+
+
+def test_what_an_ablation_may_report_are_the_names_that_examinations_give():
+    plain = study(protocol={"curve": ["4/255"], "rerank": 8})
+    outcomes = {
+        "": Ranks(torch.tensor([0, 7]), torch.tensor([0, 3])),
+        "itm_": Ranks(torch.tensor([1, 2]), torch.tensor([0, 3])),
+    }
+    measured = [f"test/clean_{name}" for name in _recalls(outcomes)]
+    measured += [f"test/robust_{name}:4_255" for name in _recalls(outcomes)]
+    measured += [f"val/success_{name}:8_255" for name in _successes(outcomes, outcomes)]
+    assert {*measured, "test/attack_success_rate", "test/clean_r1", "val/robust_r1:4_255"} <= set(reportable(plain))
+    lower = [name for name in reportable(plain) if direction(name) == "min"]
+    assert lower == [name for name in reportable(plain) if "success" in name]
