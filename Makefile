@@ -33,6 +33,7 @@ browser: $(READY)  ## Tests that open pages in Chromium
 
 pretrain-embedded: $(READY)  ## Make the shipped data and model again (about half an hour on two free cores)
 	$(BIN)/python -m scripts.embedded.pack
+	$(BIN)/python -m scripts.embedded.pack_emoji
 	$(BIN)/python -m scripts.embedded.pretrain
 	$(BIN)/python -m scripts.embedded.card
 

@@ -1,1 +1,1 @@
-"""What ships inside the package: a small pretrained CLIP and Fashion-MNIST as WebDataset shards."""
+"""What ships inside the package: a small pretrained CLIP, Fashion-MNIST and emoji as WebDataset shards."""

@@ -1,7 +1,5 @@
 """Packs the shipped Fashion-MNIST splits as WebDataset shards (`.png`, `.txt`, `.cls` per sample).
 
-The same bytes come out of every run: the order is drawn from a fixed seed and no file time is written.
-
 Usage:
     python -m scripts.embedded.pack --out advlora/embedded/fashion-mnist
 """
@@ -9,61 +7,25 @@ Usage:
 from __future__ import annotations
 
 import argparse
-import gzip
-import hashlib
-import io
-import json
-import tarfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from scripts.embedded import sources, splits
+from scripts.embedded.archive import File, pack_split, png, write_manifest
 from scripts.embedded.captions import TEMPLATES
 
-SHARD_SIZE = 5_000
 
-
-def members(images: np.ndarray, labels: np.ndarray, first: int) -> Iterator[tuple[str, bytes]]:
+def members(images: np.ndarray, labels: np.ndarray, rows: np.ndarray, first: int) -> Iterator[File]:
     """Yields the files of each sample; the caption is a template filled with the class name."""
     templates = TEMPLATES["fashion"]
-    for offset, (image, label) in enumerate(zip(images, labels, strict=True)):
-        key = f"{first + offset:06d}"
-        buffer = io.BytesIO()
-        Image.fromarray(image[..., 0]).save(buffer, format="PNG", optimize=True)
-        caption = templates[(first + offset) % len(templates)].format(sources.FASHION_CLASSES[label])
-        yield f"{key}.cls", str(label).encode()
-        yield f"{key}.png", buffer.getvalue()
-        yield f"{key}.txt", caption.encode()
-
-
-def write_shard(path: Path, files: Iterator[tuple[str, bytes]]) -> str:
-    """Writes one compressed tar and returns its SHA-256."""
-    archive_bytes = io.BytesIO()
-    with tarfile.open(fileobj=archive_bytes, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, content in files:
-            header = tarfile.TarInfo(name)
-            header.size = len(content)
-            archive.addfile(header, io.BytesIO(content))
-    compressed = gzip.compress(archive_bytes.getvalue(), compresslevel=9, mtime=0)
-    path.write_bytes(compressed)
-    return hashlib.sha256(compressed).hexdigest()
-
-
-def pack_split(
-    name: str, images: np.ndarray, labels: np.ndarray, out: Path, rng: np.random.Generator
-) -> dict[str, object]:
-    """Writes the shards of one split in a shuffled order, so that any prefix is a fair sample."""
-    order = rng.permutation(len(images))
-    shards = []
-    for start in range(0, len(order), SHARD_SIZE):
-        rows = order[start : start + SHARD_SIZE]
-        file = f"{name}-{start // SHARD_SIZE:06d}.tar.gz"
-        digest = write_shard(out / file, members(images[rows], labels[rows], start))
-        shards.append({"url": file, "samples": len(rows), "sha256": digest})
-    return {"samples": len(order), "shards": shards}
+    for place, row in enumerate(rows, first):
+        caption = templates[place % len(templates)].format(sources.FASHION_CLASSES[labels[row]])
+        yield f"{place:06d}.cls", str(labels[row]).encode()
+        yield f"{place:06d}.png", png(images[row][..., 0])
+        yield f"{place:06d}.txt", caption.encode()
 
 
 def main() -> None:
@@ -88,9 +50,12 @@ def main() -> None:
         "source": "Xiao, Rasul, Vollgraf: Fashion-MNIST (2017); captions are templates",
         "classes": list(sources.FASHION_CLASSES),
         "templates": list(TEMPLATES["fashion"]),
-        "splits": {name: pack_split(name, *part, arguments.out, rng) for name, part in parts.items()},
+        "splits": {
+            name: pack_split(name, len(images), partial(members, images, labels), arguments.out, rng)
+            for name, (images, labels) in parts.items()
+        },
     }
-    (arguments.out / "dataset.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    write_manifest(arguments.out, manifest)
 
 
 if __name__ == "__main__":

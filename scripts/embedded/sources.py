@@ -11,13 +11,14 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import struct
 import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,21 +88,48 @@ def _idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
-def emoji(downloads: Path) -> Domain:
-    """Reads the three emoji sets; the npm packages are fetched into `downloads` when they are not there.
+@dataclass(frozen=True)
+class Drawing:
+    """One vendor's drawing of an emoji.
 
-    One in five Fluent images (chosen by the hash of its code points) is left out, so that a retrieval test on
-    unseen drawings of known concepts stays possible.
+    Attributes:
+        vendor: A key of `EMOJI_PACKAGES`.
+        code: Code points of the emoji.
+        name: Its Unicode name, such as `alarm clock`.
+        shortcut: What people type for it, such as `alarm clock` or `tm`.
+        image: `(28, 28, 3)`, uint8.
     """
+
+    vendor: str
+    code: str
+    name: str
+    shortcut: str
+    image: np.ndarray
+
+    @property
+    def held_out(self) -> bool:
+        """Whether pretraining leaves it out: one in five of Fluent, by the hash of the code points."""
+        return self.vendor == "fluent" and digest(self.code)[0] % 5 == 0
+
+
+def digest(code: str) -> bytes:
+    """Hashes code points; what decides which drawings are left out, and which of them serve selection."""
+    return hashlib.sha256(code.encode()).digest()
+
+
+def emoji(downloads: Path) -> Domain:
+    """Reads the three emoji sets, without the drawings that are held out to test retrieval on known concepts."""
+    seen = [drawing for drawing in drawings(downloads, EMOJI_PACKAGES) if not drawing.held_out]
+    return Domain("emoji", np.stack([drawing.image for drawing in seen]), [drawing.name for drawing in seen])
+
+
+def drawings(downloads: Path, vendors: Iterable[str]) -> Iterator[Drawing]:
+    """Reads vendors' drawings of named emoji; npm packages are fetched into `downloads` when they are not there."""
     names = _emoji_names(_npm(downloads, "google"))
-    images, concepts = [], []
-    for vendor in EMOJI_PACKAGES:
+    for vendor in vendors:
         for code, image in _emoji_images(_npm(downloads, vendor), vendor):
-            held_out = vendor == "fluent" and hashlib.sha256(code.encode()).digest()[0] % 5 == 0
-            if code in names and not held_out:
-                images.append(_thumbnail(image))
-                concepts.append(names[code])
-    return Domain("emoji", np.stack(images), concepts)
+            if code in names:
+                yield Drawing(vendor, code, *names[code], _thumbnail(image))
 
 
 def _npm(downloads: Path, vendor: str) -> Path:
@@ -121,12 +149,17 @@ def _fetch(command: list[str], folder: Path) -> None:
     subprocess.run(command, cwd=folder, check=True)
 
 
-def _emoji_names(package: Path) -> dict[str, str]:
+def _emoji_names(package: Path) -> dict[str, tuple[str, str]]:
+    """Code points -> Unicode name and shortcut."""
     with tarfile.open(package) as archive:
         member = archive.extractfile("package/emoji.json")
         assert member is not None
         entries = json.load(member)
-    return {_plain(entry["unified"]): entry["name"].lower() for entry in entries if entry["name"]}
+    return {
+        _plain(entry["unified"]): (entry["name"].lower(), " ".join(re.split("[-_]", entry["short_name"])))
+        for entry in entries
+        if entry["name"]
+    }
 
 
 def _emoji_images(package: Path, vendor: str) -> Iterator[tuple[str, Image.Image]]:

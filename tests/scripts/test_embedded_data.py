@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import struct
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from advlora.config import DataConfig
 from advlora.data import load_manifest, load_split
-from scripts.embedded import captions, pack, pretrain, sources, splits
+from scripts.embedded import archive, captions, pack, pack_emoji, pretrain, sources, splits
 
 pytestmark = pytest.mark.unit
 
@@ -104,21 +105,21 @@ def test_tokenizer_does_not_depend_on_the_order_of_the_images(tmp_path: Path) ->
 def test_shards_have_the_same_bytes_in_every_run(pictures: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        digest = pack.write_shard(tmp_path / name / "x.tar.gz", pack.members(*pictures, 0))
+        digest = archive.write_shard(tmp_path / name / "x.tar.gz", pack.members(*pictures, np.arange(12), 0))
         assert digest == hashlib.sha256((tmp_path / name / "x.tar.gz").read_bytes()).hexdigest()
     assert (tmp_path / "first/x.tar.gz").read_bytes() == (tmp_path / "second/x.tar.gz").read_bytes()
 
 
 def test_shards_hold_no_time_and_no_owner(pictures: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
-    pack.write_shard(tmp_path / "x.tar.gz", pack.members(*pictures, 0))
+    archive.write_shard(tmp_path / "x.tar.gz", pack.members(*pictures, np.arange(12), 0))
     assert (tmp_path / "x.tar.gz").read_bytes()[4:8] == bytes(4)
-    with tarfile.open(tmp_path / "x.tar.gz") as archive:
-        assert {(member.mtime, member.uid, member.uname) for member in archive} == {(0, 0, "")}
+    with tarfile.open(tmp_path / "x.tar.gz") as shard:
+        assert {(member.mtime, member.uid, member.uname) for member in shard} == {(0, 0, "")}
 
 
 def test_members_number_on_from_the_first_and_cycle_the_templates(pictures: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = pictures
-    files = dict(pack.members(images, labels, 5_003))
+    files = dict(pack.members(images, labels, np.arange(12), 5_003))
     assert list(files)[:3] == ["005003.cls", "005003.png", "005003.txt"]
     assert files["005003.txt"] == b"a t-shirt on a black background"
     assert (np.asarray(Image.open(io.BytesIO(files["005003.png"]))) == images[0, ..., 0]).all()
@@ -129,7 +130,7 @@ def test_main_packs_what_the_loader_reads(
 ) -> None:
     for name in ("TRAIN", "VAL", "TEST"):
         monkeypatch.setattr(splits, name, slice(40, 60))
-    monkeypatch.setattr(pack, "SHARD_SIZE", 12)
+    monkeypatch.setattr(archive, "SHARD_SIZE", 12)
     monkeypatch.setattr(sys, "argv", ["pack", "--out", str(tmp_path), "--fashion", str(fashion_folder)])
     pack.main()
     config = DataConfig(name=str(tmp_path))
@@ -140,6 +141,74 @@ def test_main_packs_what_the_loader_reads(
         place % 10 for place in np.ascontiguousarray(found[:, 0, :4, 0]).view("<u4")[:, 0]
     ]
     assert [shard.samples for shard in load_manifest(config).splits["train"].shards] == [12, 8]
+
+
+def npm_package(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as package:
+        for name, content in files.items():
+            header = tarfile.TarInfo(f"package/{name}")
+            header.size = len(content)
+            package.addfile(header, io.BytesIO(content))
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    """Forty emoji as two vendors draw them, each in a colour of its own, in packages of npm's layout."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    names = [
+        {"unified": f"{1000 + n}-FE0F", "name": f"THING {n}", "short_name": f"thing_{n % 2 or n}"} for n in range(40)
+    ]
+    drawn = [archive.png(np.full((64, 64, 3), 5 * n, np.uint8)) for n in range(40)]
+    google = {f"img/google/64/{1000 + n}-fe0f.png": image for n, image in enumerate(drawn)}
+    fluent = {f"assets/{1000 + n}.webp": image for n, image in enumerate(drawn)}
+    npm_package(folder / "emoji-datasource-google-16.0.0.tgz", {"emoji.json": json.dumps(names).encode(), **google})
+    npm_package(folder / "lobehub-fluent-emoji-3d-1.1.0.tgz", {**fluent, "assets/unnamed.webp": drawn[0]})
+    npm_package(folder / "emoji-datasource-twitter-16.0.0.tgz", {f"img/twitter/64/{1000}.png": drawn[0]})
+    return folder
+
+
+def test_pretraining_reads_no_drawing_that_retrieval_is_tested_on(downloads: Path) -> None:
+    everything = list(sources.drawings(downloads, sources.EMOJI_PACKAGES))
+    held_out = [drawing for drawing in everything if drawing.held_out]
+    assert 0 < len(held_out) < 40
+    assert {drawing.vendor for drawing in held_out} == {"fluent"}
+    assert len(sources.emoji(downloads).images) == 40 + 40 + 1 - len(held_out)
+    assert {pack_emoji.split_of(drawing) for drawing in held_out} == {"val", "test"}
+    assert {pack_emoji.split_of(drawing) for drawing in everything if not drawing.held_out} == {"train"}
+
+
+def test_a_drawing_has_its_name_in_every_wording_and_a_shortcut_that_differs(downloads: Path) -> None:
+    first, second, *_ = sources.drawings(downloads, ["google"])
+    assert pack_emoji.captions(first) == [t.format("thing 0") for t in captions.TEMPLATES["emoji"]]
+    assert pack_emoji.captions(second)[-1] == "a small icon showing thing 1"
+    third = sources.Drawing("google", "1", "face with open mouth", "oh", first.image)
+    assert pack_emoji.captions(third)[-1] == "oh"
+
+
+def test_packed_emoji_are_what_the_loader_reads(
+    downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pack_emoji", "--downloads", str(downloads), "--out", str(tmp_path / "out")])
+    pack_emoji.main()
+    config = DataConfig(name=str(tmp_path / "out"))
+    manifest = load_manifest(config)
+    assert manifest.task == "retrieval"
+    assert sum(split.samples for split in manifest.splits.values()) == 80
+    loaded = load_split(config, "test", 28)
+    for image, own in zip(loaded.images, loaded.references, strict=True):
+        number = int(own[0].removeprefix("thing "))
+        assert image.unique().tolist() == [5 * number]
+        assert "an emoji of thing " + str(number) in own
+
+
+def test_the_shipped_emoji_have_several_captions_and_hundreds_of_distinct_ones() -> None:
+    config = DataConfig(name="emoji")
+    test, val = load_split(config, "test", 28), load_split(config, "val", 28)
+    assert (len(val), len(test)) == (116, 251)
+    assert all(len(set(own)) in (4, 5) for own in test.references)
+    assert len({caption for own in test.references for caption in own}) == 1_111
+    assert not {image.numpy().tobytes() for image in val.images} & {image.numpy().tobytes() for image in test.images}
 
 
 def test_missing_fashion_files_are_named_in_one_sentence(tmp_path: Path) -> None:
