@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from advlora.config import LOCAL, ModelConfig
+
 DIGITS = 16
 SOURCES = ("**/*.py", "embedded/*/*.safetensors", "embedded/*/*.json")
+MODEL_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".npz", ".json", ".txt")
+"""Of a model's weights, settings and tokenizer."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -46,3 +50,28 @@ def hash_files(package: Path) -> str:
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         digest.update(f"{file.relative_to(package).as_posix()} {content}\n".encode())
     return digest.hexdigest()[:DIGITS]
+
+
+def local_content(config: ModelConfig) -> str:
+    """Hashes what a model's folder or checkpoint file holds, 16 hexadecimal digits.
+
+    A model trained anew into the same folder makes new cells. Empty where the name says all: what is embedded is in
+    `code_version`, and what a hub serves is known by name and revision.
+    """
+    found = {file.name: _content(file, file.stat().st_mtime_ns) for file in _model_files(config)}
+    return fingerprint(found) if found else ""
+
+
+def _model_files(config: ModelConfig) -> list[Path]:
+    files = [Path(config.pretrained)] if config.pretrained and Path(config.pretrained).is_file() else []
+    if config.source != "embedded" and config.name.startswith(LOCAL):
+        inside = sorted(Path(config.name.removeprefix(LOCAL)).glob("*"))
+        files += [file for file in inside if file.suffix in MODEL_SUFFIXES and file.is_file()]
+    return files
+
+
+@lru_cache(maxsize=64)
+def _content(file: Path, changed: int) -> str:
+    """Hashes a file once; `changed`, when it was written, tells it from a later one of its name."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,11 +15,10 @@ from torch import Tensor
 
 from advlora.adapters.adapt import AdaptedModel, adapt
 from advlora.adapters.export import export_adapter, export_merged, no_adapter, verify
-from advlora.config import AdapterConfig, ModelConfig, parse
+from advlora.config import LOCAL, AdapterConfig, ModelConfig, parse
 from advlora.errors import ModelError
 from advlora.models import VisionLanguageModel, load_for_adapter, load_model
 from advlora.models.base import TowerName
-from advlora.models.open_clip import LOCAL
 
 RECORD, ADAPTER, TEXT_ADAPTER, MERGED, NATIVE = "trained.json", "adapter", "adapter-text", "merged", "native"
 STATE = "state.safetensors"

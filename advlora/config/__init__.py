@@ -13,6 +13,7 @@ from advlora.config.protocol import (
     strength,
 )
 from advlora.config.trial import (
+    LOCAL,
     LOW_RANK,
     AdaLoraConfig,
     AdapterConfig,
@@ -34,6 +35,7 @@ from advlora.config.trial import (
 __all__ = [
     "CAPTION_KINDS",
     "JOINT_KINDS",
+    "LOCAL",
     "LOW_RANK",
     "AdaLoraConfig",
     "AdapterConfig",

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from advlora.config.base import Count, Positive, Ratio, Section, Share
 
+LOCAL = "local-dir:"
+"""Begins the name of a model that lies in a folder."""
+
 
 class ModelConfig(Section):
     """The pretrained model that is adapted."""
@@ -51,6 +54,9 @@ class DataConfig(Section):
     `MSRVTT_data.json`."""
     frames: Count = 8
     """Frames of a video, sampled uniformly."""
+    store: Literal["memory", "disk"] = "memory"
+    """`disk`: for sets that memory does not hold. Decoded once into `ADVLORA_CACHE` (`~/.cache/advlora`), shared by all
+    processes that see it, and mapped from there. A poisoned training set lies in memory all the same."""
     poison: PoisonConfig = PoisonConfig()
     train_samples: Count | None = None
     """How many training samples are used (the first of the split); None for all."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from advlora.config import DataConfig
 from advlora.data.layouts import layout_of, listing, load_manifest
 from advlora.data.records import frame_count, read_records
 from advlora.data.shards import ImageTextSet, assembled, read_split
+from advlora.data.store import stored_split
 from advlora.errors import DataError
 
 
 def load_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
-    """Reads the first samples of a split into memory.
+    """Reads the first samples of a split into memory, or maps them where the configuration stores them on disk.
 
     Args:
         config: The data set.
@@ -30,10 +33,13 @@ def load_split(config: DataConfig, split: str, image_size: int, limit: int | Non
 
 
 def _clean(config: DataConfig, split: str, image_size: int, limit: int | None) -> ImageTextSet:
+    if config.store == "disk":
+        return stored_split(config, split, image_size, limit)
     if layout_of(config) == "shards":
         return read_split(config, split, image_size, limit)
     found = listing(config)
     records = found.records.get(split, ())[:limit]
     if not records:
         raise DataError(f"data set '{config.name}' has no samples in split '{split}'")
-    return assembled(*read_records(records, image_size, frame_count(config, found)))
+    images, labels, captions = read_records(records, image_size, frame_count(config, found))
+    return assembled(np.stack(images), labels, captions)

@@ -60,18 +60,16 @@ def read_split(config: DataConfig, split: str, image_size: int, limit: int | Non
         for decoded in decode_shard(shard, read_shard(shard, folder), manifest, image_size)
     )
     images, labels, captions = zip(*islice(samples, limit), strict=True)
-    return assembled(images, labels, captions)
+    return assembled(np.stack(images), labels, captions)
 
 
-def assembled(
-    images: Sequence[np.ndarray[Any, Any]], labels: Sequence[int], captions: Sequence[tuple[str, ...]]
-) -> ImageTextSet:
+def assembled(images: np.ndarray[Any, Any], labels: Sequence[int], captions: Sequence[tuple[str, ...]]) -> ImageTextSet:
     """Puts samples together; each has at least one caption."""
     import torch
 
     others = tuple(rest for _, *rest in captions)
     return ImageTextSet(
-        torch.from_numpy(np.stack(images)),
+        torch.from_numpy(images),
         torch.tensor(labels),
         tuple(first for first, *_ in captions),
         tuple(map(tuple, others)) if any(others) else (),

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advlora.config import LOCAL
 from advlora.errors import ModelError
 from advlora.models.attention import fused_state_dict, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
 from advlora.models.quiet import contained, first_line
 from advlora.models.roles import OPEN_CLIP, TIMM
 
-LOCAL = "local-dir:"
 SETTINGS_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 TEXT_BATCH = 256

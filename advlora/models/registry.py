@@ -6,10 +6,10 @@ import json
 from importlib import resources
 from pathlib import Path
 
-from advlora.config import ModelConfig
+from advlora.config import LOCAL, ModelConfig
 from advlora.errors import ModelError, did_you_mean
 from advlora.models.base import Tower, TowerName, VisionLanguageModel
-from advlora.models.open_clip import LOCAL, SETTINGS_FILE, blank_open_clip, load_open_clip
+from advlora.models.open_clip import SETTINGS_FILE, blank_open_clip, load_open_clip
 from advlora.models.transformers import load_transformers
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advlora.config import LOCAL
 from advlora.errors import ModelError
 from advlora.models.attention import fuse_projections, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
 from advlora.models.quiet import contained_transformers, first_line
 from advlora.models.roles import RoleMap
 
-LOCAL = "local-dir:"
 TEXT_BATCH = 256
 BLIP_TOKENS = 35
 """Longest caption in tokens, as BLIP was trained (Li et al. 2022, `models/blip_retrieval.py`)."""

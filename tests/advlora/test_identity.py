@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from advlora.identity import code_version, fingerprint, hash_files
+from advlora.config import ModelConfig
+from advlora.identity import code_version, fingerprint, hash_files, local_content
 
 pytestmark = pytest.mark.unit
 
@@ -93,3 +95,23 @@ def test_the_version_of_the_code_is_that_of_the_installed_package():
 
     assert code_version() == hash_files(Path(advlora.__file__).parent)
     assert len(code_version()) == 16
+
+
+def test_a_model_trained_anew_into_the_same_folder_is_another(package):
+    folder = package / "embedded/model"
+    config = ModelConfig(source="open_clip", name=f"local-dir:{folder}")
+    before = local_content(config)
+    assert before == local_content(config)
+    weights = folder / "weights.safetensors"
+    weights.write_text("others!")
+    os.utime(weights, ns=(1, 1))
+    assert local_content(config) not in ("", before)
+
+
+def test_a_checkpoint_file_has_content_and_a_name_on_a_hub_has_none(package):
+    file = package / "embedded/model/weights.safetensors"
+    of_file = local_content(ModelConfig(source="open_clip", name="ViT-B-32", pretrained=str(file)))
+    assert of_file
+    assert local_content(ModelConfig(source="open_clip", name="ViT-B-32", pretrained="laion2b_e16")) == ""
+    assert local_content(ModelConfig(source="transformers", name="org/clip")) == ""
+    assert local_content(ModelConfig()) == ""

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 
 from advlora.adapters import load_adapter, load_trained
-from advlora.config import ModelConfig, parse
+from advlora.config import LOCAL, ModelConfig, parse
 from advlora.errors import ConfigError, ModelError, did_you_mean
 from advlora.identity import DIGITS
 from advlora.models import VisionLanguageModel, embedded_models, load_model, load_vision_weights
@@ -20,7 +20,7 @@ from advlora.models import VisionLanguageModel, embedded_models, load_model, loa
 Kind = Literal["trained", "adapter", "checkpoint", "vision weights", "pretrained", "trial"]
 Source = Literal["embedded", "open_clip", "transformers"]
 RUN_ID = re.compile(r"[0-9a-f]{32}")
-RECORD, ADAPTER, TEXT_ADAPTER, LOCAL = "trained.json", "adapter", "adapter-text", "local-dir:"
+RECORD, ADAPTER, TEXT_ADAPTER = "trained.json", "adapter", "adapter-text"
 WHOLE = "a checkpoint of a whole open_clip model is named ARCHITECTURE:FILE"
 
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
+from advlora.errors import UserError
+
 SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays the end of every worker group
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a configuration keep their meaning
@@ -24,7 +26,7 @@ def session() -> Iterator[None]:
     """Joins the cluster, or starts Ray on this machine; leaves it as it was.
 
     Raises:
-        ConnectionError: If no cluster answers at `RAY_ADDRESS`.
+        UserError: If no cluster answers at `RAY_ADDRESS`, or Ray does not start here.
     """
     import ray
 
@@ -39,7 +41,11 @@ def session() -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Ray prints remarks of its own on stdout, which belongs to the result of the command.
     with redirect_stdout(sys.stderr):
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+        except Exception as error:  # a node that does not come up raises a bare Exception
+            where = "on this machine" if address == "local" else f"at RAY_ADDRESS={address}"
+            raise UserError(f"no Ray {where}: {str(error).splitlines()[0]}") from error
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
 """A cell: one resolved configuration that is run once and never again.
 
-Its id is the hash of everything that determines its numbers: configuration, protocol, data and the method's code.
+Its id is the hash of everything that determines its numbers: configuration, protocol, data, a local model's weights and
+the method's code.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, with_values
 from advlora.errors import UserError
-from advlora.identity import code_version, fingerprint
+from advlora.identity import code_version, fingerprint, local_content
 
 Phase = Literal["ablate", "tune", "search", "confirm"]
 REPORTED = ("ablate", "confirm")
@@ -77,7 +78,8 @@ class CellFactory:
         protocol = self.protocol_of(phase)
         purpose = (phase in REPORTED, phase != "tune")
         identity = (config.model_dump(), protocol.model_dump(), self.data_hash, code_version(), purpose)
-        return Cell(fingerprint(*identity), arm, seed, phase, dict(values), config)
+        local = local_content(config.model)
+        return Cell(fingerprint(*identity, *([local] if local else [])), arm, seed, phase, dict(values), config)
 
     def from_tune(self, config: Mapping[str, Any]) -> Cell:
         """Builds the cell of a flat Tune configuration: id, arm, seed, phase and the values that vary.
@@ -89,8 +91,8 @@ class CellFactory:
         cell = self.cell(config["arm"], config["seed"], values, config["phase"])
         if cell.id != config["cell"]:
             raise UserError(
-                "the code of the package 'advlora' in this process is not the one the study was started with; "
-                "install the same version on every node, and do not change it while a study runs"
+                "the code of the package 'advlora' in this process, or a model that is read from a folder, is not the "
+                "one the study was started with; have the same on every node, and do not change it while a study runs"
             )
         return cell
 

@@ -12,8 +12,6 @@ from shard_files import grey, write_shard
 
 from advlora.config import DataConfig
 from advlora.data import check_data, load_manifest, load_split
-from advlora.data.stream import ShardStream
-from advlora.distributed import Group
 from advlora.errors import DataError
 
 pytestmark = pytest.mark.unit
@@ -269,34 +267,3 @@ def test_retrieval_shards_have_a_caption_per_line(folder) -> None:
     folder.manifest["classes"] = ["cat", "dog"]
     folder.save()
     assert "leave them out" in check_data(config)[0]
-
-
-@pytest.mark.parametrize(("processes", "workers"), [(1, 0), (2, 0), (2, 2), (3, 2)])
-def test_every_sample_of_a_stream_is_read_once(folder, processes: int, workers: int) -> None:
-    from torch.utils.data import DataLoader
-
-    shards = [
-        write_shard(folder.path / f"s{i}.tar", [{"png": grey(4 * i + j), "cls": b"0"} for j in range(i + 1)])
-        for i in range(4)
-    ]
-    folder.manifest["splits"]["train"] = {"samples": 10, "shards": shards}
-    folder.save()
-    found = []
-    for rank in range(processes):
-        group = Group(rank, processes)
-        stream = ShardStream(DataConfig(name=str(folder.path)), "train", 8, seed=0, epoch=3, group=group)
-        found += [int(image[0, 0, 0]) for image, _, _ in DataLoader(stream, batch_size=None, num_workers=workers)]
-    assert sorted(found) == [4 * i + j for i in range(4) for j in range(i + 1)]
-
-
-def test_the_order_of_a_stream_belongs_to_the_epoch(folder) -> None:
-    shards = [write_shard(folder.path / f"s{i}.tar", [{"png": grey(i), "cls": b"0"}]) for i in range(8)]
-    folder.manifest["splits"]["train"] = {"samples": 8, "shards": shards}
-    folder.save()
-
-    def order(epoch: int) -> list[int]:
-        stream = ShardStream(DataConfig(name=str(folder.path)), "train", 8, seed=0, epoch=epoch)
-        return [int(image[0, 0, 0]) for image, _, _ in stream]
-
-    assert order(0) == order(0)
-    assert order(0) != order(1)

@@ -74,6 +74,16 @@ def test_a_cell_is_known_by_all_that_determines_its_numbers():
     assert len({cell.id, *(other.id for other in others)}) == 6
 
 
+def test_a_model_in_a_folder_is_known_by_its_weights(tmp_path):
+    base = {"model": {"source": "open_clip", "name": f"local-dir:{tmp_path}"}}
+    factory = CellFactory(base, study().protocol, "d")
+    ids = []
+    for content in ("poisoned", "poisoned anew"):
+        (tmp_path / "open_clip_model.safetensors").write_text(content)
+        ids.append(factory.cell("a", 0, {}, "ablate").id)
+    assert ids[0] != ids[1]
+
+
 def test_a_cell_survives_the_way_through_tune():
     factory = CellFactory({}, study().protocol, "d")
     cell = factory.cell("a", 3, {"adapter.rank": 4}, "search")
@@ -84,7 +94,7 @@ def test_a_cell_survives_the_way_through_tune():
 def test_a_process_with_other_code_refuses_the_cell():
     factory = CellFactory({}, study().protocol, "d")
     written_elsewhere = {**to_tune(factory.cell("a", 3, {}, "search")), "cell": "0" * 16}
-    with pytest.raises(UserError, match="install the same version on every node"):
+    with pytest.raises(UserError, match="have the same on every node"):
         factory.from_tune(written_elsewhere)
 
 
