@@ -32,6 +32,7 @@ class Evidence:
         protocol: What robust accuracy means, in one clause.
         metric: Its name.
         samples: Images on which the truncated models were measured.
+        trained_samples: Images on which the trained adapters were, the same ones first.
         ranks: To which the changes were truncated, ascending.
         changes: One per full fine-tuning.
         trained: Start -> rank -> seed -> robust accuracy of a trained adapter.
@@ -43,6 +44,7 @@ class Evidence:
     protocol: str
     metric: str
     samples: int
+    trained_samples: int
     ranks: tuple[int, ...]
     changes: tuple[Change, ...]
     trained: dict[str, dict[int, BySeed]]
@@ -70,9 +72,9 @@ class Evidence:
     def gap(self, start: str, rank: int) -> Estimate | None:
         """Returns the truncated adversarial change less an adapter trained at the same rank, paired by seed.
 
-        None where a seed in common, or the rank, is missing.
+        None where a seed in common, or the rank, is missing, or both were not measured on the same images.
         """
-        if rank not in self.ranks:
+        if rank not in self.ranks or self.samples != self.trained_samples:
             return None
         return paired(self._by_seed(True, lambda change: change.truncated[rank]), self.trained[start].get(rank, {}))
 
@@ -149,6 +151,7 @@ def gather(
         protocol=protocol.describe(),
         metric=metric,
         samples=protocol.samples.test,
+        trained_samples=rival.study.protocol.samples.test,
         ranks=wanted,
         changes=tuple(changes),
         trained=_trained(rival.adapters, metric),

@@ -140,11 +140,20 @@ def _sections(evidence: Evidence) -> Iterator[Section]:
     yield Section(
         "Function",
         (
-            f"Robust accuracy (%) on {evidence.samples} test images. The truncated models keep all other trained "
+            f"Robust accuracy (%) on {_images(evidence)}. The truncated models keep all other trained "
             "parameters, also at rank 0. Trained adapters are those of the sweep, at their own tuned learning rates.",
         ),
         Picture("truncation", "Robust accuracy by rank, mean with 95 % interval."),
         _function_table(evidence),
+    )
+
+
+def _images(evidence: Evidence) -> str:
+    if not evidence.trained or evidence.samples == evidence.trained_samples:
+        return f"{evidence.samples} test images"
+    return (
+        f"the first {evidence.samples} test images for truncated models and {evidence.trained_samples} for trained "
+        "adapters, so that they are not compared"
     )
 
 

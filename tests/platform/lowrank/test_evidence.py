@@ -155,6 +155,15 @@ def test_a_difference_is_stated_whichever_way_it_falls(evidence):
     assert "no interval" in compared([4.0], [5.0])
 
 
+def test_what_was_measured_on_other_images_is_not_compared(evidence):
+    fewer = replace(evidence, samples=evidence.samples - 1)
+    assert evidence.gap("gaussian", 2) is not None
+    assert fewer.gap("gaussian", 2) is None
+    assert not any("less training" in finding for finding in findings(fewer))
+    (function,) = (section for section in build_document(fewer).sections if section.title == "Function")
+    assert f"{evidence.samples} for trained adapters, so that they are not compared" in function.text[0]
+
+
 def test_everything_is_written_into_the_folder(evidence, tmp_path):
     files = write_evidence(evidence, tmp_path)
     assert all(file.stat().st_size for file in files)
