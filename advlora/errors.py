@@ -41,3 +41,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns `"; did you mean 'x'?"` for the nearest known name, or an empty string."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def first_line(error: Exception) -> str:
+    """Returns the beginning of an error's message, fit for one sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

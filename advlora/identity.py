@@ -65,7 +65,7 @@ def local_content(config: ModelConfig) -> str:
 def _model_files(config: ModelConfig) -> list[Path]:
     files = [Path(config.pretrained)] if config.pretrained and Path(config.pretrained).is_file() else []
     if config.source != "embedded" and config.name.startswith(LOCAL):
-        inside = sorted(Path(config.name.removeprefix(LOCAL)).glob("*"))
+        inside = sorted(Path(config.name.removeprefix(LOCAL)).expanduser().glob("*"))
         files += [file for file in inside if file.suffix in MODEL_SUFFIXES and file.is_file()]
     return files
 

@@ -141,10 +141,12 @@ def attack_jointly(
     Returns:
         Attacked images in [0, 1], and T captions.
     """
-    options = {"steps": steps, "step_size": step_size, "scales": scales}
     changed = attack_captions(model, captions, _embedded(model, images), own, candidates)
     guides = own & (own.cumsum(1) == 1) if single else own
-    attacked = attack_images(model, images, model.encode_texts(changed), guides, threat, generators, **options)  # type: ignore[arg-type]
+    texts = model.encode_texts(changed)
+    attacked = attack_images(
+        model, images, texts, guides, threat, generators, steps=steps, step_size=step_size, scales=scales
+    )
     if single:
         return attacked, changed
     return attacked, attack_captions(model, captions, _embedded(model, attacked), own, candidates)

@@ -52,15 +52,24 @@ class ImageTextSet:
 def read_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
     """Reads the first samples of a split into memory; shards beyond them are not opened. See `load_split`."""
     manifest, folder = read_manifest(config), data_folder(config)
-    if split not in manifest.splits:
-        raise DataError(f"data set '{manifest.name}' has no split '{split}'{did_you_mean(split, manifest.splits)}")
     samples = (
         decoded
-        for shard in manifest.splits[split].shards
+        for shard in shards_of(manifest, split)
         for decoded in decode_shard(shard, read_shard(shard, folder), manifest, image_size)
     )
     images, labels, captions = zip(*islice(samples, limit), strict=True)
     return assembled(np.stack(images), labels, captions)
+
+
+def shards_of(manifest: Manifest, split: str) -> tuple[Shard, ...]:
+    """Returns the shards of a split.
+
+    Raises:
+        DataError: If there is no such split.
+    """
+    if split not in manifest.splits:
+        raise DataError(f"data set '{manifest.name}' has no split '{split}'{did_you_mean(split, manifest.splits)}")
+    return manifest.splits[split].shards
 
 
 def assembled(images: np.ndarray[Any, Any], labels: Sequence[int], captions: Sequence[tuple[str, ...]]) -> ImageTextSet:

@@ -21,7 +21,7 @@ from advlora.config import DataConfig
 from advlora.data.layouts import layout_of, listing, load_manifest
 from advlora.data.manifest import Manifest, Shard, data_folder
 from advlora.data.records import frame_count, read_records
-from advlora.data.shards import ImageTextSet, assembled, decode_shard, read_shard
+from advlora.data.shards import ImageTextSet, assembled, decode_shard, read_shard, shards_of
 from advlora.errors import DataError
 from advlora.identity import fingerprint
 
@@ -46,7 +46,7 @@ def stored_split(config: DataConfig, split: str, image_size: int, limit: int | N
     """Maps the first samples of a split, once they are decoded; see `load_split`.
 
     Raises:
-        DataError: If the data set, the split or a file is missing or damaged.
+        DataError: If the data set, the split or a file is missing or damaged, or the folder cannot be written.
     """
     parts = split_parts(config, split, image_size)
     if not parts:
@@ -55,8 +55,14 @@ def stored_split(config: DataConfig, split: str, image_size: int, limit: int | N
     store = _Store(cache_folder() / f"{identity}-{split}-{image_size}", parts)
     wanted = [part for part in parts if limit is None or part.start < limit]
     first = os.getpid() % len(wanted)
-    for part in (*wanted[first:], *wanted[:first]):
-        store.fill(part)
+    try:
+        for part in (*wanted[first:], *wanted[:first]):
+            store.fill(part)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"data.store: 'disk' cannot write to '{store.folder}': {reason}; {CACHE_VARIABLE} names another folder"
+        ) from error
     return store.mapped(wanted, limit)
 
 
@@ -69,7 +75,7 @@ def split_parts(config: DataConfig, split: str, image_size: int) -> list[Part]:
     """Divides a split of any layout into what is decoded at once."""
     if layout_of(config) == "shards":
         manifest, folder = load_manifest(config), data_folder(config)
-        shards = manifest.splits[split].shards
+        shards = shards_of(manifest, split)
         starts = accumulate((shard.samples for shard in shards), initial=0)
         read = partial(_read_shard, folder=folder, manifest=manifest, size=image_size)
         return [Part(start, shard.samples, partial(read, shard)) for start, shard in zip(starts, shards, strict=False)]

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from advlora.errors import ModelError
-from advlora.models.quiet import contained_transformers, first_line
+from advlora.errors import ModelError, first_line
+from advlora.models.quiet import contained_transformers
 from advlora.models.transformers import place_of, weights
 
 KEY = "protocol.attacks.words"

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from advlora.config import LOCAL
-from advlora.errors import ModelError
+from advlora.errors import ModelError, first_line
 from advlora.models.attention import fused_state_dict, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
-from advlora.models.quiet import contained, first_line
+from advlora.models.quiet import contained
 from advlora.models.roles import OPEN_CLIP, TIMM
 
 SETTINGS_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"

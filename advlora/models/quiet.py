@@ -50,8 +50,3 @@ def contained_transformers() -> Iterator[None]:
         messages.set_verbosity(level)
         if bars:
             messages.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """Returns the beginning of an error's message, fit for one sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from advlora.config import LOCAL
-from advlora.errors import ModelError
+from advlora.errors import ModelError, first_line
 from advlora.models.attention import fuse_projections, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
-from advlora.models.quiet import contained_transformers, first_line
+from advlora.models.quiet import contained_transformers
 from advlora.models.roles import RoleMap
 
 TEXT_BATCH = 256

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
-from advlora.errors import UserError
+from advlora.errors import UserError, first_line
 
 SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays the end of every worker group
@@ -45,7 +45,7 @@ def session() -> Iterator[None]:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
         except Exception as error:  # a node that does not come up raises a bare Exception
             where = "on this machine" if address == "local" else f"at RAY_ADDRESS={address}"
-            raise UserError(f"no Ray {where}: {str(error).splitlines()[0]}") from error
+            raise UserError(f"no Ray {where}: {first_line(error)}") from error
         try:
             yield
         finally:

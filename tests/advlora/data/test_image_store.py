@@ -122,6 +122,19 @@ def test_a_split_without_samples_is_refused(karpathy: DataConfig) -> None:
         load_split(karpathy, "holdout", 8)
 
 
+def test_a_folder_that_cannot_be_written_is_one_sentence(sharded: DataConfig, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ADVLORA_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"'disk' cannot write to .*; ADVLORA_CACHE names another folder"):
+        load_split(sharded, "train", 8)
+
+
+def test_an_unknown_split_is_refused_as_in_memory(sharded: DataConfig) -> None:
+    for config in (sharded, in_memory(sharded)):
+        with pytest.raises(DataError, match="has no split 'tset'; did you mean 'test'"):
+            load_split(config, "tset", 8)
+
+
 def test_training_from_disk_gives_the_numbers_of_training_from_memory(run) -> None:
     in_memory, on_disk = (run({"data.store": place})[-1].metrics for place in ("memory", "disk"))
     same = [name for name in in_memory if not name.startswith("cost/")]
