@@ -48,6 +48,23 @@ def test_the_grid_has_everything_the_reviewers_asked_for_around_advlora():
     assert {a.target for a in grid.values()} == {"attention-qv", "attention", "mlp", "all-linear"}
 
 
+def test_the_baselines_are_all_there_by_name_and_train_against_the_same_attack():
+    found = configurations("baselines")
+    kinds = {config.adapter.kind for config in found.values()}
+    assert kinds == {"lora", "dora", "adalora", "norms", "linear_probe", "full", "none"}
+    assert [name for name, config in found.items() if config.adapter.norm_before] == ["FullLoRA-AT"]
+    assert [name for name, config in found.items() if config.adapter.rslora] == ["rsLoRA"]
+    assert [name for name, config in found.items() if config.adapter.also] == ["LoRA and small parameters"]
+    others = {name: config.attack.kind for name, config in found.items() if config.attack.kind != "pgd"}
+    assert others == {"LoRA, universal attack": "universal", "LoRA, no attack": "none"}
+
+
+def test_the_losses_differ_in_nothing_but_the_loss():
+    found = [config for config in configurations("losses").values() if config.adapter.kind != "none"]
+    assert [config.loss.kind for config in found] == ["cross_entropy", "trades", "pmg_aft", "fare", "contrastive"]
+    assert len({config.model_copy(update={"loss": None}).model_dump_json() for config in found}) == 1
+
+
 def test_the_rank_sweep_has_every_rank_for_every_start_and_both_full_trainings():
     found = configurations("low_rank")
     for start in STARTS:
