@@ -9,8 +9,10 @@ READY := $(VENV)/.ready
 quickstart: $(READY)  ## The main job: a small real ablation, end to end
 	$(BIN)/advlora ablate quickstart
 
+# Unit tests compute on one core each; Ray takes every core it finds, so integration tests go one after another.
 test: $(READY)  ## Unit and integration tests
-	$(BIN)/python -m pytest -m "(unit or integration) and not gpu and not slow and not browser"
+	$(BIN)/python -m pytest -m "unit and not gpu and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "integration and not gpu and not slow and not browser"
 
 setup: $(READY)  ## Make .venv and install the project into it
 
