@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 import ray
 
@@ -13,7 +15,7 @@ pytestmark = pytest.mark.unit
     ("address", "message"),
     [
         (None, "no Ray on this machine: The node timed out"),
-        ("far:1", "no Ray at RAY_ADDRESS=far:1: The node timed out"),
+        ("auto", "no Ray at RAY_ADDRESS=auto: The node timed out"),
     ],
 )
 def test_a_ray_that_does_not_come_up_is_one_sentence(address, message, monkeypatch):
@@ -28,3 +30,32 @@ def test_a_ray_that_does_not_come_up_is_one_sentence(address, message, monkeypat
     with pytest.raises(UserError) as refused, session():
         pass
     assert refused.value.problems == [message]
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_refused_before_ray_tries_for_minutes(scheme, monkeypatch):
+    with socket.socket() as taken:  # bound, but not listening: nobody else gets the port, and nobody answers
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+        with pytest.raises(UserError, match="Connection refused") as refused, session():
+            pass
+    assert refused.value.problems[0].startswith(f"no Ray at RAY_ADDRESS={address}: ")
+
+
+def test_a_port_that_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "head:many")
+    with pytest.raises(UserError, match=r"RAY_ADDRESS=head:many: .*many"), session():
+        pass
+
+
+def test_a_cluster_that_listens_is_left_to_ray(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as cluster:
+        address = f"127.0.0.1:{cluster.getsockname()[1]}"
+        joined = []
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr(ray, "init", lambda address, **_: joined.append(address))
+        with session():
+            pass
+    assert joined == [address]
