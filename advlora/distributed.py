@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, TypeVar
 
 import torch
@@ -70,6 +71,22 @@ class Group:
         """Returns the part of `indices` that this process works on."""
         return indices[self.rank :: self.world_size]
 
+    def rows(self, own: Tensor, batch: int) -> Tensor:
+        """Returns the rows of a whole batch, in its order; gradients find their way back to the process of a row.
+
+        Args:
+            own: `(b, D)`, those of `share`. Of a process without a share, what it has in its place is left out.
+            batch: Number of rows B over all processes.
+
+        Returns:
+            `(B, D)`, the same everywhere. Where each process differentiates its part of a sum, each gets the gradient
+            of the whole sum.
+        """
+        if self.world_size == 1:
+            return own
+        gathered: Tensor = _Rows.apply(own, batch, self)  # type: ignore[no-untyped-call]  # torch
+        return gathered
+
     @torch.no_grad()
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Replaces every gradient by its sum over all processes; a missing one counts as zero."""
@@ -82,6 +99,27 @@ class Group:
         total = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, part in zip(gradients, torch.split(total, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
+
+
+class _Rows(torch.autograd.Function):
+    """Gathers rows that were dealt out in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, batch: int, group: Group) -> Tensor:
+        ctx.group, ctx.shape = group, own.shape
+        ctx.counted = len(group.share(torch.arange(batch)))
+        part = own.new_zeros(ceil(batch / group.world_size), *own.shape[1:])
+        part[: ctx.counted] = own[: ctx.counted]
+        parts = [torch.empty_like(part) for _ in range(group.world_size)]
+        dist.all_gather(parts, part)
+        return torch.stack(parts, dim=1).flatten(0, 1)[:batch]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        whole = ctx.group.sum(gradients[0].contiguous())
+        own = whole.new_zeros(ctx.shape)
+        own[: ctx.counted] = ctx.group.share(whole)
+        return own, None, None
 
 
 SOLO = Group()

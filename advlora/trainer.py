@@ -190,7 +190,7 @@ class _Trial:
 
     def _updates(self, state: dict[str, Any] | None) -> Updates:
         data = self.examination.split("train", self.config.data.train_samples)
-        loss = build_loss(self.config, self.bench, data, self.adapted)
+        loss = build_loss(self.config, self.bench, data, self.adapted, self.group)
         updates = Updates(self.adapted, loss, data, self.config, self.group)
         if state is not None:
             updates.load_state(state["optimiser"])

@@ -116,10 +116,10 @@ class Updates:
         self.loss.prepare(self.encoder, step, update=False)
 
         def loss(points: Tensor) -> Tensor:
-            return self.loss.attacked(self.encoder, points, step)
+            return self.loss.attacked(self.encoder, points, step)[:counted]
 
         if self.config.attack.kind == "universal":
-            return self.universal.attack(lambda points: loss(points)[:counted], step.clean)
+            return self.universal.attack(loss, step.clean)
         generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
         return attack(self.config.attack, loss, step.clean, generators)
 

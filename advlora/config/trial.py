@@ -345,16 +345,6 @@ class TrialConfig(Section):
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
         adapter, loss, attack = self.adapter, self.loss, self.attack
-        if adapter.tower != "vision" and loss.kind == "contrastive" and self.resources.workers > 1:
-            raise ValueError(
-                "resources.workers: the contrastive loss with a trained text tower compares every caption with all "
-                "images of the batch, so one worker must hold them; set it to 1"
-            )
-        if loss.kind == "cleanclip" and self.resources.workers > 1:
-            raise ValueError(
-                "resources.workers: the loss of CleanCLIP compares every image with the views of the whole batch, so "
-                "one worker must hold them; set it to 1"
-            )
         if adapter.tower == "text" and loss.kind in ("fare", "cleanclip", "par"):
             raise ValueError(f"loss.kind: '{loss.kind}' trains image embeddings, but adapter.tower is 'text'")
         if loss.kind == "trades" and attack.kind in ("pgd", "universal") and not attack.random_start:

@@ -10,6 +10,7 @@ from advlora.adapters import AdaptedModel
 from advlora.check import no_classes
 from advlora.config import TrialConfig
 from advlora.data import ImageTextSet, load_manifest
+from advlora.distributed import SOLO, Group
 from advlora.errors import DataError, ModelError
 from advlora.losses.base import Loss
 from advlora.losses.captions import CaptionTable, Contrastive, Matching
@@ -20,7 +21,9 @@ from advlora.tasks.zero_shot import live_class_features
 from advlora.workbench import Workbench
 
 
-def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel) -> Loss:
+def build_loss(
+    config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel, group: Group = SOLO
+) -> Loss:
     """Builds the loss of a trial.
 
     Args:
@@ -28,6 +31,7 @@ def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapte
         bench: Gives the frozen features.
         data: The training set.
         adapted: The model, on the device of training.
+        group: The processes that share a batch.
 
     Raises:
         DataError: If the data set has no classes, or no images, and the loss needs them.
@@ -41,7 +45,7 @@ def build_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapte
     if kind == "fare":
         return Fare(bench.image_features(config.model, data, device).to(device))
     if kind in ("contrastive", "itm", "cleanclip", "par"):
-        return _caption_loss(config, bench, data, adapted)
+        return _caption_loss(config, bench, data, adapted, group)
     manifest = load_manifest(config.data)
     if manifest.task == "retrieval":
         raise DataError(no_classes(kind, manifest.name))
@@ -62,16 +66,18 @@ def _cleaning_loss(
 ) -> Loss:
     scale, settings = adapted.model.logit_scale, config.loss
     if settings.kind == "cleanclip":
-        return CleanClip(contrastive, settings.self_weight, scale, config.seed)
+        return CleanClip(contrastive, settings.self_weight, scale, config.seed, contrastive.group)
     poisoned = bench.image_features(config.model, data, scale.device).to(scale.device)
     return PerturbAndRecover(contrastive, settings.push_weight, poisoned, settings.push_until)
 
 
-def _caption_loss(config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel) -> Loss:
+def _caption_loss(
+    config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel, group: Group
+) -> Loss:
     scale = adapted.model.logit_scale
     table = CaptionTable(data.references, config.seed, scale.device)
     texts: Tensor = bench.text_features(config.model, table.distinct).to(scale.device)
-    contrastive = Contrastive(texts, table.ids, scale, table=table, live=adapted.trains_text)
+    contrastive = Contrastive(texts, table.ids, scale, table=table, live=adapted.trains_text, group=group)
     if config.loss.kind == "itm":
         return Matching(table, texts)
     if config.loss.kind in ("cleanclip", "par"):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
+from advlora.distributed import SOLO, Group
 from advlora.losses.base import Loss, Step
 from advlora.losses.encoder import Encoder
 from advlora.randomness import generator
@@ -50,7 +51,7 @@ class Contrastive(Loss):
     sample's own caption is a positive: they share one feature, so this is the supervised contrastive loss L_out
     (Khosla et al. 2020, equation 2). While the text tower is frozen there is no other direction, and a process needs
     only its own images beside all captions. If the text tower is trained, the loss is the mean of this and of
-    l_i = logsumexp_j s(j, caption_i) - s(i, caption_i) over the images j of the batch, which one process must hold.
+    l_i = logsumexp_j s(j, caption_i) - s(i, caption_i) over the images j of the batch, gathered from all processes.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Contrastive(Loss):
         *,
         table: CaptionTable | None = None,
         live: bool = False,
+        group: Group = SOLO,
     ) -> None:
         """Takes unit features of the distinct captions `(T, D)`, caption per sample `(N,)` and the logit scale.
 
@@ -70,8 +72,10 @@ class Contrastive(Loss):
             scale: The logit scale.
             table: Draws the captions of an epoch; None where they stay.
             live: Whether the text tower is trained, so that the captions of a batch are embedded in every step.
+            group: The processes that share a batch.
         """
         self.captions, self.caption_ids, self.scale, self.table, self.live = captions, caption_ids, scale, table, live
+        self.group = group
         self.rows = torch.arange(0 if table is None else len(table.distinct))
 
     def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
@@ -82,7 +86,8 @@ class Contrastive(Loss):
         towards_text = (images @ self._texts(batch).T).logsumexp(-1) - right
         if not self.live:
             return towards_text
-        return (towards_text + (images @ own.T).logsumexp(0) - right) / 2
+        towards_image = (self.group.rows(images, len(batch)) @ own.T).logsumexp(0) - right
+        return (towards_text + towards_image) / 2
 
     def start_epoch(self, epoch: int) -> None:
         """See `Loss`."""

@@ -54,8 +54,19 @@ def collective(group: Group, folder: Path) -> dict:
         "broadcast": group.broadcast({"from": group.rank}),
         "gathered": group.gather({group.rank: "word" * group.rank}),
         "share": group.share(torch.tensor([4, 3, 9, 7, 5])),
+        "rows": rows(group, 5),
+        "row": rows(group, 1),
         "gradients": [parameter.grad for parameter in parameters],
     }
+
+
+def rows(group: Group, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gathers rows 0, 1, ..., and differentiates what this process adds: its rank + 1 times their squares."""
+    share = group.share(torch.arange(batch))
+    own = (share if len(share) else torch.tensor([99])).float()[:, None].requires_grad_()
+    whole = group.rows(own, batch)
+    ((group.rank + 1) * whole.square().sum()).backward()
+    return whole.detach(), own.grad
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +100,14 @@ def test_what_each_has_is_gathered_in_their_order(pair):
     assert [found["gathered"] for found in pair] == 2 * [[{0: ""}, {1: "word"}]]
 
 
+def test_rows_come_in_the_order_of_the_batch_and_take_the_gradient_of_all_processes(pair):
+    for found in pair:
+        assert found["rows"][0].flatten().tolist() == [0, 1, 2, 3, 4]
+        assert found["row"][0].flatten().tolist() == [0]
+    assert [found["rows"][1].flatten().tolist() for found in pair] == [[0, 12, 24], [6, 18]]
+    assert [found["row"][1].flatten().tolist() for found in pair] == [[0], [0]]
+
+
 def test_shares_are_disjoint_and_complete(pair):
     shares = [found["share"].tolist() for found in pair]
     assert shares == [[4, 9, 5], [3, 7]]
@@ -102,6 +121,7 @@ def test_one_process_alone_keeps_all_it_has():
     assert torch.equal(SOLO.sum(indices), indices)
     assert torch.equal(SOLO.share(indices), indices)
     assert SOLO.broadcast("word") == "word"
+    assert SOLO.rows(parameter, 2) is parameter
     assert SOLO.gather("word") == ["word"]
 
 

@@ -243,10 +243,6 @@ def test_matching_needs_a_head(made, tiny) -> None:
     ("values", "sentence"),
     [
         ({"loss": {"itm": 1.0}}, "itm is a weight beside the contrastive loss"),
-        (
-            {"loss": {"kind": "contrastive"}, "adapter": {"tower": "both"}, "resources": {"workers": 2}},
-            "one worker must hold them",
-        ),
         ({"loss": {"kind": "fare"}, "adapter": {"tower": "text"}}, "trains image embeddings, but adapter.tower"),
         ({"loss": {"kind": "trades"}, "attack": {"random_start": False}}, "TRADES has no gradient"),
     ],

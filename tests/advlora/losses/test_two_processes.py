@@ -22,6 +22,16 @@ BASE = {"data": {"train_samples": 15}, "optimiser": {"batch_size": 7, "epochs": 
 TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "matching": ("blip", {"adapter": {"rank": 2}, "loss": {"kind": "itm"}}),
     "text tower": ("clip", {"adapter": {"rank": 2, "tower": "both"}}),
+    "both towers, contrastive": ("clip", {"adapter": {"rank": 2, "tower": "both"}, "loss": {"kind": "contrastive"}}),
+    "both towers, matching beside": (
+        "blip",
+        {"adapter": {"rank": 2, "tower": "both"}, "loss": {"kind": "contrastive", "itm": 0.5}},
+    ),
+    "views": ("clip", {"adapter": {"rank": 2}, "loss": {"kind": "cleanclip"}}),
+    "shared perturbation, both towers": (
+        "clip",
+        {"adapter": {"rank": 2, "tower": "both"}, "loss": {"kind": "contrastive"}, "attack": {"kind": "universal"}},
+    ),
     "shared perturbation": ("clip", {"adapter": {"rank": 2}, "attack": {"kind": "universal"}}),
     "ranks by importance": ("clip", {"adapter": {"kind": "adalora", "rank": 2}, "loss": {"kind": "trades"}}),
 }
