@@ -9,10 +9,10 @@ READY := $(VENV)/.ready
 quickstart: $(READY)  ## The main job: a small real ablation, end to end
 	$(BIN)/advlora ablate quickstart
 
-# Unit tests compute on one core each; Ray takes every core it finds, so integration tests go one after another.
+# Unit tests compute on one core each; of the integration tests two share a machine, for they wait for processes as well.
 test: $(READY)  ## Unit and integration tests
 	$(BIN)/python -m pytest -m "unit and not gpu and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
-	$(BIN)/python -m pytest -m "integration and not gpu and not slow and not browser"
+	$(BIN)/python -m pytest -m "integration and not gpu and not slow and not browser" --numprocesses 2 --dist loadfile
 
 setup: $(READY)  ## Make .venv and install the project into it
 

@@ -47,15 +47,15 @@ def test_a_uri_is_shown_without_credentials(uri, shown):
         ("htp://host", ["scheme 'htp'", "did you mean 'http'"]),
         ("file:///data/mlruns", ["scheme 'file'", "sqlite:///FILE.db"]),
         ("./mlruns", ["'./mlruns'", "sqlite:///FILE.db"]),
-        (f"http://ada:s3cret@127.0.0.1:{free_port()}", ["http://127.0.0.1:", "does not answer", "MLFLOW_TRACKING_URI"]),
-        (f"postgresql://ada:s3cret@127.0.0.1:{free_port()}/db", ["postgresql://127.0.0.1:"]),
+        ("http://ada:s3cret@127.0.0.1:{port}", ["http://127.0.0.1:", "does not answer", "MLFLOW_TRACKING_URI"]),
+        ("postgresql://ada:s3cret@127.0.0.1:{port}/db", ["postgresql://127.0.0.1:"]),
         ("sqlite:////dev/null/mlflow.db", ["sqlite:////dev/null/mlflow.db", "/dev/null"]),
         ("sqlite:////proc/mlflow.db", ["unable to open database file"]),
         ("sqlite:////etc/hostname", ["file is not a database"]),
     ],
 )
 def test_a_store_that_cannot_be_used_is_one_sentence_within_seconds(monkeypatch, tmp_path, uri, said):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(port=free_port()))
     begin = time.monotonic()
     with pytest.raises(UserError) as caught:
         MlflowTracker(ablation(), folder(tmp_path / "study", ablation()))
