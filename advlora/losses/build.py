@@ -66,7 +66,7 @@ def _cleaning_loss(
 ) -> Loss:
     scale, settings = adapted.model.logit_scale, config.loss
     if settings.kind == "cleanclip":
-        return CleanClip(contrastive, settings.self_weight, scale, config.seed, contrastive.group)
+        return CleanClip(contrastive, settings.self_weight, scale, config.seed)
     poisoned = bench.image_features(config.model, data, scale.device).to(scale.device)
     return PerturbAndRecover(contrastive, settings.push_weight, poisoned, settings.push_until)
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, normalize
 
-from advlora.distributed import SOLO, Group
 from advlora.losses.base import Loss, Step
 from advlora.losses.captions import Contrastive
 from advlora.losses.encoder import Encoder
@@ -43,10 +42,10 @@ class CleanClip(_Cleaning):
     x and of their augmented views v. The paper also augments the captions; here the texts are left as they are.
     """
 
-    def __init__(self, contrastive: Contrastive, weight: float, scale: Tensor, seed: int, group: Group = SOLO) -> None:
-        """Takes the contrastive loss, the weight w, the logit scale, the seed of the views, and who shares a batch."""
+    def __init__(self, contrastive: Contrastive, weight: float, scale: Tensor, seed: int) -> None:
+        """Takes the contrastive loss, the weight w, the logit scale and the seed of the views."""
         super().__init__(contrastive, weight)
-        self.scale, self.seed, self.group, self.epoch = scale, seed, group, 0
+        self.scale, self.seed, self.epoch = scale, seed, 0
 
     def start_epoch(self, epoch: int) -> None:
         """See `Loss`."""
@@ -58,7 +57,7 @@ class CleanClip(_Cleaning):
         features = encoder.images(images)
         views = normalize(encoder.images(augmented(step.clean, step.samples, self.seed, self.epoch)).float(), dim=-1)
         images = self.scale * normalize(features.float(), dim=-1)
-        towards_views = images @ self.group.rows(views, len(step.batch)).T
+        towards_views = images @ self.contrastive.group.rows(views, len(step.batch)).T
         alike = towards_views.logsumexp(-1) - (images * views).sum(-1)
         return self(features, step.samples, step.batch) + self.weight * alike
 
