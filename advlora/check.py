@@ -11,9 +11,9 @@ from advlora.config import LOW_RANK, AdapterConfig, DataConfig, EvaluationProtoc
 from advlora.data import check_data, load_manifest
 from advlora.data.layouts import layout_of
 from advlora.errors import DataError, ModelError
+from advlora.evaluation.retrieval import check_protocol
 from advlora.models import blank_tower, has_matching_head, tower_names
 from advlora.models.base import Tower, TowerName
-from advlora.tasks.retrieval import check_protocol
 
 CLASS_LOSSES = ("cross_entropy", "trades", "pmg_aft")
 
@@ -37,7 +37,7 @@ def check_trial(config: TrialConfig) -> list[str]:
     return [*problems, *data, *([] if data else _loss_problems(config))]
 
 
-def check_examination(config: TrialConfig, protocol: EvaluationProtocol) -> list[str]:
+def check_evaluation(config: TrialConfig, protocol: EvaluationProtocol) -> list[str]:
     """Checks a protocol against the task of a trial's data set, and against its model.
 
     Returns:

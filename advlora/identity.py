@@ -38,7 +38,7 @@ def fingerprint(*parts: Any) -> str:
 def code_version() -> str:
     """Hashes the method's source and the shipped weights and settings, 16 hexadecimal digits.
 
-    A changed method makes new cells. The orchestration is not a part of it: it does not change numbers.
+    A changed method makes new trials. The orchestration is not a part of it: it does not change numbers.
     """
     return hash_files(Path(str(resources.files("advlora"))))
 
@@ -55,7 +55,7 @@ def hash_files(package: Path) -> str:
 def local_content(config: ModelConfig) -> str:
     """Hashes what a model's folder or checkpoint file holds, 16 hexadecimal digits.
 
-    A model trained anew into the same folder makes new cells. Empty where the name says all: what is embedded is in
+    A model trained anew into the same folder makes new trials. Empty where the name says all: what is embedded is in
     `code_version`, and what a hub serves is known by name and revision.
     """
     found = {file.name: _content(file, file.stat().st_mtime_ns) for file in _model_files(config)}

@@ -1,4 +1,4 @@
-"""Compares the examination's attacks with those of torchattacks and pyautoattack on the same models and images.
+"""Compares the evaluation's attacks with those of torchattacks and pyautoattack on the same models and images.
 
 Run it where a library can be imported, for example after `pip install --no-deps torchattacks pyautoattack`:
 
@@ -31,8 +31,8 @@ from advlora.config import (
     parse,
 )
 from advlora.models import VisionLanguageModel
-from advlora.trainer import fine_tune, restore
-from advlora.workbench import Workbench
+from advlora.training.trainer import fine_tune, restore
+from advlora.training.workbench import Workbench
 
 ROBUST = {
     "data": {"train_samples": 2048},
@@ -87,9 +87,9 @@ def part_of_autoattack(*parts: str) -> Attack:
     def run(model: torch.nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
         from pyautoattack import AutoAttack
 
-        examiner = AutoAttack(model, eps=epsilon, attacks=list(parts), version="custom", seed=0)
-        examiner.apgd.n_restarts = examiner.fab.n_restarts = 1  # as in its version `standard`
-        attacked, _ = examiner.run_standard_evaluation(images, labels, batch_size=BATCH)
+        evaluator = AutoAttack(model, eps=epsilon, attacks=list(parts), version="custom", seed=0)
+        evaluator.apgd.n_restarts = evaluator.fab.n_restarts = 1  # as in its version `standard`
+        attacked, _ = evaluator.run_standard_evaluation(images, labels, batch_size=BATCH)
         return attacked
 
     return run

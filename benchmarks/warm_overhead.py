@@ -18,15 +18,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from advlora.config import parse
-from advlora.trainer import fine_tune
-from advlora.workbench import Workbench
+from advlora.training.trainer import fine_tune
+from advlora.training.workbench import Workbench
 from advlora_platform.execution import run
 from advlora_platform.search.ablation import PlanSearcher
-from advlora_platform.study.cells import Cell, CellFactory
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.observer import Failure
 from advlora_platform.study.spec import AblationStudy
+from advlora_platform.study.trials import Trial, TrialFactory
 
 UNSTABLE = ("cost/seconds", "cost/peak_memory_mb")
 
@@ -40,18 +40,18 @@ class Stopwatch:
         self.bare: list[float] = []
         self.free: float | None = None
 
-    def trial_started(self, cell: Cell) -> None:
+    def trial_started(self, trial: Trial) -> None:
         """Nothing."""
 
-    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+    def trial_reported(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         """Nothing."""
 
     def trial_finished(
-        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+        self, trial: Trial, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
     ) -> None:
         """Times both."""
         begin = time.perf_counter()
-        (*_, last) = fine_tune(cell.config, self.study.protocol, bench=self.bench, test=cell.test)
+        (*_, last) = fine_tune(trial.config, self.study.protocol, bench=self.bench, test=trial.test)
         end = time.perf_counter()
         same = {name: value for name, value in last.metrics.items() if name not in UNSTABLE}
         assert same == {name: value for name, value in metrics.items() if name not in UNSTABLE}, "numbers differ"
@@ -60,7 +60,7 @@ class Stopwatch:
             self.bare.append(end - begin)
         self.free = time.perf_counter()
 
-    def trial_failed(self, cell: Cell, failure: Failure) -> None:
+    def trial_failed(self, trial: Trial, failure: Failure) -> None:
         """Ends the measurement."""
         raise RuntimeError(failure.message)
 
@@ -75,8 +75,8 @@ def main() -> None:
     protocol = {"attacks": [{"steps": 5}], "samples": {"val": 100, "test": 100}, "interval": 0}
     content = {"name": "overhead", "base": base, "protocol": protocol, "arms": {"AdvLoRA": {}}, "max_concurrent": 1}
     study = parse(AblationStudy, {**content, "seeds": list(range(arguments.trials))})
-    factory, watch = CellFactory(dict(study.base), study.protocol, "benchmark"), Stopwatch(study)
-    resources = factory.cell("AdvLoRA", 0, {}, "ablate").config.resources
+    factory, watch = TrialFactory(dict(study.base), study.protocol, "benchmark"), Stopwatch(study)
+    resources = factory.trial("AdvLoRA", 0, {}, "ablate").config.resources
     with tempfile.TemporaryDirectory() as place:
         folder = StudyFolder(Path(place))
         observers = [Ledger(folder), watch]

@@ -1,8 +1,8 @@
-"""Attacks in pixel space [0, 1]: for training, and for examination."""
+"""Attacks in pixel space [0, 1]: for training, and for evaluation."""
 
 from advlora.attacks.case import Case, Classifier, probe
 from advlora.attacks.ensembles import applicable, expanded, labels, misfits, needs_surrogate
-from advlora.attacks.examination import withstands
+from advlora.attacks.evaluation import withstands
 from advlora.attacks.gradient import fgsm_rs, n_fgsm, pgd
 from advlora.attacks.objectives import margin, objective
 from advlora.attacks.threat import Threat, check_range

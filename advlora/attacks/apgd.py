@@ -25,7 +25,7 @@ def apgd(case: Case, loss: str, steps: int) -> Tensor:
         if not len(climb):
             break
         climb.move(case.threat, momentum=1.0 if step == 1 else MOMENTUM)
-        found = probe(case.classify, climb.point, climb.labels, loss, climb.rivals, gradient=step < steps)
+        found = probe(case.classify, climb.point, climb.labels, loss, climb.targets, gradient=step < steps)
         climb.note(found.value, found.gradient)
         climb.keep(found.right)
         if step in marks:
@@ -99,13 +99,13 @@ class _Climb(Rows):
 def _begin(case: Case, loss: str) -> _Climb:
     """Starts at a random point with a step of twice the radius."""
     point = case.start()
-    found = probe(case.classify, point, case.labels, loss, case.rivals)
+    found = probe(case.classify, point, case.labels, loss, case.targets)
     count = len(point)
     climb = _Climb(
         place=case.places(),
         images=case.images,
         labels=case.labels,
-        rivals=case.rivals,
+        targets=case.targets,
         point=point,
         previous=point,
         gradient=found.gradient,

@@ -1,4 +1,4 @@
-"""`Case`: what one run of an examining attack works on, and the rows that are left of it while it runs."""
+"""`Case`: what one run of an evaluating attack works on, and the rows that are left of it while it runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Case:
     """A batch and a threat.
 
     Attributes:
-        classify: The examined model; normalisation inside.
+        classify: The evaluated model; normalisation inside.
         images: `(B, 3, H, W)` in [0, 1].
         labels: `(B,)`.
         threat: The ball that the attacker may search.
         generators: One per image: its random numbers depend neither on the batch nor on what became of other images.
-        rivals: `(B,)`, the classes that a targeted attack aims at.
+        targets: `(B,)`, the classes that a targeted attack aims at.
         surrogate: The model whose gradients a transfer attack follows.
     """
 
@@ -34,7 +34,7 @@ class Case:
     labels: Tensor
     threat: Threat
     generators: Sequence[torch.Generator]
-    rivals: Tensor | None = None
+    targets: Tensor | None = None
     surrogate: Classifier | None = None
 
     def places(self) -> Tensor:
@@ -61,7 +61,7 @@ class Rows:
     place: Tensor
     images: Tensor
     labels: Tensor
-    rivals: Tensor | None
+    targets: Tensor | None
 
     def keep(self, standing: Tensor) -> None:
         """Drops the rows that are false in `standing`, `(B,)`: a broken image is attacked no further."""
@@ -92,13 +92,18 @@ class Probe:
 
 
 def probe(
-    classify: Classifier, points: Tensor, labels: Tensor, kind: str, rivals: Tensor | None = None, gradient: bool = True
+    classify: Classifier,
+    points: Tensor,
+    labels: Tensor,
+    kind: str,
+    targets: Tensor | None = None,
+    gradient: bool = True,
 ) -> Probe:
     """Classifies points and differentiates the objective there."""
     with torch.set_grad_enabled(gradient):
         points = points.detach().requires_grad_(gradient)
         logits = classify(points)
-        value = objective(kind, logits, labels, rivals)
+        value = objective(kind, logits, labels, targets)
     slope = slope_at(value, points) if gradient else torch.zeros_like(points)
     return Probe(logits.argmax(1) == labels, value.detach(), slope)
 

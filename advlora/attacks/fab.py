@@ -29,7 +29,7 @@ class _Walk(Rows):
 def fab(case: Case, steps: int, *, random_start: bool) -> Tensor:
     """Returns which images are classified correctly at every visited point within the ball, `(B,)`.
 
-    With `case.rivals` only the boundary to that class is looked at (FAB-T); without, the nearest of all boundaries,
+    With `case.targets` only the boundary to that class is looked at (FAB-T); without, the nearest of all boundaries,
     which costs a gradient per class.
 
     Args:
@@ -39,7 +39,7 @@ def fab(case: Case, steps: int, *, random_start: bool) -> Tensor:
     """
     half = Threat(case.threat.norm, case.threat.epsilon / 2)
     noise = half.draw(case.images, case.generators) if random_start else torch.zeros_like(case.images)
-    walk = _Walk(case.places(), case.images, case.labels, case.rivals, (case.images + noise).clamp(0, 1))
+    walk = _Walk(case.places(), case.images, case.labels, case.targets, (case.images + noise).clamp(0, 1))
     for _ in range(steps):
         right, height, normal = _boundary(case, walk)
         point = _step(walk, height, normal, case.threat)
@@ -62,14 +62,14 @@ def _boundary(case: Case, walk: _Walk) -> tuple[Tensor, Tensor, Tensor]:
     """Linearises the boundary at the current points.
 
     Returns:
-        Whether the points are classified correctly; the rival's lead there, `(B,)`; its gradient, as `walk.point`.
+        Whether the points are classified correctly; the target's lead there, `(B,)`; its gradient, as `walk.point`.
     """
     with torch.enable_grad():
         point = walk.point.detach().requires_grad_()
         logits = case.classify(point)
         right = logits.argmax(1) == walk.labels
-        if walk.rivals is not None:
-            height = lead(logits, walk.labels, walk.rivals)
+        if walk.targets is not None:
+            height = lead(logits, walk.labels, walk.targets)
             return right, height.detach(), slope_at(height, point)
         nearest = torch.full_like(walk.labels, torch.inf, dtype=point.dtype)
         best_height, best_normal = torch.zeros_like(nearest), torch.zeros_like(point)

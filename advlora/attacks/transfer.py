@@ -1,4 +1,4 @@
-"""Transfer attacks: they follow the gradients of a surrogate and meet the examined model only at the end."""
+"""Transfer attacks: they follow the gradients of a surrogate and meet the evaluated model only at the end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SMALLEST = 0.9
 def momentum(case: Case, loss: str, steps: int, step_size: float, *, diverse: bool) -> Tensor:
     """MI-FGSM (Dong et al. 2018, algorithm 1), or M-DI2-FGSM (Xie et al. 2019) with input diversity.
 
-    Only the last point counts: the attacker does not see the examined model.
+    Only the last point counts: the attacker does not see the evaluated model.
 
     Args:
-        case: The batch; without a surrogate the examined model takes its place.
+        case: The batch; without a surrogate the evaluated model takes its place.
         loss: The attacker's objective.
         steps: Number of gradients.
         step_size: Length of a step in the threat's norm.

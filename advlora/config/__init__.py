@@ -8,9 +8,6 @@ from advlora.config.protocol import (
     EvaluationProtocol,
     GuardConfig,
     SamplesConfig,
-    clean_metric,
-    robust_metric,
-    strength,
 )
 from advlora.config.trial import (
     LOCAL,
@@ -57,14 +54,11 @@ __all__ = [
     "TrainingAttackConfig",
     "TrialConfig",
     "all_keys",
-    "clean_metric",
     "leaves",
     "merged",
     "parse",
     "parse_override",
     "parse_yaml",
     "read_yaml",
-    "robust_metric",
-    "strength",
     "with_values",
 ]

@@ -1,4 +1,4 @@
-"""`EvaluationProtocol`: how every trial of a study is examined. Fixed per study, never searchable."""
+"""`EvaluationProtocol`: how every trial of a study is evaluated. Fixed per study, never searchable."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from advlora.config.base import Count, Ratio, Section, Share
+from advlora.metrics import readable_epsilon
 
 AttackKind = Literal[
     "fgsm",
@@ -109,7 +110,7 @@ class EvaluationAttackConfig(Section):
     targets: Annotated[int, Field(ge=0)] = 0
     """How many of the most likely wrong classes are aimed at, one run each; at most all of them."""
     source: Literal["model", "pretrained"] = "model"
-    """Whose gradients are followed: the examined model's, or those of the pretrained one, as a transfer attack."""
+    """Whose gradients are followed: the evaluated model's, or those of the pretrained one, as a transfer attack."""
     scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] | None = None
     """Sizes, beside 1, at which an image must miss its captions; an empty list for size 1 alone."""
     words: Annotated[str, Field(min_length=1)] | None = None
@@ -172,8 +173,8 @@ class EvaluationAttackConfig(Section):
         count = f"-{self.steps}" if "steps" in takes else ""
         repeated = f" with {self.restarts} restarts" if self.restarts > 1 else ""
         details = [self.loss.replace("_", "-")] if "loss" in takes else []
-        details.append(f"{'L-inf' if self.norm == 'linf' else 'L2'} {_readable(epsilon)}")
-        details += [] if self.step_size is None else [f"step {_readable(self.step_size)}"]
+        details.append(f"{'L-inf' if self.norm == 'linf' else 'L2'} {readable_epsilon(epsilon)}")
+        details += [] if self.step_size is None else [f"step {readable_epsilon(self.step_size)}"]
         details += (
             [] if self.words is None else [f"words of {PurePath(self.words.partition(':')[2] or self.words).name}"]
         )
@@ -182,7 +183,7 @@ class EvaluationAttackConfig(Section):
 
 
 class SamplesConfig(Section):
-    """How many samples of each split are examined (the first ones)."""
+    """How many samples of each split are evaluated (the first ones)."""
 
     val: Count = 500
     test: Count = 1000
@@ -197,7 +198,7 @@ class GuardConfig(Section):
     """Largest change of accuracy by which two attacks that should agree may differ; also the largest accuracy that may
     be left at the large epsilon, and the largest share of examples with vanishing gradients."""
     steps: Count = 20
-    """At most as many steps are taken where the protocol's attacks are run again at other strengths."""
+    """At most as many steps are taken where the protocol's attacks are run again at other epsilons."""
     queries: Count = 200
     """Of the black-box attack on what withstands the protocol."""
     large_epsilon: Annotated[Ratio, Field(gt=0)] | None = None
@@ -205,13 +206,13 @@ class GuardConfig(Section):
 
 
 class EvaluationProtocol(Section):
-    """Attacks, strengths and samples; robust accuracy counts an image only if it withstands every attack."""
+    """Attacks, epsilons and samples; robust accuracy counts an image only if it withstands every attack."""
 
     attacks: Annotated[tuple[EvaluationAttackConfig, ...], Field(min_length=1)] = (EvaluationAttackConfig(),)
     epsilon: Annotated[Ratio, Field(gt=0)] = 8 / 255
-    """The main strength: trials are selected by it."""
+    """The main epsilon: trials are selected by it."""
     curve: tuple[Annotated[Ratio, Field(gt=0)], ...] = ()
-    """Further strengths, measured on the final model only."""
+    """Further epsilons, measured on the final model only."""
     samples: SamplesConfig = SamplesConfig()
     interval: Annotated[int, Field(ge=0)] = 1
     """Epochs between evaluations on `val` during training; 0 means at the end only."""
@@ -240,28 +241,3 @@ class EvaluationProtocol(Section):
         attacks = " and ".join(attack.describe(self.epsilon) for attack in self.attacks)
         worst = "worst case of " if len(self.attacks) > 1 else ""
         return f"{worst}{attacks}, {self.samples.val} val / {self.samples.test} test images"
-
-
-def clean_metric(split: str) -> str:
-    """Name of clean accuracy, such as `val/clean_r1` (recall at 1 against the class texts)."""
-    return f"{split}/clean_r1"
-
-
-def robust_metric(split: str, epsilon: float) -> str:
-    """Name of robust accuracy, such as `val/robust_r1:8_255`.
-
-    The strength follows a colon because MLflow refuses `@` in metric names.
-    """
-    return f"{split}/robust_r1:{strength(epsilon)}"
-
-
-def strength(epsilon: float) -> str:
-    """Writes a radius as a part of a name: `8_255` for 8/255 (in halves up to 64/255), else the decimal number."""
-    steps = round(epsilon * 255 * 2) / 2
-    if 0 < steps <= 64 and abs(steps - epsilon * 255) < 1e-6:
-        return f"{steps:g}_255"
-    return f"{epsilon:g}"
-
-
-def _readable(epsilon: float) -> str:
-    return strength(epsilon).replace("_", "/")

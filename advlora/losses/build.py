@@ -12,13 +12,13 @@ from advlora.config import TrialConfig
 from advlora.data import ImageTextSet, load_manifest
 from advlora.distributed import SOLO, Group
 from advlora.errors import DataError, ModelError
+from advlora.evaluation.zero_shot import live_class_features
 from advlora.losses.base import Loss
 from advlora.losses.captions import CaptionTable, Contrastive, Matching
 from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
 from advlora.losses.cleaning import CleanClip, PerturbAndRecover
 from advlora.losses.fare import Fare
-from advlora.tasks.zero_shot import live_class_features
-from advlora.workbench import Workbench
+from advlora.training.workbench import Workbench
 
 
 def build_loss(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from advlora.check import check_examination, check_trial, forget_files
+from advlora.check import check_evaluation, check_trial, forget_files
 from advlora.config import TrialConfig, all_keys, parse, with_values
 from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
-from advlora_platform.study.plan import arms
+from advlora_platform.study.arms import arms
 from advlora_platform.study.spec import (
     AblationStudy,
     Study,
@@ -45,17 +45,17 @@ def _ablation_problems(study: AblationStudy) -> list[str]:
         except ConfigError as error:
             problems += [f"arm '{arm.name}': {problem}" for problem in error.problems]
         else:
-            problems += [f"arm '{arm.name}': {problem}" for problem in _examined(study, config)]
+            problems += [f"arm '{arm.name}': {problem}" for problem in _evaluated(study, config)]
     if study.tuning is not None:
         problems += _tuning_problems(study, study.tuning)
     return _common(problems)
 
 
-def _examined(study: Study, config: TrialConfig) -> list[str]:
+def _evaluated(study: Study, config: TrialConfig) -> list[str]:
     """Checks a trial, and whether the study's protocols fit it."""
-    problems = [*check_trial(config), *check_examination(config, study.protocol)]
+    problems = [*check_trial(config), *check_evaluation(config, study.protocol)]
     if isinstance(study, SweepStudy) and study.confirm is not None:
-        problems += [f"confirm.{problem}" for problem in check_examination(config, study.confirm.protocol)]
+        problems += [f"confirm.{problem}" for problem in check_evaluation(config, study.confirm.protocol)]
     return problems
 
 
@@ -97,11 +97,11 @@ def _sweep_problems(study: SweepStudy) -> list[str]:
         problems += grid_problems(study.parameters, study.search.trials, "search")
     if problems:
         return problems
-    everywhere = _examined(study, parse(TrialConfig, study.base))
+    everywhere = _evaluated(study, parse(TrialConfig, study.base))
     for key, parameter in study.parameters.items():
         for value in extremes(parameter):
             config = parse(TrialConfig, with_values(study.base, {**conditions(study.parameters, key), key: value}))
-            own = [problem for problem in _examined(study, config) if problem not in everywhere]
+            own = [problem for problem in _evaluated(study, config) if problem not in everywhere]
             problems += [f"parameters.{key} = {value}: {problem}" for problem in own]
     return everywhere + problems
 
@@ -117,6 +117,6 @@ def _objective_problems(study: SweepStudy) -> Iterable[str]:
             yield f"search.objectives: '{objective}' is not a metric of a trial{nearest}"
     if search.scheduler.kind == "asha" and study.protocol.interval == 0:
         yield (
-            "protocol.interval: 0 examines trials at the end only, so ASHA has nothing to stop them by; "
+            "protocol.interval: 0 evaluates trials at the end only, so ASHA has nothing to stop them by; "
             "set protocol.interval=1, or search.scheduler.kind=none"
         )

@@ -17,18 +17,18 @@ from advlora_platform.execution import available, concurrency, run
 from advlora_platform.export import provenance, write_best
 from advlora_platform.report import write_report
 from advlora_platform.search.ablation import PlanSearcher
-from advlora_platform.search.agenda import ArmPlan, plan_arms, scores_of
 from advlora_platform.search.early_stopping import build_scheduler
 from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.search.listed import ListSearcher
+from advlora_platform.search.plan import ArmPlan, plan_arms, scores_of
 from advlora_platform.search.sweep import SweepSearcher, belonging
-from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
 from advlora_platform.study.lease import Lease
 from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.library import read_study
 from advlora_platform.study.observer import Expectant, Observer
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
+from advlora_platform.study.trials import TrialFactory
 from advlora_platform.tracking import MlflowTracker, known_runs
 
 
@@ -79,11 +79,11 @@ def open_folder(study: Study, out: Path) -> StudyFolder:
     return folder
 
 
-def cell_factory(study: Study) -> CellFactory:
-    """Builds what turns suggested values into cells."""
+def trial_factory(study: Study) -> TrialFactory:
+    """Builds what turns suggested values into trials."""
     data = parse(TrialConfig, study.base).data
     confirm = study.confirm if isinstance(study, SweepStudy) else None
-    return CellFactory(
+    return TrialFactory(
         base=dict(study.base),
         protocol=study.protocol,
         data_hash=load_manifest(data).hash,
@@ -91,14 +91,14 @@ def cell_factory(study: Study) -> CellFactory:
     )
 
 
-Stage = Callable[[Study, CellFactory, list[Record]], tuple[Any, Any]]
+Stage = Callable[[Study, TrialFactory, list[Record]], tuple[Any, Any]]
 """Builds the searcher and the scheduler of a stage from what is known."""
 
 
 def _run_missing(
     stage: Stage, study: Study, folder: StudyFolder, observers: Sequence[Observer], heartbeat: Callable[[], None]
 ) -> None:
-    factory, resources = cell_factory(study), parse(TrialConfig, study.base).resources
+    factory, resources = trial_factory(study), parse(TrialConfig, study.base).resources
     search, scheduler = stage(study, factory, Ledger(folder).records())
     if search.remaining == 0:
         return
@@ -117,7 +117,7 @@ def _run_missing(
     )
 
 
-def _first_stage(study: Study, factory: CellFactory, records: list[Record]) -> tuple[Any, Any]:
+def _first_stage(study: Study, factory: TrialFactory, records: list[Record]) -> tuple[Any, Any]:
     if isinstance(study, AblationStudy):
         return PlanSearcher(study, factory, records), None
     known = belonging(study, factory, records)
@@ -125,14 +125,14 @@ def _first_stage(study: Study, factory: CellFactory, records: list[Record]) -> t
     return SweepSearcher(study, factory, known), build_scheduler(study, epochs, known)
 
 
-def _second_stage(study: Study, factory: CellFactory, records: list[Record]) -> tuple[Any, Any]:
-    """Confirms the finalists of a sweep; nothing for an ablation, whose cells are all reported."""
+def _second_stage(study: Study, factory: TrialFactory, records: list[Record]) -> tuple[Any, Any]:
+    """Confirms the finalists of a sweep; nothing for an ablation, whose trials are all reported."""
     plans = [] if isinstance(study, AblationStudy) else reported_plans(study, factory, records)
-    return ListSearcher([cell for plan in plans for cell in plan.cells], records), None
+    return ListSearcher([trial for plan in plans for trial in plan.trials], records), None
 
 
-def reported_plans(study: Study, factory: CellFactory, records: list[Record]) -> list[ArmPlan]:
-    """Returns the cells that are reported, as far as they are known: of every arm, or of every finalist."""
+def reported_plans(study: Study, factory: TrialFactory, records: list[Record]) -> list[ArmPlan]:
+    """Returns the trials that are reported, as far as they are known: of every arm, or of every finalist."""
     if isinstance(study, AblationStudy):
         return plan_arms(study, factory, scores_of(study, records))
     return confirmation_plans(study, factory, belonging(study, factory, records))
@@ -150,7 +150,7 @@ def reopen(path: Path) -> tuple[Study, StudyFolder]:
 
 def conclude(study: Study, folder: StudyFolder, tracker: MlflowTracker | None) -> Summary:
     """Writes summary, report and best configuration from the ledger, and logs them."""
-    factory, records = cell_factory(study), Ledger(folder).records()
+    factory, records = trial_factory(study), Ledger(folder).records()
     plans = reported_plans(study, factory, records)
     if not isinstance(study, AblationStudy):
         records = [*belonging(study, factory, records), *(r for r in records if r.phase == "confirm")]

@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 from advlora.config import EvaluationProtocol, TrialConfig, parse, with_values
-from advlora.cost import evaluation_forwards, training_forwards
 from advlora.data import load_manifest
 from advlora.errors import UserError
-from advlora.guards import guard_forwards
+from advlora.evaluation.guards import guard_forwards
 from advlora.models import VisionLanguageModel
-from advlora.workbench import Workbench
+from advlora.training.cost import evaluation_forwards, training_forwards
+from advlora.training.workbench import Workbench
 from advlora_platform.execution import available, concurrency
-from advlora_platform.launch import cell_factory
-from advlora_platform.search.agenda import ArmPlan, Scores, plan_arms, scores_of
+from advlora_platform.launch import trial_factory
 from advlora_platform.search.finalists import confirmation_plans
+from advlora_platform.search.plan import ArmPlan, Scores, plan_arms, scores_of
 from advlora_platform.search.sweep import belonging
-from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
+from advlora_platform.study.trials import TrialFactory
 
 PROBE_IMAGES = 128
 PROBE_SECONDS = 1.5
@@ -40,10 +40,10 @@ class PlannedArm:
 
     name: str
     tuning: int
-    cells: int
+    trials: int
     done: int
     forwards: float
-    """Vision-tower forward passes (F, per image) of one cell, training and evaluation."""
+    """Vision-tower forward passes (F, per image) of one trial, training and evaluation."""
     tuning_forwards: float = 0.0
     """The same of one tuning trial, which is neither measured on `test` nor checked."""
     tuned: int = 0
@@ -52,7 +52,7 @@ class PlannedArm:
     @property
     def left(self) -> float:
         """Forward passes that are still to run."""
-        return self.forwards * (self.cells - self.done) + self.tuning_forwards * (self.tuning - self.tuned)
+        return self.forwards * (self.trials - self.done) + self.tuning_forwards * (self.tuning - self.tuned)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Plan:
     @property
     def trials(self) -> int:
         """All trials, tuning included."""
-        return sum(arm.tuning + arm.cells for arm in self.arms)
+        return sum(arm.tuning + arm.trials for arm in self.arms)
 
     @property
     def forwards(self) -> float:
@@ -91,9 +91,9 @@ class Plan:
 
     def to_text(self) -> str:
         """Returns the plan as a table."""
-        head = f"{'arm':<40} {'tuning':>7} {'cells':>6} {'done':>5} {'F per cell':>12}"
+        head = f"{'arm':<40} {'tuning':>7} {'trials':>6} {'done':>5} {'F per trial':>12}"
         rows = [
-            f"{a.name:<40} {a.tuning:>7} {a.cells:>6} {a.done + a.tuned:>5} {a.forwards:>12,.0f}" for a in self.arms
+            f"{a.name:<40} {a.tuning:>7} {a.trials:>6} {a.done + a.tuned:>5} {a.forwards:>12,.0f}" for a in self.arms
         ]
         return "\n".join([f"{self.kind} '{self.name}'", "", head, *rows, "", self._total()])
 
@@ -133,7 +133,7 @@ def plan_study(study: Study, out: Path) -> Plan:
 
 def _planned_arms(study: Study, out: Path) -> list[PlannedArm]:
     records = Ledger(StudyFolder(out.resolve())).records()
-    base, factory = parse(TrialConfig, study.base), cell_factory(study)
+    base, factory = parse(TrialConfig, study.base), trial_factory(study)
     if not isinstance(study, AblationStudy):
         known = belonging(study, factory, records)
         settled = sum(record.settled for record in known)
@@ -144,16 +144,16 @@ def _planned_arms(study: Study, out: Path) -> list[PlannedArm]:
 
 
 def _confirmation(
-    study: SweepStudy, factory: CellFactory, known: Sequence[Record], records: Sequence[Record]
+    study: SweepStudy, factory: TrialFactory, known: Sequence[Record], records: Sequence[Record]
 ) -> Iterator[PlannedArm]:
     """Yields the second stage of a sweep; with several objectives the Pareto set may make it longer."""
     if study.confirm is None:
         return
-    settled = {record.cell_id for record in records if record.settled}
-    cells = [cell for plan in confirmation_plans(study, factory, known) for cell in plan.cells]
-    expected = max(study.confirm.top * len(study.confirm.seeds), len(cells))
+    settled = {record.trial_id for record in records if record.settled}
+    trials = [trial for plan in confirmation_plans(study, factory, known) for trial in plan.trials]
+    expected = max(study.confirm.top * len(study.confirm.seeds), len(trials))
     forwards = _forwards(parse(TrialConfig, study.base), study.confirm.protocol, test=True)
-    yield PlannedArm("confirmation", 0, expected, sum(cell.id in settled for cell in cells), forwards)
+    yield PlannedArm("confirmation", 0, expected, sum(trial.id in settled for trial in trials), forwards)
 
 
 def _planned_arm(plan: ArmPlan, study: AblationStudy, scores: Scores) -> PlannedArm:
@@ -162,10 +162,10 @@ def _planned_arm(plan: ArmPlan, study: AblationStudy, scores: Scores) -> Planned
         plan.arm.name,
         plan.budget,
         len(study.seeds),
-        sum(cell.id in scores for cell in plan.cells),
+        sum(trial.id in scores for trial in plan.trials),
         _forwards(config, study.protocol, test=True),
         _forwards(config, study.protocol, test=False, guarded=False),
-        sum(cell.id in scores for cell in plan.tuning),
+        sum(trial.id in scores for trial in plan.tuning),
     )
 
 
@@ -173,10 +173,10 @@ def _forwards(config: TrialConfig, protocol: EvaluationProtocol, test: bool, gua
     manifest = load_manifest(config.data)
     images = config.data.train_samples or manifest.splits["train"].samples
     splits = ("val", "test") if test else ("val",)
-    examined = sum(evaluation_forwards(protocol, split) for split in splits)
+    evaluated = sum(evaluation_forwards(protocol, split) for split in splits)
     checked = guarded and manifest.task != "retrieval"  # the guards compare accuracies of single images
     guards = guard_forwards(protocol, len(manifest.classes)) if checked else 0.0
-    return training_forwards(config, images) + examined + guards
+    return training_forwards(config, images) + evaluated + guards
 
 
 def _seconds_per_forward(config: TrialConfig, slots: int) -> float:

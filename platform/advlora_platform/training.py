@@ -13,7 +13,7 @@ from advlora.errors import ConfigError, UserError
 from advlora_platform.checking import check_study
 from advlora_platform.execution import rebuild
 from advlora_platform.export.best import Best, check_reproduction
-from advlora_platform.launch import cell_factory, launch
+from advlora_platform.launch import launch, trial_factory
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.observer import Observer
@@ -71,18 +71,18 @@ def train(training: Best, out: Path, listeners: Sequence[Observer] = ()) -> Trai
     )
     check_study(study)
     launch(study, out, listeners)
-    cell = cell_factory(study).cell(ARM, training.trial.seed, {}, "ablate")
+    trial = trial_factory(study).trial(ARM, training.trial.seed, {}, "ablate")
     folder = StudyFolder(out.resolve())
-    record = Ledger(folder).record(cell.id)
+    record = Ledger(folder).record(trial.id)
     if record is None or record.status != "done":
         reason = record.failure.message if record is not None and record.failure is not None else "no result"
         raise UserError(f"training '{training.name}' failed: {reason}")
-    exports = _export(cell.config, folder, cell.id)
+    exports = _export(trial.config, folder, trial.id)
     return TrainingResult(record.metrics, _verdict(training, record.metrics), exports)
 
 
-def _export(config: TrialConfig, folder: StudyFolder, cell_id: str) -> dict[str, str]:
-    trained, samples = rebuild(config, folder.trial(cell_id))
+def _export(config: TrialConfig, folder: StudyFolder, trial_id: str) -> dict[str, str]:
+    trained, samples = rebuild(config, folder.trial(trial_id))
     paths = save_trained(trained, config.model, config.adapter, folder.path / "model", samples)
     return {label: str(path) for label, path in paths.items()}
 

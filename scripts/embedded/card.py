@@ -18,19 +18,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advlora.adapters.clustering import kmeans
-from advlora.config import (
-    DataConfig,
-    EvaluationAttackConfig,
-    EvaluationProtocol,
-    ModelConfig,
-    clean_metric,
-    robust_metric,
-)
-from advlora.evaluator import outcomes
+from advlora.config import DataConfig, EvaluationAttackConfig, EvaluationProtocol, ModelConfig
+from advlora.evaluation.outcomes import outcomes
+from advlora.metrics import Metric
 from advlora.models import linear_shapes, load_model
 from advlora.models.attention import split_attention
 from advlora.models.open_clip import WEIGHTS_FILE
-from advlora.workbench import Workbench
+from advlora.training.workbench import Workbench
 from scripts.embedded import pretrain, splits
 
 TOP, CLUSTERS = 8, 16
@@ -62,21 +56,21 @@ def measure_accuracy(model: ModelConfig, samples: int, steps: int) -> dict[str, 
     network, features = bench.model(model), bench.class_features(model, data)
     attacks = {loss: EvaluationAttackConfig(loss=loss, steps=steps) for loss in ("cross_entropy", "margin")}
 
-    def examine(loss: str, limit: int | None, strengths: tuple[float, ...]) -> Accuracies:
+    def evaluate(loss: str, limit: int | None, epsilons: tuple[float, ...]) -> Accuracies:
         images = bench.split(data, "test", network.image_size, limit)
         protocol = EvaluationProtocol(attacks=(attacks[loss],))
-        return outcomes(network, features, images, protocol, strengths, device=torch.device("cpu")).metrics("test")
+        return outcomes(network, features, images, protocol, epsilons, device=torch.device("cpu")).metrics("test")
 
-    radii = tuple(strength / 255 for strength in STRENGTHS)
-    return {loss: examine(loss, samples, radii) for loss in attacks} | {"clean": examine("margin", None, ())}
+    radii = tuple(epsilon / 255 for epsilon in STRENGTHS)
+    return {loss: evaluate(loss, samples, radii) for loss in attacks} | {"clean": evaluate("margin", None, ())}
 
 
 def accuracy_rows(cross_entropy: Accuracies, margin: Accuracies) -> list[str]:
-    """Formats the table of accuracy by strength."""
-    rows = [f"| clean | {margin[clean_metric('test')]:.1%} | |"]
-    for strength in STRENGTHS:
-        name = robust_metric("test", strength / 255)
-        rows.append(f"| {strength}/255 | {cross_entropy[name]:.1%} | {margin[name]:.1%} |")
+    """Formats the table of accuracy by epsilon."""
+    rows = [f"| clean | {margin[str(Metric.clean('test'))]:.1%} | |"]
+    for epsilon in STRENGTHS:
+        name = str(Metric.robust("test", epsilon / 255))
+        rows.append(f"| {epsilon}/255 | {cross_entropy[name]:.1%} | {margin[name]:.1%} |")
     return rows
 
 
@@ -160,7 +154,7 @@ def fill(folder: Path, samples: int, steps: int) -> str:
     names, random = list(linear_shapes(model, "all-linear")), random_vision(folder)
     trained, untrained = measure_structure(load_model(model).vision, names), measure_structure(random, names)
     accuracy = measure_accuracy(model, samples, steps)
-    clean = accuracy["clean"][clean_metric("test")]
+    clean = accuracy["clean"][str(Metric.clean("test"))]
     return TEMPLATE.read_text().format(
         parameters=sum(weight.numel() for weight in load_file(folder / WEIGHTS_FILE).values()),
         samples=samples,

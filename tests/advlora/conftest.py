@@ -7,24 +7,25 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from short_trials import FINISHED, PROTOCOL, trial
+
+from tests.advlora.short_trials import FINISHED, PROTOCOL, trial
 
 if TYPE_CHECKING:
     from advlora.config import ModelConfig
-    from advlora.trainer import EpochReport
-    from advlora.workbench import Workbench
+    from advlora.training.trainer import EpochReport
+    from advlora.training.workbench import Workbench
 
 
 @pytest.fixture(scope="session")
 def bench() -> Workbench:
-    from advlora.workbench import Workbench
+    from advlora.training.workbench import Workbench
 
     return Workbench()
 
 
 @pytest.fixture(scope="session")
 def run(bench: Workbench) -> Callable[..., list[EpochReport]]:
-    from advlora.trainer import fine_tune
+    from advlora.training.trainer import fine_tune
 
     def run(values: Mapping[str, Any] | None = None, protocol=PROTOCOL, **options) -> list[EpochReport]:
         return list(fine_tune(trial(values), protocol, **{"bench": bench, **options}))
@@ -40,7 +41,7 @@ def finished(run) -> list[EpochReport]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelConfig]:
     """Family of transformers -> the configuration of its tiny model."""
-    from tiny_transformers import written
+    from tests.advlora.tiny_transformers import written
 
     return cache(lambda family: written(family, tmp_path_factory.mktemp(family)))
 
@@ -48,6 +49,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelConfi
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny masked language model, as a protocol names it."""
-    from tiny_transformers import masked_words
+    from tests.advlora.tiny_transformers import masked_words
 
     return masked_words(tmp_path_factory.mktemp("bert"))

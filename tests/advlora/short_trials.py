@@ -1,4 +1,4 @@
-"""Trials that take about a second, and an examination to match."""
+"""Trials that take about a second, and an evaluation to match."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def trial(values: Mapping[str, Any] | None = None) -> TrialConfig:
     return parse(TrialConfig, with_values({}, SHORT | dict(values or {})))
 
 
-def examination(**values: Any) -> EvaluationProtocol:
+def evaluation(**values: Any) -> EvaluationProtocol:
     return parse(EvaluationProtocol, PROTOCOL.model_dump() | values)
 
 

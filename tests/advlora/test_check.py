@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from advlora.check import check_examination, check_trial
+from advlora.check import check_evaluation, check_trial
 from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse
 from advlora.data import check_data
 from advlora.data.layouts import layout_of
@@ -65,7 +65,7 @@ def test_protocols_that_do_not_fit_the_task_are_known(tiny, bert, tmp_path: Path
 
     def found(attack: dict, data: str, **values) -> list[str]:
         config = parse(TrialConfig, {"data": {"name": data}, "loss": {"kind": "contrastive"}})
-        return check_examination(config, parse(EvaluationProtocol, {"attacks": [attack], **values}))
+        return check_evaluation(config, parse(EvaluationProtocol, {"attacks": [attack], **values}))
 
     captions, classes = str(tmp_path), DataConfig().name
     sga = {"kind": "sga", "words": bert}

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from short_trials import PROTOCOL, numbers, trial
 
 from advlora.distributed import SOLO, Group
-from advlora.trainer import fine_tune
-from advlora.workbench import Workbench
+from advlora.training.trainer import fine_tune
+from advlora.training.workbench import Workbench
+from tests.advlora.short_trials import PROTOCOL, numbers, trial
 
 pytestmark = pytest.mark.unit
 

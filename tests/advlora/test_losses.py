@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from short_trials import trial
 from torch.nn.functional import normalize
 
 from advlora.losses import ClassCrossEntropy, Contrastive, Fare, build_loss
-from advlora.trainer import restore
+from advlora.training.trainer import restore
+from tests.advlora.short_trials import trial
 
 pytestmark = pytest.mark.unit
 

@@ -1,22 +1,23 @@
-"""Studies with made-up results: real configurations, plans and cells, numbers that a test can calculate by hand."""
+"""Studies with made-up results: real configurations, plans and trials, numbers that a test can calculate by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from advlora.config import clean_metric, parse, robust_metric
+from advlora.config import parse
+from advlora.metrics import Metric
 from advlora_platform.analysis import Summary, summarise
-from advlora_platform.search.agenda import plan_arms, scores_of
 from advlora_platform.search.finalists import confirmation_plans
-from advlora_platform.study.cells import Cell, CellFactory
+from advlora_platform.search.plan import plan_arms, scores_of
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.observer import Failure
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
+from advlora_platform.study.trials import Trial, TrialFactory
 
 EPSILON = 8 / 255
-ROBUST, CLEAN = robust_metric("test", EPSILON), clean_metric("test")
-VAL_ROBUST, VAL_CLEAN = robust_metric("val", EPSILON), clean_metric("val")
+ROBUST, CLEAN = str(Metric.robust("test", EPSILON)), str(Metric.clean("test"))
+VAL_ROBUST, VAL_CLEAN = str(Metric.robust("val", EPSILON)), str(Metric.clean("val"))
 IDENTITY = {
     "study_id": "f00dfeed0123",
     "name": "story",
@@ -26,9 +27,9 @@ IDENTITY = {
 }
 
 Result = Mapping[str, float] | str | None
-"""Metrics of a cell that is done, the class of its failure, `running`, or None where it is missing."""
+"""Metrics of a trial that is done, the class of its failure, `running`, or None where it is missing."""
 Story = Callable[[str, int], Result]
-"""Arm and seed -> what became of the cell."""
+"""Arm and seed -> what became of the trial."""
 
 
 def ablation(**changes: Any) -> AblationStudy:
@@ -69,7 +70,7 @@ def sweep(**changes: Any) -> SweepStudy:
 
 
 def accuracies(robust: float, clean: float = 0.8, **more: float) -> dict[str, float]:
-    """Metrics of a finished cell; `val` is one point above `test`."""
+    """Metrics of a finished trial; `val` is one point above `test`."""
     return {
         VAL_ROBUST: robust + 0.01,
         VAL_CLEAN: clean + 0.01,
@@ -84,16 +85,16 @@ def accuracies(robust: float, clean: float = 0.8, **more: float) -> dict[str, fl
     }
 
 
-def factory(study: Study) -> CellFactory:
-    """What makes the cells of a story."""
+def factory(study: Study) -> TrialFactory:
+    """What makes the trials of a story."""
     confirm = study.confirm if isinstance(study, SweepStudy) else None
-    return CellFactory(dict(study.base), study.protocol, "da7a", confirm.protocol if confirm else None)
+    return TrialFactory(dict(study.base), study.protocol, "da7a", confirm.protocol if confirm else None)
 
 
-def record(cell: Cell, result: Result, began: float = 0.0) -> Record:
-    """The record of a cell."""
-    config = cell.config.model_dump(mode="json")
-    known = Record(cell.id, cell.arm, cell.seed, cell.phase, cell.values, config, "running", began=began)
+def record(trial: Trial, result: Result, began: float = 0.0) -> Record:
+    """The record of a trial."""
+    config = trial.config.model_dump(mode="json")
+    known = Record(trial.id, trial.arm, trial.seed, trial.phase, trial.values, config, "running", began=began)
     if result is None or result == "running":
         return known
     if isinstance(result, str):
@@ -106,19 +107,19 @@ def _changed(known: Record, **changes: Any) -> Record:
 
 
 def records_of(study: AblationStudy, story: Story) -> list[Record]:
-    """What the ledger holds: tuning cells, each as good as its number, then the cells of the story."""
+    """What the ledger holds: tuning trials, each as good as its number, then the trials of the story."""
     records: dict[str, Record] = {}
     while True:
         plans = plan_arms(study, factory(study), scores_of(study, records.values()))
-        tuning = [cell for plan in plans for cell in plan.tuning if cell.id not in records]
+        tuning = [trial for plan in plans for trial in plan.tuning if trial.id not in records]
         if not tuning:
             break
-        records |= {cell.id: record(cell, accuracies(0.1 + 0.01 * len(records))) for cell in tuning}
+        records |= {trial.id: record(trial, accuracies(0.1 + 0.01 * len(records))) for trial in tuning}
     for plan in plans:
-        for cell in plan.cells:
-            result = story(plan.arm.name, cell.seed)
+        for trial in plan.trials:
+            result = story(plan.arm.name, trial.seed)
             if result is not None:
-                records[cell.id] = record(cell, result)
+                records[trial.id] = record(trial, result)
     return list(records.values())
 
 
@@ -126,7 +127,7 @@ def tell(study: AblationStudy, story: Story, runs: Mapping[str, str] | None = No
     """The summary of an ablation."""
     records = records_of(study, story)
     plans = plan_arms(study, factory(study), scores_of(study, records))
-    known = {item.cell_id: f"run-{item.cell_id[:6]}" for item in records} if runs is None else runs
+    known = {item.trial_id: f"run-{item.trial_id[:6]}" for item in records} if runs is None else runs
     return summarise(study, plans, records, IDENTITY, known)
 
 
@@ -137,7 +138,7 @@ def trials(study: SweepStudy, results: Mapping[int, Result]) -> list[Record]:
         values: dict[str, Any] = {"adapter.rank": rank, "adapter.clustering.enabled": rank % 2 == 0}
         if rank % 2 == 0:
             values["adapter.clustering.clusters"] = max(rank // 2, 2)
-        found.append(record(factory(study).cell("search", study.seed, values, "search"), result, began=float(place)))
+        found.append(record(factory(study).trial("search", study.seed, values, "search"), result, began=float(place)))
     return found
 
 
@@ -150,6 +151,6 @@ def tell_sweep(study: SweepStudy, records: list[Record]) -> Summary:
 def confirmations(study: SweepStudy, records: list[Record], story: Story) -> list[Record]:
     """Records of the second stage; `story` takes the finalist's rank and the seed."""
     plans = confirmation_plans(study, factory(study), records)
-    cells = [cell for plan in plans for cell in plan.cells]
-    results = [(cell, story(cell.values["adapter.rank"], cell.seed)) for cell in cells]
-    return [record(cell, result) for cell, result in results if result is not None]
+    trials = [trial for plan in plans for trial in plan.trials]
+    results = [(trial, story(trial.values["adapter.rank"], trial.seed)) for trial in trials]
+    return [record(trial, result) for trial, result in results if result is not None]

@@ -128,24 +128,24 @@ def test_a_killed_study_continues_and_repeats_nothing(place, interrupted, finish
 
 
 def test_the_table_is_complete_with_intervals_and_effects(finished):
-    assert {arm["name"]: len(arm["cells"]) for arm in finished["arms"]} == {
+    assert {arm["name"]: len(arm["trials"]) for arm in finished["arms"]} == {
         "all off": 2,
         "all on": 2,
         "full": 2,
         "pretrained": 2,
     }
     for arm in finished["arms"]:
-        assert {cell["status"] for cell in arm["cells"]} == {"done"}
+        assert {trial["status"] for trial in arm["trials"]} == {"done"}
         estimate = arm["estimates"]["test/robust_r1:8_255"]
         assert estimate["n"] == 2
         assert estimate["low"] <= estimate["mean"] <= estimate["high"]
     assert finished["best"]["arm"] in {"all off", "all on", "full"}
 
 
-def test_no_cell_has_two_runs_and_all_are_finished(place, finished):
+def test_no_trial_has_two_runs_and_all_are_finished(place, finished):
     kinds = tracked(place, "small")
-    cells = [run.data.tags["advlora.cell"] for run in kinds["trial"]]
-    assert len(cells) == len(set(cells)) == CELLS
+    trials = [run.data.tags["advlora.trial"] for run in kinds["trial"]]
+    assert len(trials) == len(set(trials)) == CELLS
     assert len(kinds["study"]) == 1
     assert len(kinds["arm"]) == 4
     assert {run.info.status for runs in kinds.values() for run in runs} == {"FINISHED"}
@@ -192,12 +192,12 @@ def test_a_sweep_stops_weak_trials_and_exports_the_confirmed_one(place):
     summary = json.loads(answer.stdout)
     entries = records(place / "runs" / "small-sweep").values()
     searched = [entry for entry in entries if entry["phase"] == "search"]
-    confirmed = {entry["cell_id"]: entry for entry in entries if entry["phase"] == "confirm"}
+    confirmed = {entry["trial_id"]: entry for entry in entries if entry["phase"] == "confirm"}
     assert len(searched) == 5
     assert {entry["status"] for entry in searched} == {"done", "stopped"}
     assert len(confirmed) == 2
     robust = "val/robust_r1:8_255"
-    assert summary["best"]["cell"] in confirmed
+    assert summary["best"]["trial"] in confirmed
     assert summary["best"]["metrics"][robust] == max(entry["metrics"][robust] for entry in confirmed.values())
     assert "test/robust_r1:8_255" in summary["best"]["metrics"]
     assert summary["best"]["config"]["seed"] == 7

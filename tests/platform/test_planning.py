@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from advlora.guards import guard_forwards
+from advlora.evaluation.guards import guard_forwards
 from advlora_platform import planning
-from advlora_platform.launch import cell_factory
+from advlora_platform.launch import trial_factory
 from advlora_platform.planning import plan_study
-from advlora_platform.search.agenda import plan_arms
+from advlora_platform.search.plan import plan_arms
 from advlora_platform.search.space import read_point
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
@@ -26,7 +26,7 @@ def quickstart(*overrides):
     return load_study("quickstart", "ablation", overrides)
 
 
-def test_an_ablation_counts_tuning_and_cells_of_every_arm(tmp_path):
+def test_an_ablation_counts_tuning_and_trials_of_every_arm(tmp_path):
     plan = plan_study(quickstart(), tmp_path)
     assert len(plan.arms) == 10
     assert plan.trials == 9 * 3 + 10 * 3
@@ -43,8 +43,8 @@ def test_what_is_done_is_not_planned_again(tmp_path):
     study = quickstart()
     before = plan_study(study, tmp_path)
     ledger = Ledger(StudyFolder(tmp_path))
-    cell = plan_arms(study, cell_factory(study), {})[0].tuning[0]
-    ledger.trial_finished(cell, {"val/robust_r1:8_255": 0.5}, stopped_early=False)
+    trial = plan_arms(study, trial_factory(study), {})[0].tuning[0]
+    ledger.trial_finished(trial, {"val/robust_r1:8_255": 0.5}, stopped_early=False)
     after = plan_study(study, tmp_path)
     assert before.arms[0].left - after.arms[0].left == before.arms[0].tuning_forwards
     assert "   1 " in after.to_text().splitlines()[3]
@@ -63,7 +63,7 @@ def test_the_probe_measures_this_machine(tmp_path):
 
 def test_a_sweep_is_one_line(tmp_path):
     plan = plan_study(load_study("quickstart", "sweep"), tmp_path)
-    assert [(arm.name, arm.cells) for arm in plan.arms] == [("search", 8)]
+    assert [(arm.name, arm.trials) for arm in plan.arms] == [("search", 8)]
     assert plan.to_json()["trials"] == 8
 
 
@@ -82,13 +82,13 @@ def test_retrieval_is_planned_without_the_guards_of_classifiers(tmp_path):
 def test_the_confirmation_of_a_sweep_is_planned_and_what_is_confirmed_is_not_planned_again(tmp_path):
     study = load_study("advlora", "sweep")
     search, confirmation = plan_study(study, tmp_path).arms
-    assert (confirmation.name, confirmation.cells, confirmation.done) == ("confirmation", 9, 0)
+    assert (confirmation.name, confirmation.trials, confirmation.done) == ("confirmation", 9, 0)
     assert confirmation.forwards > search.forwards
-    ledger, factory = Ledger(StudyFolder(tmp_path)), cell_factory(study)
+    ledger, factory = Ledger(StudyFolder(tmp_path)), trial_factory(study)
     values = read_point(study.parameters, study.points[0])
-    searched = factory.cell("search", study.seed, values, "search")
+    searched = factory.trial("search", study.seed, values, "search")
     ledger.trial_finished(searched, {"val/robust_r1:8_255": 0.5}, stopped_early=False)
-    confirmed = factory.cell(f"finalist {searched.id[:8]}", 101, values, "confirm")
+    confirmed = factory.trial(f"finalist {searched.id[:8]}", 101, values, "confirm")
     ledger.trial_finished(confirmed, {"val/robust_r1:8_255": 0.4}, stopped_early=False)
     assert [arm.done for arm in plan_study(study, tmp_path).arms] == [1, 1]
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from advlora.attacks import expanded
-from advlora.config import robust_metric
-from advlora.cost import evaluation_forwards
 from advlora.identity import fingerprint
-from advlora_platform.evaluation import read_protocol
+from advlora.metrics import Metric
+from advlora.training.cost import evaluation_forwards
+from advlora_platform.measure import read_protocol
 from advlora_platform.study.library import shipped_protocols
 
 pytestmark = pytest.mark.unit
@@ -28,7 +28,7 @@ def test_a_stronger_protocol_costs_more_per_image():
 
 
 def test_all_of_them_measure_the_same_main_strength():
-    assert {robust_metric("test", read_protocol(name).epsilon) for name in ALL} == {"test/robust_r1:8_255"}
+    assert {str(Metric.robust("test", read_protocol(name).epsilon)) for name in ALL} == {"test/robust_r1:8_255"}
 
 
 def test_they_are_the_attacks_that_their_names_promise():

@@ -1,4 +1,4 @@
-"""The rows of the ablation table: every arm with every planned cell, whatever became of it."""
+"""The rows of the ablation table: every arm with every planned trial, whatever became of it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, Literal
 
 from advlora.config import TrialConfig, parse, with_values
 from advlora_platform.analysis.estimates import Estimate, estimate
-from advlora_platform.search.agenda import ArmPlan
-from advlora_platform.study.cells import Cell
+from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.observer import Failure
+from advlora_platform.study.trials import Trial
 
-CellStatus = Literal["missing", "running", "done", "stopped", "failed"]
+TrialStatus = Literal["missing", "running", "done", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
-class CellResult:
-    """What became of one planned cell.
+class ArmTrial:
+    """What became of one planned trial.
 
     Attributes:
         seed: Its seed.
-        cell: Its id; None while tuning is not finished, for the id follows from the tuned values.
+        trial: Its id; None while tuning is not finished, for the id follows from the tuned values.
         status: `missing` where there is no record.
         metrics: Of the last report, finite ones only.
         failure: Why there is no result.
@@ -32,8 +32,8 @@ class CellResult:
     """
 
     seed: int
-    cell: str | None
-    status: CellStatus
+    trial_id: str | None
+    status: TrialStatus
     metrics: dict[str, float]
     failure: Failure | None
     unreliable: str
@@ -50,8 +50,8 @@ class ArmResult:
         factors: Which factors are on; None for an arm outside the design.
         values: Dotted overrides of the base that define the arm.
         tuned: Nuisance values chosen inside the arm; None while tuning is not finished.
-        tuning: Tuning cells by status, and `planned`.
-        cells: One per seed, in the study's order.
+        tuning: Tuning trials by status, and `planned`.
+        trials: One per seed, in the study's order.
         estimates: Metric -> mean over the seeds that are done.
     """
 
@@ -61,27 +61,27 @@ class ArmResult:
     values: dict[str, Any]
     tuned: dict[str, Any] | None
     tuning: dict[str, int]
-    cells: tuple[CellResult, ...]
+    trials: tuple[ArmTrial, ...]
     estimates: dict[str, Estimate]
 
     @property
     def complete(self) -> bool:
-        """Whether every planned cell is done."""
-        return all(cell.status == "done" for cell in self.cells)
+        """Whether every planned trial is done."""
+        return all(trial.status == "done" for trial in self.trials)
 
     @property
     def reliable(self) -> bool:
-        """Whether no check of the examination failed."""
-        return not any(cell.unreliable for cell in self.cells)
+        """Whether no check of the evaluation failed."""
+        return not any(trial.unreliable for trial in self.trials)
 
     @property
     def done(self) -> int:
         """Number of seeds that are done."""
-        return sum(cell.status == "done" for cell in self.cells)
+        return sum(trial.status == "done" for trial in self.trials)
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """Returns a metric of the seeds that are done."""
-        return {c.seed: c.metrics[metric] for c in self.cells if c.status == "done" and metric in c.metrics}
+        return {c.seed: c.metrics[metric] for c in self.trials if c.status == "done" and metric in c.metrics}
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -97,10 +97,10 @@ def arm_result(
     records: Mapping[str, Record],
     runs: Mapping[str, str],
 ) -> ArmResult:
-    """Looks up the cells of one arm by their ids; the names in records may be those of an older configuration."""
-    planned = plan.cells or [None] * len(seeds)
-    cells = tuple(_cell_result(seed, cell, records, runs) for seed, cell in zip(seeds, planned, strict=True))
-    done = [cell.metrics for cell in cells if cell.status == "done"]
+    """Looks up the trials of one arm by their ids; the names in records may be those of an older configuration."""
+    planned = plan.trials or [None] * len(seeds)
+    trials = tuple(_trial_result(seed, trial, records, runs) for seed, trial in zip(seeds, planned, strict=True))
+    done = [trial.metrics for trial in trials if trial.status == "done"]
     return ArmResult(
         name=plan.arm.name,
         adapter=parse(TrialConfig, with_values(base, plan.arm.values)).adapter.kind,
@@ -108,21 +108,21 @@ def arm_result(
         values=plan.arm.values,
         tuned=plan.tuned,
         tuning=_tuning(plan, records),
-        cells=cells,
+        trials=trials,
         estimates=_estimates(done, confidence),
     )
 
 
-def _cell_result(seed: int, cell: Cell | None, records: Mapping[str, Record], runs: Mapping[str, str]) -> CellResult:
-    record = None if cell is None else records.get(cell.id)
-    if cell is None or record is None:
-        return CellResult(seed, None if cell is None else cell.id, "missing", {}, None, "", None)
-    metrics, run = finite(record.metrics), runs.get(cell.id)
-    return CellResult(seed, cell.id, record.status, metrics, record.failure, record.unreliable, run)
+def _trial_result(seed: int, trial: Trial | None, records: Mapping[str, Record], runs: Mapping[str, str]) -> ArmTrial:
+    record = None if trial is None else records.get(trial.id)
+    if trial is None or record is None:
+        return ArmTrial(seed, None if trial is None else trial.id, "missing", {}, None, "", None)
+    metrics, run = finite(record.metrics), runs.get(trial.id)
+    return ArmTrial(seed, trial.id, record.status, metrics, record.failure, record.unreliable, run)
 
 
 def _tuning(plan: ArmPlan, records: Mapping[str, Record]) -> dict[str, int]:
-    known = [records[cell.id].status for cell in plan.tuning if cell.id in records]
+    known = [records[trial.id].status for trial in plan.tuning if trial.id in records]
     return {"planned": plan.budget, **count(known, ("done", "running", "failed"))}
 
 

@@ -24,17 +24,17 @@ class Best:
         config: The resolved configuration, as plain data.
         reason: One sentence.
         arm: Its arm; `search` in a sweep.
-        cell: The cell whose configuration and metrics these are.
-        mlflow_run_id: The run that tracks the cell.
+        trial: The trial whose configuration and metrics these are.
+        mlflow_run_id: The run that tracks the trial.
         seeds: Every seed that the choice rests on; `config` has the first one.
         data_hash: Of the data.
-        metrics: Of the cell.
+        metrics: Of the trial.
     """
 
     config: dict[str, Any]
     reason: str
     arm: str
-    cell: str
+    trial_id: str
     mlflow_run_id: str | None
     seeds: tuple[int, ...]
     data_hash: str
@@ -46,26 +46,26 @@ def best_arm(
 ) -> Best | None:
     """Returns the arm with the highest mean, at the study's first seed; the cheaper of equal ones.
 
-    An arm with a cell that is not done, or whose robust accuracy cannot be trusted, does not compete; nor does one in
+    An arm with a trial that is not done, or whose robust accuracy cannot be trusted, does not compete; nor does one in
     which nothing is trained.
     """
-    rivals = [
+    candidates = [
         arm for arm in arms if arm.complete and arm.reliable and arm.adapter != "none" and metric in arm.estimates
     ]
-    if not rivals:
+    if not candidates:
         return None
-    winner = max(rivals, key=lambda arm: (arm.estimates[metric].mean, -_size(arm)))
-    cell = winner.cells[0]
-    assert cell.cell is not None, "the cell is done"
+    winner = max(candidates, key=lambda arm: (arm.estimates[metric].mean, -_size(arm)))
+    trial = winner.trials[0]
+    assert trial.trial_id is not None, "the trial is done"
     return Best(
-        config=records[cell.cell].config,
-        reason=_arm_reason(winner, metric, winner.estimates[metric], len(rivals), confidence),
+        config=records[trial.trial_id].config,
+        reason=_arm_reason(winner, metric, winner.estimates[metric], len(candidates), confidence),
         arm=winner.name,
-        cell=cell.cell,
-        mlflow_run_id=cell.mlflow_run_id,
-        seeds=tuple(cell.seed for cell in winner.cells),
+        trial_id=trial.trial_id,
+        mlflow_run_id=trial.mlflow_run_id,
+        seeds=tuple(trial.seed for trial in winner.trials),
         data_hash=data_hash,
-        metrics=cell.metrics,
+        metrics=trial.metrics,
     )
 
 
@@ -73,14 +73,14 @@ def _size(arm: ArmResult) -> float:
     return arm.estimates[SIZE].mean if SIZE in arm.estimates else 0.0
 
 
-def _arm_reason(winner: ArmResult, metric: str, mean: Estimate, rivals: int, confidence: float) -> str:
+def _arm_reason(winner: ArmResult, metric: str, mean: Estimate, candidates: int, confidence: float) -> str:
     interval = (
         "no interval from one seed"
         if mean.low is None or mean.high is None
         else f"{100 * confidence:g} % interval {100 * mean.low:.1f} to {100 * mean.high:.1f}"
     )
     return (
-        f"'{winner.name}' has the highest mean {metric} of {plural(rivals, 'complete arm')}: "
+        f"'{winner.name}' has the highest mean {metric} of {plural(candidates, 'complete arm')}: "
         f"{100 * mean.mean:.1f} % over {plural(mean.n, 'seed')} ({interval})"
     )
 
@@ -89,20 +89,22 @@ def best_trial(
     trials: Sequence[TrialResult], metric: str, records: Mapping[str, Record], seed: int, data_hash: str
 ) -> Best | None:
     """Returns the finished, reliable trial with the best last value of the first objective; the cheaper of equals."""
-    rivals = [trial for trial in trials if trial.status == "done" and not trial.unreliable and metric in trial.metrics]
-    if not rivals:
+    candidates = [
+        trial for trial in trials if trial.status == "done" and not trial.unreliable and metric in trial.metrics
+    ]
+    if not candidates:
         return None
     sign = 1 if direction(metric) == "max" else -1
-    winner = max(rivals, key=lambda trial: (sign * trial.metrics[metric], -trial.metrics.get(SIZE, 0.0)))
+    winner = max(candidates, key=lambda trial: (sign * trial.metrics[metric], -trial.metrics.get(SIZE, 0.0)))
     superlative = "highest" if sign > 0 else "lowest"
     value = winner.metrics[metric]
     shown = f"{100 * value:.1f} %" if is_accuracy(metric) else f"{value:.4g}"
     return Best(
-        config=records[winner.cell].config,
+        config=records[winner.trial_id].config,
         reason=f"trial {winner.number} has the {superlative} final {metric} of "
-        f"{plural(len(rivals), 'finished trial')}: {shown} (one seed)",
-        arm=records[winner.cell].arm,
-        cell=winner.cell,
+        f"{plural(len(candidates), 'finished trial')}: {shown} (one seed)",
+        arm=records[winner.trial_id].arm,
+        trial_id=winner.trial_id,
         mlflow_run_id=winner.mlflow_run_id,
         seeds=(seed,),
         data_hash=data_hash,

@@ -1,4 +1,4 @@
-"""What a strong examination on fresh seeds said of a sweep's finalists, and how far the search had misjudged them."""
+"""What a strong evaluation on fresh seeds said of a sweep's finalists, and how far the search had misjudged them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from advlora_platform.analysis.arms import ArmResult
 from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.analysis.metrics import Metrics, judging
 from advlora_platform.analysis.sweeps import SweepResult
-from advlora_platform.search.agenda import ArmPlan
+from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.spec import SweepStudy, objective_metrics
 
 ENOUGH = 3
@@ -23,11 +23,11 @@ class Confirmation:
     """The second stage of a sweep.
 
     Attributes:
-        protocol: The strong examination, in one clause.
+        protocol: The strong evaluation, in one clause.
         metrics: What the finalists are judged by.
-        searched: Finalist -> value of the search's first objective, under the cheap examination.
+        searched: Finalist -> value of the search's first objective, under the cheap evaluation.
         confirmed: Finalist -> mean of the selecting metric over the fresh seeds; of complete finalists.
-        unreliable: Finalists of which a cell failed a check of the examination; they cannot win.
+        unreliable: Finalists of which a trial failed a check of the evaluation; they cannot win.
         rank_correlation: Spearman's, of the two values over complete finalists; None with too few of them.
         optimism: Value in the search less confirmed values, of the finalist that the search ranked first: what
             quoting the search would have promised too much. None until that finalist is complete.
@@ -54,7 +54,7 @@ def confirmation(
         return None
     metrics = judging(study.confirm.protocol, objective_metrics(study, study.confirm.protocol)[0])
     first = objective_metrics(study)[0]
-    values = {trial.cell[:8]: trial.metrics[first] for trial in found.trials if first in trial.metrics}
+    values = {trial.trial_id[:8]: trial.metrics[first] for trial in found.trials if first in trial.metrics}
     searched = {plan.arm.name: values[plan.arm.name.rpartition(" ")[2]] for plan in plans}
     complete = [arm for arm in arms if arm.complete and metrics.selecting in arm.estimates]
     confirmed = {arm.name: arm.estimates[metrics.selecting].mean for arm in complete}

@@ -32,7 +32,7 @@ class Contrast:
     Attributes:
         name: Of the factor, the pair of factors, or the arm.
         metric: What is compared.
-        differences: Seed -> difference; only seeds for which every cell that is needed is done.
+        differences: Seed -> difference; only seeds for which every trial that is needed is done.
         planned: Number of seeds of the study.
         estimate: Mean difference with its interval; None where no seed is complete.
         p: Two-sided p-value of the paired t-test.

@@ -22,7 +22,7 @@ def main_effects(
 
     Per seed it is the mean over all pairs of arms that differ in this factor only (Montgomery, Design and Analysis of
     Experiments, chapter 6): every pair of a factorial, the single pair of the one-at-a-time designs. A seed counts
-    when every cell of every pair is done.
+    when every trial of every pair is done.
     """
     table = _table(arms, factors, metric)
     questions = {name: _signed(table, _pairs(table, place)) for place, name in enumerate(factors)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from advlora.config import EvaluationProtocol, clean_metric, robust_metric
+from advlora.config import EvaluationProtocol
+from advlora.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -14,11 +15,11 @@ class Metrics:
 
     Attributes:
         selecting: Chooses the best; on `val`.
-        val_robust: Robust accuracy at the protocol's main strength.
+        val_robust: Robust accuracy at the protocol's main epsilon.
         val_clean: Clean accuracy.
-        test_robust: The same on `test`, for cells that are reported.
+        test_robust: The same on `test`, for trials that are reported.
         test_clean: The same on `test`.
-        curve: Robust accuracy on `test` -> its radius, ascending, the main strength included; empty without a curve.
+        curve: Robust accuracy on `test` -> its radius, ascending, the main epsilon included; empty without a curve.
         further: What the study reports beside these.
     """
 
@@ -35,19 +36,19 @@ def judging(protocol: EvaluationProtocol, selecting: str | None = None, report: 
     """Returns the metrics of a protocol; robust accuracy on `val` selects unless another one does.
 
     Args:
-        protocol: The examination.
+        protocol: The evaluation.
         selecting: Chooses the best.
         report: Further metrics; those that are shown anyway are left out.
     """
     epsilon, curve = protocol.epsilon, protocol.curve
-    strengths = sorted({epsilon, *curve}) if curve else []
-    shown = (robust_metric("test", epsilon), clean_metric("test"), robust_metric("val", epsilon))
+    epsilons = sorted({epsilon, *curve}) if curve else []
+    shown = (str(Metric.robust("test", epsilon)), str(Metric.clean("test")), str(Metric.robust("val", epsilon)))
     return Metrics(
-        selecting=selecting or robust_metric("val", epsilon),
-        val_robust=robust_metric("val", epsilon),
-        val_clean=clean_metric("val"),
-        test_robust=robust_metric("test", epsilon),
-        test_clean=clean_metric("test"),
-        curve={robust_metric("test", strength): strength for strength in strengths},
+        selecting=selecting or str(Metric.robust("val", epsilon)),
+        val_robust=str(Metric.robust("val", epsilon)),
+        val_clean=str(Metric.clean("val")),
+        test_robust=str(Metric.robust("test", epsilon)),
+        test_clean=str(Metric.clean("test")),
+        curve={str(Metric.robust("test", epsilon)): epsilon for epsilon in epsilons},
         further=tuple(metric for metric in dict.fromkeys(report) if metric not in shown),
     )

@@ -14,7 +14,7 @@ from advlora_platform.analysis.contrasts import Contrast
 from advlora_platform.analysis.effects import comparisons, interactions, main_effects, reference_of
 from advlora_platform.analysis.metrics import Metrics, judging
 from advlora_platform.analysis.sweeps import SweepResult, sweep_result
-from advlora_platform.search.agenda import ArmPlan
+from advlora_platform.search.plan import ArmPlan
 from advlora_platform.search.space import grid
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy, objective_metrics
@@ -25,13 +25,13 @@ STATUSES = ("done", "running", "stopped", "failed")
 
 
 @dataclass(frozen=True)
-class FailedCell:
-    """A cell that ended without a result."""
+class FailedTrial:
+    """A trial that ended without a result."""
 
     arm: str
     seed: int
     phase: str
-    cell: str
+    trial_id: str
     kind: str
     message: str
     mlflow_run_id: str | None
@@ -50,16 +50,16 @@ class Summary:
         metrics: What it is judged by.
         confidence: Coverage of every interval.
         seeds: Seeds of every arm, or the one of a sweep.
-        counts: Cells that are reported, by status: `planned`, `done`, `running`, `stopped`, `failed`, `missing`.
+        counts: Trials that are reported, by status: `planned`, `done`, `running`, `stopped`, `failed`, `missing`.
         arms: The ablation table; in a sweep, its finalists as they were confirmed.
         reference: The arm that others are compared with; None in a sweep.
         effects: Main effects of the factors on test robust and test clean accuracy, and on what else is reported.
         interactions: How factors change each other's effect; of a factorial.
         comparisons: Every arm against the reference.
         sweep: Trials, Pareto front and importance; None in an ablation.
-        confirmation: What the strong examination said of a sweep's finalists; None where there is none.
+        confirmation: What the strong evaluation said of a sweep's finalists; None where there is none.
         best: The recommended configuration; None where nothing qualifies.
-        failures: Every cell that failed, tuning included.
+        failures: Every trial that failed, tuning included.
         data_hash: Of the data.
         provenance: Code, versions, machine.
     """
@@ -81,7 +81,7 @@ class Summary:
     sweep: SweepResult | None
     confirmation: Confirmation | None
     best: Best | None
-    failures: tuple[FailedCell, ...]
+    failures: tuple[FailedTrial, ...]
     data_hash: str
     provenance: dict[str, Any]
 
@@ -102,12 +102,12 @@ def summarise(
 
     Args:
         study: The study.
-        plans: The cells of every arm; for a sweep, those of its finalists.
-        records: What became of the cells, oldest first; those of other cells are not looked at.
+        plans: The trials of every arm; for a sweep, those of its finalists.
+        records: What became of the trials, oldest first; those of other trials are not looked at.
         identity: `study_id`, `data_hash` and `provenance`.
-        runs: Cell id -> MLflow run id.
+        runs: Trial id -> MLflow run id.
     """
-    known = {record.cell_id: record for record in records}
+    known = {record.trial_id: record for record in records}
     if isinstance(study, AblationStudy):
         return _ablation(study, plans, known, identity, runs)
     return _sweep(study, plans, known, identity, runs)
@@ -125,14 +125,14 @@ def _ablation(
     arms = tuple(arm_result(plan, study.base, study.seeds, level, records, runs) for plan in plans)
     crossed = factors if study.design == "factorial" else []
     reference = reference_of(arms)
-    cells = [cell for arm in arms for cell in arm.cells]
-    own = {cell.id: cell.id for plan in plans for cell in (*plan.tuning, *plan.cells)}
+    trials = [trial for arm in arms for trial in arm.trials]
+    own = {trial.id: trial.id for plan in plans for trial in (*plan.tuning, *plan.trials)}
     return Summary(
         **_common(study, identity),
         metrics=metrics,
         confidence=level,
         seeds=study.seeds,
-        counts={"planned": len(cells), **count((cell.status for cell in cells), (*STATUSES, "missing"))},
+        counts={"planned": len(trials), **count((trial.status for trial in trials), (*STATUSES, "missing"))},
         arms=arms,
         reference=reference.name,
         effects=tuple(e for metric in judged for e in main_effects(arms, factors, metric, planned, level)),
@@ -141,7 +141,7 @@ def _ablation(
         sweep=None,
         confirmation=None,
         best=best_arm(arms, metrics.selecting, records, identity["data_hash"], level),
-        failures=_failures([records[cell] for cell in own if cell in records], runs),
+        failures=_failures([records[trial] for trial in own if trial in records], runs),
     )
 
 
@@ -159,7 +159,7 @@ def _sweep(
     seeds = study.confirm.seeds if study.confirm else (study.seed,)
     arms = tuple(arm_result(plan, study.base, seeds, CONFIDENCE, records, runs) for plan in plans)
     confirmed = confirmation(study, arms, plans, found, CONFIDENCE)
-    own = [records[cell.id] for plan in plans for cell in plan.cells if cell.id in records]
+    own = [records[trial.id] for plan in plans for trial in plan.trials if trial.id in records]
     data = identity["data_hash"]
     return Summary(
         **_common(study, identity),
@@ -198,9 +198,9 @@ def _planned_trials(study: SweepStudy) -> int:
     return min(trials, len(grid(study.parameters))) if study.search.sampler == "grid" else trials
 
 
-def _failures(records: Sequence[Record], runs: Mapping[str, str]) -> tuple[FailedCell, ...]:
+def _failures(records: Sequence[Record], runs: Mapping[str, str]) -> tuple[FailedTrial, ...]:
     return tuple(
-        FailedCell(r.arm, r.seed, r.phase, r.cell_id, r.failure.kind, r.failure.message, runs.get(r.cell_id))
+        FailedTrial(r.arm, r.seed, r.phase, r.trial_id, r.failure.kind, r.failure.message, runs.get(r.trial_id))
         for r in records
         if r.failure is not None
     )

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from advlora_platform.analysis.arms import CellStatus, finite
+from advlora_platform.analysis.arms import TrialStatus, finite
 from advlora_platform.search.finalists import goodness, pareto_set
 from advlora_platform.search.space import distributions
 from advlora_platform.study.ledger import Record
@@ -27,7 +27,7 @@ class TrialResult:
 
     Attributes:
         number: Counts from 1 in the order in which trials began.
-        cell: Its id.
+        trial: Its id.
         values: What varies: dotted key -> value.
         status: `stopped` where early stopping ended it; its last value is not comparable with a final one.
         metrics: Of the last report, finite ones only.
@@ -38,9 +38,9 @@ class TrialResult:
     """
 
     number: int
-    cell: str
+    trial_id: str
     values: dict[str, Any]
-    status: CellStatus
+    status: TrialStatus
     metrics: dict[str, float]
     history: tuple[dict[str, float], ...]
     failure: Failure | None
@@ -88,14 +88,14 @@ def sweep_result(study: SweepStudy, records: Sequence[Record], runs: Mapping[str
 def _trial(number: int, record: Record, runs: Mapping[str, str]) -> TrialResult:
     return TrialResult(
         number,
-        record.cell_id,
+        record.trial_id,
         record.values,
         record.status,
         finite(record.metrics),
         tuple(finite(entry) for entry in record.history),
         record.failure,
         record.unreliable,
-        runs.get(record.cell_id),
+        runs.get(record.trial_id),
     )
 
 

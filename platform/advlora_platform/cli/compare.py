@@ -20,7 +20,7 @@ def command(first: Path, second: Path, as_json: bool) -> None:
     Both records must be of the same examples under the same protocol; `advlora evaluate` writes them. Intervals are
     percentiles of a paired bootstrap; p is exact, and of each row alone.
     """
-    from advlora_platform.evaluation import compare_records, read_record
+    from advlora_platform.measure import compare_records, read_record
 
     comparison = compare_records(read_record(first), read_record(second))
     if as_json:

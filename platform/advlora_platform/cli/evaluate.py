@@ -11,7 +11,7 @@ from advlora_platform.cli.console import messages, output, print_json
 from advlora_platform.cli.options import json_option
 
 if TYPE_CHECKING:
-    from advlora_platform.evaluation import Evaluation, EvaluationRecord
+    from advlora_platform.measure import Evaluation, EvaluationRecord
 
 
 @click.command("evaluate", epilog="Example: advlora evaluate runs/best/model --protocol strong --split test")
@@ -58,7 +58,7 @@ def command(
     The record holds the outcome of every example, so that `advlora compare` can set two records against each other.
     With --json it is printed without them.
     """
-    from advlora_platform.evaluation import Evaluation
+    from advlora_platform.measure import Evaluation
 
     with messages.status("loading the model, checking the data"):
         evaluation = Evaluation.prepare(model, data, split, protocol, base, study)
@@ -75,8 +75,8 @@ def command(
 def _measure(evaluation: Evaluation, out: Path | None, track: bool) -> tuple[EvaluationRecord, Path]:
     """Measures and writes; the store and the folder are tried before anything is computed."""
     from advlora.errors import UserError
-    from advlora_platform.evaluation import record_file, write_record
-    from advlora_platform.evaluation.record import FOLDER
+    from advlora_platform.measure import record_file, write_record
+    from advlora_platform.measure.record import FOLDER
     from advlora_platform.tracking import EvaluationLog
 
     log = EvaluationLog() if track else None

@@ -10,8 +10,8 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from advlora_platform.cli.console import messages
-from advlora_platform.study.cells import Cell
 from advlora_platform.study.observer import Failure
+from advlora_platform.study.trials import Trial
 
 
 class ProgressDisplay:
@@ -50,37 +50,37 @@ class ProgressDisplay:
         messages.print(f"[bold]{self._study}[/]: {remaining} of {total} trials to run{kept}; starting Ray ...")
         self._bar.update(self._task, total=remaining)
 
-    def trial_started(self, cell: Cell) -> None:
+    def trial_started(self, trial: Trial) -> None:
         """Remembers when the first trial began: Ray's own start is no measure of a trial."""
         now = time.monotonic()
         self._begin = self._begin or now
-        self._started[cell.id] = now
-        self._bar.update(self._task, description=f"{self._study}: {self._label(cell)}")
+        self._started[trial.id] = now
+        self._bar.update(self._task, description=f"{self._study}: {self._label(trial)}")
 
-    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+    def trial_reported(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         """An epoch alone prints nothing: the bar shows what runs."""
 
     def trial_finished(
-        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+        self, trial: Trial, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
     ) -> None:
         """Prints the trial with its accuracies."""
         clean = metrics.get("val/clean_r1")
         robust = next((value for name, value in metrics.items() if name.startswith("val/robust_r1:")), None)
         parts = [f"{name} {value:6.1%}" for name, value in (("clean", clean), ("robust", robust)) if value is not None]
-        self._line(cell, "val " + "  ".join(parts) + ("  (stopped early)" if stopped_early else ""))
+        self._line(trial, "val " + "  ".join(parts) + ("  (stopped early)" if stopped_early else ""))
         if unreliable:
             messages.print(f"      [yellow]not reliable[/]: {unreliable}")
 
-    def trial_failed(self, cell: Cell, failure: Failure) -> None:
+    def trial_failed(self, trial: Trial, failure: Failure) -> None:
         """Prints the failure in one line."""
-        self._line(cell, f"[red]failed ({failure.kind})[/]: {failure.message.splitlines()[0][:120]}")
+        self._line(trial, f"[red]failed ({failure.kind})[/]: {failure.message.splitlines()[0][:120]}")
 
-    def _line(self, cell: Cell, text: str) -> None:
+    def _line(self, trial: Trial, text: str) -> None:
         self._done += 1
-        seconds = time.monotonic() - self._started.get(cell.id, time.monotonic())
+        seconds = time.monotonic() - self._started.get(trial.id, time.monotonic())
         left = self._time_left()
         count = f"[{self._done:>{len(str(self._total))}}/{self._total}]".replace("[", r"\[", 1)
-        messages.print(f"{count} {self._label(cell):<44} {text}  {seconds:5.1f} s  {left}")
+        messages.print(f"{count} {self._label(trial):<44} {text}  {seconds:5.1f} s  {left}")
         self._bar.update(self._task, completed=self._done, left=left)
 
     def _time_left(self) -> str:
@@ -90,11 +90,11 @@ class ProgressDisplay:
         return f"about {int(seconds // 60)}:{int(seconds % 60):02d} left"
 
     @staticmethod
-    def _label(cell: Cell) -> str:
-        if cell.phase == "ablate":
-            return cell.name
-        varied = ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in cell.values.items())
-        return f"tune {cell.arm}" if cell.phase == "tune" else (varied[:44] or "base")
+    def _label(trial: Trial) -> str:
+        if trial.phase == "ablate":
+            return trial.name
+        varied = ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in trial.values.items())
+        return f"tune {trial.arm}" if trial.phase == "tune" else (varied[:44] or "base")
 
 
 def _short(value: object) -> str:

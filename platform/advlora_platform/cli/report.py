@@ -14,7 +14,7 @@ from advlora_platform.cli.options import json_option, study_folder
 def command(study: str, as_json: bool) -> None:
     """Write summary.json, report.md, report.html and the figures from what is done so far.
 
-    Works while a study runs, and shows which cells are missing.
+    Works while a study runs, and shows which trials are missing.
     """
     from advlora_platform.launch import conclude, reopen
     from advlora_platform.report import terminal_report

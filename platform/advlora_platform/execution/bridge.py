@@ -7,14 +7,14 @@ from typing import Any
 
 from ray import tune
 
-from advlora_platform.study.cells import Cell, CellFactory
 from advlora_platform.study.observer import Failure, Observer
+from advlora_platform.study.trials import Trial, TrialFactory
 
 
 class Bridge(tune.Callback):
-    """Tells every observer, in order, what happens to a cell."""
+    """Tells every observer, in order, what happens to a trial."""
 
-    def __init__(self, factory: CellFactory, observers: Sequence[Observer], heartbeat: Callable[[], None]) -> None:
+    def __init__(self, factory: TrialFactory, observers: Sequence[Observer], heartbeat: Callable[[], None]) -> None:
         """Takes the observers, and what is called at every turn of Tune's loop."""
         self._factory, self._observers, self._heartbeat = factory, observers, heartbeat
         self._latest: dict[str, dict[str, float]] = {}
@@ -32,41 +32,41 @@ class Bridge(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Passes a message of the worker on."""
-        cell, event = self._cell(trial), result["event"]
+        ours, event = self._trial(trial), result["event"]
         if event == "started":
-            self._tell(lambda observer: observer.trial_started(cell))
+            self._tell(lambda observer: observer.trial_started(ours))
         elif event == "failed":
             self._fail(trial, Failure(**result["failure"]))
         else:
-            self._report(trial, cell, result)
+            self._report(trial, ours, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial that ends without its final report was stopped early."""
         if trial.trial_id not in self._ended:
-            cell, metrics = self._cell(trial), self._latest.get(trial.trial_id, {})
-            self._tell(lambda observer: observer.trial_finished(cell, metrics, True))
+            ours, metrics = self._trial(trial), self._latest.get(trial.trial_id, {})
+            self._tell(lambda observer: observer.trial_finished(ours, metrics, True))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave the trial up: its slot died."""
         reason = str(getattr(trial, "get_error", lambda: None)() or "the process of the slot died").splitlines()
         self._fail(trial, Failure("lost_worker", reason[-1][:300]))
 
-    def _report(self, trial: Any, cell: Cell, result: dict[str, Any]) -> None:
+    def _report(self, trial: Any, ours: Trial, result: dict[str, Any]) -> None:
         epoch, metrics = result["epoch"], dict(result["metrics"])
         self._latest[trial.trial_id] = {**self._latest.get(trial.trial_id, {}), **metrics}
-        self._tell(lambda observer: observer.trial_reported(cell, epoch, metrics))
+        self._tell(lambda observer: observer.trial_reported(ours, epoch, metrics))
         if result["final"]:
             self._ended.add(trial.trial_id)
-            self._tell(lambda observer: observer.trial_finished(cell, metrics, False, result["unreliable"]))
+            self._tell(lambda observer: observer.trial_finished(ours, metrics, False, result["unreliable"]))
 
     def _fail(self, trial: Any, failure: Failure) -> None:
         self._ended.add(trial.trial_id)
-        cell = self._cell(trial)
-        self._tell(lambda observer: observer.trial_failed(cell, failure))
+        ours = self._trial(trial)
+        self._tell(lambda observer: observer.trial_failed(ours, failure))
 
     def _tell(self, event: Callable[[Observer], None]) -> None:
         for observer in self._observers:
             event(observer)
 
-    def _cell(self, trial: Any) -> Cell:
+    def _trial(self, trial: Any) -> Trial:
         return self._factory.from_tune(trial.config)

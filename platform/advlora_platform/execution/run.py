@@ -10,9 +10,9 @@ from advlora_platform.execution.bridge import Bridge
 from advlora_platform.execution.resources import SLOT_MEMORY, available, concurrency
 from advlora_platform.execution.session import session
 from advlora_platform.execution.worker import Work
-from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.observer import Observer
+from advlora_platform.study.trials import TrialFactory
 
 SLOT_LOSSES = 2
 """How often Tune takes a trial up again whose slot died, as when a node is lost."""
@@ -20,7 +20,7 @@ SLOT_LOSSES = 2
 
 def run(
     search: Any,
-    factory: CellFactory,
+    factory: TrialFactory,
     folder: StudyFolder,
     observers: Sequence[Observer],
     *,
@@ -33,7 +33,7 @@ def run(
 
     Args:
         search: A Tune searcher with `remaining`; suggests flat configurations.
-        factory: Resolves them into cells.
+        factory: Resolves them into trials.
         folder: The study folder.
         observers: Told in this order what happens.
         resources: What one trial occupies.
@@ -51,7 +51,7 @@ def run(
 
 def _tuner(
     search: Any,
-    factory: CellFactory,
+    factory: TrialFactory,
     folder: StudyFolder,
     bridge: Bridge,
     resources: ResourcesConfig,

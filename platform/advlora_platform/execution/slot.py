@@ -61,10 +61,10 @@ class Slot(tune.Trainable):
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Saves nothing: a cell's state lies in its own folder."""
+        """Saves nothing: a trial's state lies in its own folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Loads nothing: the worker finds the cell's state."""
+        """Loads nothing: the worker finds the trial's state."""
 
     def cleanup(self) -> None:
         """Lets the worker group end."""

@@ -1,4 +1,4 @@
-"""The state of a cell on disk: where training goes on, and from which the trained model is rebuilt."""
+"""The state of a trial on disk: where training goes on, and from which the trained model is rebuilt."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from advlora.adapters import AdaptedModel
 from advlora.config import TrialConfig
 from advlora.errors import UserError
-from advlora.trainer import restore
-from advlora.workbench import Workbench
+from advlora.training.trainer import restore
+from advlora.training.workbench import Workbench
 
 STATE_FILE = "state.pt"
 SAMPLES = 64
@@ -21,7 +21,7 @@ SAMPLES = 64
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Replaces the state of a cell in one step; a crash leaves the old one or the new one."""
+    """Replaces the state of a trial in one step; a crash leaves the old one or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f"{STATE_FILE}.{os.getpid()}.tmp"
     torch.save(state, draft)
@@ -29,7 +29,7 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
-    """Returns the last state of a cell on the CPU; None where there is none."""
+    """Returns the last state of a trial on the CPU; None where there is none."""
     file = folder / STATE_FILE
     if not file.is_file():
         return None
@@ -38,10 +38,10 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
 
 def rebuild(config: TrialConfig, folder: Path) -> tuple[AdaptedModel, Tensor]:
-    """Returns the trained model of a finished cell, and images `(B, 3, H, W)` in [0, 1] to try it on.
+    """Returns the trained model of a finished trial, and images `(B, 3, H, W)` in [0, 1] to try it on.
 
     Raises:
-        UserError: If the cell's state was removed.
+        UserError: If the trial's state was removed.
     """
     state = load_state(folder)
     if state is None and config.adapter.kind != "none":

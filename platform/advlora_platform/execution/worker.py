@@ -10,12 +10,12 @@ import ray
 import torch
 
 from advlora.distributed import Group
-from advlora.trainer import EpochReport, fine_tune
-from advlora.workbench import Workbench
+from advlora.training.trainer import EpochReport, fine_tune
+from advlora.training.workbench import Workbench
 from advlora_platform.execution.failures import SHARED, classify
 from advlora_platform.execution.states import load_state, save_state
-from advlora_platform.study.cells import Cell, CellFactory
 from advlora_platform.study.folder import StudyFolder
+from advlora_platform.study.trials import Trial, TrialFactory
 
 TRIALS_PER_GROUP = 200
 """After this many trials the group is replaced, lest memory that libraries leak add up."""
@@ -26,11 +26,11 @@ class Work:
     """What all trials of a study share; travels to the workers.
 
     Attributes:
-        factory: Resolves jobs into cells.
+        factory: Resolves jobs into trials.
         folder: The study folder, on storage that every node sees.
     """
 
-    factory: CellFactory
+    factory: TrialFactory
     folder: Path
 
 
@@ -78,19 +78,19 @@ class _Server:
         self.group.wait()
         return True
 
-    def _run(self, number: int, cell: Cell) -> None:
-        folder = StudyFolder(self.work.folder).trial(cell.id)
+    def _run(self, number: int, trial: Trial) -> None:
+        folder = StudyFolder(self.work.folder).trial(trial.id)
         state = load_state(folder)
         wanted = self._tell(number, {"event": "started"})
         reports = fine_tune(
-            cell.config,
-            self.work.factory.protocol_of(cell.phase),
+            trial.config,
+            self.work.factory.protocol_of(trial.phase),
             bench=self.bench,
             group=self.group,
             device=self.device,
             state=state,
-            test=cell.test,
-            guarded=cell.guarded,
+            test=trial.test,
+            guarded=trial.guarded,
         )
         while wanted and (report := next(reports, None)) is not None:
             if self.group.rank == 0:

@@ -40,7 +40,7 @@ def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
             "study_id": summary.study_id,
             "selected": summary.best.reason,
             "arm": summary.best.arm,
-            "cell": summary.best.cell,
+            "trial": summary.best.trial_id,
             "mlflow_run_id": summary.best.mlflow_run_id,
             "seeds": list(summary.best.seeds),
             "data_hash": summary.best.data_hash,
@@ -53,7 +53,7 @@ def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
 
 
 def _protocol(study: Study) -> EvaluationProtocol:
-    """Returns the examination under which the best configuration was measured."""
+    """Returns the evaluation under which the best configuration was measured."""
     if isinstance(study, SweepStudy) and study.confirm is not None:
         return study.confirm.protocol
     return study.protocol

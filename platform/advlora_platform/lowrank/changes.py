@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import torch
 
 from advlora.adapters import AdaptedModel
-from advlora.config import EvaluationProtocol, TrialConfig, robust_metric
+from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.distributed import SOLO
-from advlora.examination import Examination
-from advlora.lowrank import Spectrum, spectra, summary, truncated_model
+from advlora.evaluation.lowrank import Spectrum, spectra, summary, truncated_model
+from advlora.evaluation.trial import Evaluator
+from advlora.metrics import Metric
 from advlora.models import VisionLanguageModel, tower_names
-from advlora.workbench import Workbench
+from advlora.training.workbench import Workbench
 from advlora_platform.execution import rebuild
-from advlora_platform.lowrank.cells import Trained
+from advlora_platform.lowrank.trials import Trained
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Layer:
 
     Attributes:
         rank_90: Fewest directions that hold 90 % of the energy.
-        stable_rank: See `advlora.lowrank.Spectrum`.
-        entropy_rank: See `advlora.lowrank.Spectrum`.
+        stable_rank: See `advlora.evaluation.lowrank.Spectrum`.
+        entropy_rank: See `advlora.evaluation.lowrank.Spectrum`.
         norm: Relative to the weight before.
         energy: Share of the energy that the leading 1, 2, ... directions hold.
     """
@@ -70,14 +71,14 @@ class Change:
     whole: float
 
 
-def take_apart(cell: Trained, protocol: EvaluationProtocol, ranks: Sequence[int], bench: Workbench) -> Change:
+def take_apart(trial: Trained, protocol: EvaluationProtocol, ranks: Sequence[int], bench: Workbench) -> Change:
     """Measures a finished full fine-tuning.
 
     Raises:
         UserError: If its trained weights were removed.
     """
-    config = cell.config
-    trained, _ = rebuild(config, cell.folder)
+    config = trial.config
+    trained, _ = rebuild(config, trial.folder)
     before, after = bench.model(config.model), trained.model
 
     def robust(model: VisionLanguageModel) -> float:
@@ -88,9 +89,9 @@ def take_apart(cell: Trained, protocol: EvaluationProtocol, ranks: Sequence[int]
         prefix = "text/" if tower == "text" else ""
         found |= {prefix + name: each for name, each in spectra(before, after, tower=tower).items()}
     return Change(
-        arm=cell.arm,
+        arm=trial.arm,
         seed=config.seed,
-        adversarial=cell.adversarial,
+        adversarial=trial.adversarial,
         layers={name: Layer.of(each) for name, each in found.items()},
         means=summary(found),
         truncated={rank: robust(_cut(before, after, rank, config)) for rank in ranks},
@@ -117,5 +118,5 @@ def _robust(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     subject = copy.copy(trained)
     subject.model = model.to(device)
-    measured = Examination(config, protocol, bench, subject, SOLO, device).measure("test", curve=False)
-    return measured[robust_metric("test", protocol.epsilon)]
+    measured = Evaluator(config, protocol, bench, subject, SOLO, device).measure("test", curve=False)
+    return measured[str(Metric.robust("test", protocol.epsilon))]

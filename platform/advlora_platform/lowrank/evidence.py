@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from advlora.config import robust_metric
-from advlora.workbench import Workbench
+from advlora.metrics import Metric
+from advlora.training.workbench import Workbench
 from advlora_platform.analysis.estimates import Estimate, estimate
-from advlora_platform.lowrank.cells import Opened, Trained, check, open_study, start_of
 from advlora_platform.lowrank.changes import Change, take_apart
+from advlora_platform.lowrank.trials import Opened, Trained, check, open_study, start_of
 from advlora_platform.study.folder import read_json
 
 RANKS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -133,28 +133,28 @@ def gather(
         UserError: If there is nothing to compare, or unlike things would be.
     """
     opened = open_study(folder)
-    rival = opened if sweep is None else open_study(sweep)
-    check(opened, rival)
+    target = opened if sweep is None else open_study(sweep)
+    check(opened, target)
     protocol = opened.study.protocol
     if samples is not None:
         fewer = protocol.samples.model_copy(update={"test": min(samples, protocol.samples.test)})
         protocol = protocol.model_copy(update={"samples": fewer})
     bench, wanted, changes = Workbench(), tuple(sorted(set(ranks))), []
-    for number, cell in enumerate(opened.full, start=1):
-        progress(f"taking apart {cell.arm}, seed {cell.config.seed} ({number} of {len(opened.full)})")
-        changes.append(take_apart(cell, protocol, wanted, bench))
-    metric = robust_metric("test", protocol.epsilon)
+    for number, trial in enumerate(opened.full, start=1):
+        progress(f"taking apart {trial.arm}, seed {trial.config.seed} ({number} of {len(opened.full)})")
+        changes.append(take_apart(trial, protocol, wanted, bench))
+    metric = str(Metric.robust("test", protocol.epsilon))
     return Evidence(
         study=opened.study.name,
         study_id=_study_id(opened),
-        sweep=rival.study.name if rival.adapters else "",
+        sweep=target.study.name if target.adapters else "",
         protocol=protocol.describe(),
         metric=metric,
         samples=protocol.samples.test,
-        trained_samples=rival.study.protocol.samples.test,
+        trained_samples=target.study.protocol.samples.test,
         ranks=wanted,
         changes=tuple(changes),
-        trained=_trained(rival.adapters, metric),
+        trained=_trained(target.adapters, metric),
     )
 
 
@@ -162,11 +162,11 @@ def _study_id(opened: Opened) -> str:
     return str((read_json(opened.folder.identity) or {}).get("study_id", ""))
 
 
-def _trained(cells: Sequence[Trained], metric: str) -> dict[str, dict[int, BySeed]]:
+def _trained(trials: Sequence[Trained], metric: str) -> dict[str, dict[int, BySeed]]:
     table: dict[str, dict[int, BySeed]] = {}
-    for cell in cells:
-        ranks = table.setdefault(start_of(cell.config.adapter), {})
-        ranks.setdefault(cell.config.adapter.rank, {})[cell.config.seed] = cell.metrics[metric]
+    for trial in trials:
+        ranks = table.setdefault(start_of(trial.config.adapter), {})
+        ranks.setdefault(trial.config.adapter.rank, {})[trial.config.seed] = trial.metrics[metric]
     return {start: dict(sorted(ranks.items())) for start, ranks in table.items()}
 
 

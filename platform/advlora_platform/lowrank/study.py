@@ -11,7 +11,7 @@ NAME = "lowrank"
 
 
 def two_arms(overrides: Iterable[str] = ()) -> AblationStudy:
-    """Returns adversarial and clean full fine-tuning as a study of its own; their cells are those of `low_rank`.
+    """Returns adversarial and clean full fine-tuning as a study of its own; their trials are those of `low_rank`.
 
     Raises:
         ConfigError: With every problem of the overrides.

@@ -1,4 +1,4 @@
-"""Figures of an ablation: arms, effects of the factors, robust accuracy against the strength of the attack."""
+"""Figures of an ablation: arms, effects of the factors, robust accuracy against the epsilon of the attack."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from advlora_platform.report.document import Document, Picture, Section
 from advlora_platform.report.findings import confirmation_sentences, findings
 from advlora_platform.report.tables import (
     arms_table,
-    cells_table,
     contrasts_table,
     curve_table,
     failures_table,
@@ -18,6 +17,7 @@ from advlora_platform.report.tables import (
     importance_table,
     pareto_table,
     trials_table,
+    trials_table_by_arm,
     tuned_table,
 )
 
@@ -86,7 +86,7 @@ def _effects(summary: Summary, level: str) -> Iterator[Section]:
         (
             "Each effect is the mean difference that switching the factor on makes, over all pairs of arms that differ "
             "in this factor only (and in what was tuned inside them), paired by seed. Only seeds for which every "
-            f"needed cell is done count. Intervals cover {level}; verdicts follow p-values corrected after Holm, "
+            f"needed trial is done count. Intervals cover {level}; verdicts follow p-values corrected after Holm, "
             "separately for robust and clean accuracy.",
         ),
         Picture("effects", f"Effects on test in points, with {level} intervals; hollow marks are not resolved."),
@@ -106,7 +106,7 @@ def _details(summary: Summary) -> Iterator[Section]:
         yield Section(
             "Tuned inside each arm", ("Every arm gets the same number of tries, judged on val.",), table=tuned
         )
-    yield Section("Every cell", table=cells_table(summary), folded=True)
+    yield Section("Every trial", table=trials_table_by_arm(summary), folded=True)
 
 
 def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[Section]:

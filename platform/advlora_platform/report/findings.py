@@ -23,20 +23,19 @@ def tone_of(contrast: Contrast) -> Tone:
 
 
 def holes(summary: Summary) -> str | None:
-    """Says which cells have no result; None if all have one."""
+    """Says which trials have no result; None if all have one."""
     left = {name: summary.counts[name] for name in ("missing", "running", "failed") if summary.counts[name]}
     if not left:
         return None
     parts = ", ".join(f"{number} {name}" for name, number in left.items())
-    noun = "trial" if summary.sweep else "cell"
-    return f"of {plural(summary.counts['planned'], f'planned {noun}')}, {parts}."
+    return f"of {plural(summary.counts['planned'], 'planned trial')}, {parts}."
 
 
 def selection(summary: Summary) -> str:
     """Says what was selected on what, and what the numbers are measured on."""
     if summary.confirmation is not None:
         return (
-            "The search ranks on val under the cheap examination; the winner is chosen among its finalists on val "
+            "The search ranks on val under the cheap evaluation; the winner is chosen among its finalists on val "
             "under the strong one, with fresh seeds, and quoted on test."
         )
     if summary.sweep is not None:
@@ -77,7 +76,7 @@ def _answer(contrast: Contrast, what: str) -> str:
 
 
 def confirmation_sentences(confirmed: Confirmation) -> tuple[str, ...]:
-    """Says how well the cheap examination foretold the strong one."""
+    """Says how well the cheap evaluation foretold the strong one."""
     sentences = []
     if confirmed.rank_correlation is not None:
         number = plural(len(confirmed.confirmed), "finalist")
@@ -109,7 +108,7 @@ def _choice(summary: Summary) -> Iterator[Finding]:
             if confirmed
             else "no trial is finished"
             if summary.sweep
-            else "no arm that is trained has all its cells done"
+            else "no arm that is trained has all its trials done"
         )
         yield Finding(f"No best configuration yet: {why}.", "open")
     else:
@@ -123,7 +122,7 @@ def _holes(summary: Summary) -> Iterator[Finding]:
     text = holes(summary)
     if text is not None:
         yield Finding(f"Incomplete: {text}", "bad")
-    doubtful = [(arm.name, f"seed {cell.seed}", cell.unreliable) for arm in summary.arms for cell in arm.cells]
+    doubtful = [(arm.name, f"seed {trial.seed}", trial.unreliable) for arm in summary.arms for trial in arm.trials]
     if summary.sweep is not None:
         doubtful += [("trial", str(trial.number), trial.unreliable) for trial in summary.sweep.trials]
     for name, which, reason in doubtful:

@@ -12,8 +12,8 @@ from advlora_platform.report.terminal import terminal_table
 from advlora_platform.report.wording import percent, points, probability
 
 if TYPE_CHECKING:
-    from advlora_platform.evaluation import Comparison, EvaluationRecord
-    from advlora_platform.evaluation.comparison import ComparedRow
+    from advlora_platform.measure import Comparison, EvaluationRecord
+    from advlora_platform.measure.comparison import ComparedRow
 
 
 def record_text(record: EvaluationRecord) -> str:
@@ -40,8 +40,8 @@ def _accuracies(record: EvaluationRecord) -> Table:
         return Table(("metric", "%"), "lr", recalls)
     clean = record.curve[0][1]
     rows = tuple(
-        (_radius(strength), label, percent(value))
-        for strength, attacks in record.accuracies.items()
+        (_radius(epsilon), label, percent(value))
+        for epsilon, attacks in record.accuracies.items()
         for label, value in attacks.items()
     )
     return Table(("radius", "under", "accuracy (%)"), "llr", (("0", "clean", percent(clean)), *rows))
@@ -60,7 +60,7 @@ def _checks(record: EvaluationRecord) -> Iterator[str]:
 def _compared(row: ComparedRow) -> tuple[str, ...]:
     found = row.found
     return (
-        _radius(row.strength),
+        _radius(row.epsilon),
         row.attack,
         percent(row.first),
         percent(row.second),
@@ -79,5 +79,5 @@ def _tone(row: ComparedRow) -> Tone:
     return "bad" if row.found.high < 0 else "plain"
 
 
-def _radius(strength: str) -> str:
-    return strength.replace("_", "/") or "0"
+def _radius(epsilon: str) -> str:
+    return epsilon.replace("_", "/") or "0"

@@ -1,10 +1,10 @@
-"""The tables of a report. None of them hides a cell that has no result."""
+"""The tables of a report. None of them hides a trial that has no result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advlora_platform.analysis import ArmResult, CellResult, Confirmation, Contrast, Summary, SweepResult, TrialResult
+from advlora_platform.analysis import ArmResult, ArmTrial, Confirmation, Contrast, Summary, SweepResult, TrialResult
 from advlora_platform.report.document import Table, Tone
 from advlora_platform.report.findings import tone_of
 from advlora_platform.report.wording import (
@@ -45,7 +45,7 @@ def arms_table(summary: Summary) -> Table:
             share(_mean(arm, "params/trainable_fraction")),
             amount(_mean(arm, "cost/seconds")),
             amount(_mean(arm, "cost/forward_equivalents")),
-            f"{arm.done}/{len(arm.cells)}",
+            f"{arm.done}/{len(arm.trials)}",
         )
         for arm in summary.arms
     )
@@ -91,7 +91,7 @@ def contrasts_table(answers: Sequence[Contrast], first: str) -> Table:
 
 
 def curve_table(summary: Summary) -> Table:
-    """Robust accuracy of every arm at every strength."""
+    """Robust accuracy of every arm at every epsilon."""
     curve = summary.metrics.curve
     header = ("arm", "0 (clean)", *(radius(epsilon) for epsilon in curve.values()))
     names = (summary.metrics.test_clean, *curve)
@@ -117,24 +117,24 @@ def tuned_table(summary: Summary) -> Table | None:
     return Table(("arm", *keys, "tried", "failed"), "l" + "r" * (len(keys) + 2), rows)
 
 
-def cells_table(summary: Summary) -> Table:
-    """Every planned cell with its tracked run."""
+def trials_table_by_arm(summary: Summary) -> Table:
+    """Every planned trial with its tracked run."""
     metrics = summary.metrics
     names = (metrics.test_robust, metrics.test_clean, metrics.val_robust, "cost/seconds")
-    header = ("arm", "seed", "status", *(title_of(name) for name in names), "cell", "MLflow run")
-    pairs = [(arm, cell) for arm in summary.arms for cell in arm.cells]
+    header = ("arm", "seed", "status", *(title_of(name) for name in names), "trial", "MLflow run")
+    pairs = [(arm, trial) for arm in summary.arms for trial in arm.trials]
     rows = tuple(
         (
             arm.name,
-            str(cell.seed),
-            status_of(cell),
-            *(measured(name, cell.metrics.get(name)) for name in names),
-            ABSENT if cell.cell is None else cell.cell[:8],
-            cell.mlflow_run_id or ABSENT,
+            str(trial.seed),
+            status_of(trial),
+            *(measured(name, trial.metrics.get(name)) for name in names),
+            ABSENT if trial.trial_id is None else trial.trial_id[:8],
+            trial.mlflow_run_id or ABSENT,
         )
-        for arm, cell in pairs
+        for arm, trial in pairs
     )
-    return Table(header, "lrlrrrrcc", rows, tuple(_status_tone(cell) for _, cell in pairs))
+    return Table(header, "lrlrrrrcc", rows, tuple(_status_tone(trial) for _, trial in pairs))
 
 
 def trials_table(summary: Summary, sweep: SweepResult, limit: int | None = None) -> Table:
@@ -143,7 +143,7 @@ def trials_table(summary: Summary, sweep: SweepResult, limit: int | None = None)
     names = short_names(keys)
     others = (summary.metrics.val_robust, summary.metrics.val_clean, "cost/seconds")
     metrics = tuple(dict.fromkeys((*sweep.objectives, *others)))
-    header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "cell", "MLflow run")
+    header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "trial", "MLflow run")
     chosen = ranked(sweep)[:limit]
     rows = tuple(
         (
@@ -151,7 +151,7 @@ def trials_table(summary: Summary, sweep: SweepResult, limit: int | None = None)
             *(measured(metric, trial.metrics.get(metric)) for metric in metrics),
             status_of(trial),
             assignments(trial.values, names),
-            trial.cell[:8],
+            trial.trial_id[:8],
             trial.mlflow_run_id or ABSENT,
         )
         for trial in chosen
@@ -190,7 +190,7 @@ def importance_table(sweep: SweepResult) -> Table:
 
 
 def finalists_table(summary: Summary, confirmed: Confirmation) -> Table:
-    """What the search said of each finalist, and what the strong examination says."""
+    """What the search said of each finalist, and what the strong evaluation says."""
     metrics = confirmed.metrics
     accuracies = tuple(dict.fromkeys((metrics.selecting, metrics.test_robust, metrics.test_clean)))
     header = ("finalist", "in the search", *(title_of(metric) for metric in accuracies), "done", "reliable")
@@ -199,7 +199,7 @@ def finalists_table(summary: Summary, confirmed: Confirmation) -> Table:
             arm.name,
             measured(summary.metrics.selecting, confirmed.searched[arm.name]),
             *(mean_with_interval(arm.estimates.get(metric)) for metric in accuracies),
-            f"{arm.done}/{len(arm.cells)}",
+            f"{arm.done}/{len(arm.trials)}",
             "no" if arm.name in confirmed.unreliable else "yes",
         )
         for arm in summary.arms
@@ -208,23 +208,23 @@ def finalists_table(summary: Summary, confirmed: Confirmation) -> Table:
 
 
 def failures_table(summary: Summary) -> Table:
-    """Why cells have no result."""
-    header = ("arm", "seed", "phase", "failure", "message", "cell", "MLflow run")
+    """Why trials have no result."""
+    header = ("arm", "seed", "phase", "failure", "message", "trial", "MLflow run")
     rows = tuple(
-        (f.arm, str(f.seed), f.phase, f.kind.replace("_", " "), f.message, f.cell[:8], f.mlflow_run_id or ABSENT)
+        (f.arm, str(f.seed), f.phase, f.kind.replace("_", " "), f.message, f.trial_id[:8], f.mlflow_run_id or ABSENT)
         for f in summary.failures
     )
     return Table(header, "lrlllcc", rows)
 
 
-def status_of(cell: CellResult | TrialResult) -> str:
+def status_of(trial: ArmTrial | TrialResult) -> str:
     """Writes a status, with the class of a failure."""
-    if cell.status == "stopped":
+    if trial.status == "stopped":
         return "stopped early"
-    if cell.unreliable:
-        return f"{cell.status}, not reliable"
-    return cell.status if cell.failure is None else f"{cell.status} ({cell.failure.kind.replace('_', ' ')})"
+    if trial.unreliable:
+        return f"{trial.status}, not reliable"
+    return trial.status if trial.failure is None else f"{trial.status} ({trial.failure.kind.replace('_', ' ')})"
 
 
-def _status_tone(cell: CellResult | TrialResult) -> Tone:
-    return STATUS_TONES.get(cell.status, "bad")
+def _status_tone(trial: ArmTrial | TrialResult) -> Tone:
+    return STATUS_TONES.get(trial.status, "bad")

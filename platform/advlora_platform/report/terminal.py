@@ -64,8 +64,8 @@ def _ablation(summary: Summary) -> Iterator[str]:
 
 def _arms(summary: Summary) -> Table:
     metrics = summary.metrics
-    strength = title_of(metrics.test_robust).removeprefix("test ")
-    header = ("arm", f"test {strength}", "test clean", "val robust", "trained %", "train s", "forwards", "done")
+    epsilon = title_of(metrics.test_robust).removeprefix("test ")
+    header = ("arm", f"test {epsilon}", "test clean", "val robust", "trained %", "train s", "forwards", "done")
     return Table(
         header,
         "lrrrrrrr",
@@ -84,7 +84,7 @@ def _arm(summary: Summary, arm: ArmResult) -> tuple[str, ...]:
         share(costs.get("params/trainable_fraction")),
         amount(costs.get("cost/seconds")),
         amount(costs.get("cost/forward_equivalents")),
-        f"{arm.done}/{len(arm.cells)}",
+        f"{arm.done}/{len(arm.trials)}",
     )
 
 
@@ -141,11 +141,12 @@ def _footer(summary: Summary) -> Iterator[str]:
 
 def _unfinished(summary: Summary) -> Iterator[str]:
     for arm in summary.arms:
-        open_cells = [cell for cell in arm.cells if cell.status != "done" or cell.unreliable]
-        if open_cells:
-            yield f"{arm.name}: " + ", ".join(f"seed {cell.seed} {status_of(cell)}" for cell in open_cells)
+        open_trials = [trial for trial in arm.trials if trial.status != "done" or trial.unreliable]
+        if open_trials:
+            yield f"{arm.name}: " + ", ".join(f"seed {trial.seed} {status_of(trial)}" for trial in open_trials)
     for failure in summary.failures:
-        yield f"{failure.arm}/{failure.cell[:8]} {failure.kind.replace('_', ' ')}: {failure.message.splitlines()[0]}"
+        kind, message = failure.kind.replace("_", " "), failure.message.splitlines()[0]
+        yield f"{failure.arm}/{failure.trial_id[:8]} {kind}: {message}"
 
 
 def _labelled(label: str, text: str, style: str = "") -> Iterator[str]:
@@ -157,16 +158,16 @@ def _labelled(label: str, text: str, style: str = "") -> Iterator[str]:
 def _lines(table: Table) -> Iterator[str]:
     """Sets a table in columns; what is too wide for the line is cut."""
     columns = list(zip(table.header, *table.rows, strict=True))
-    widths = [max(len(cell) for cell in column) for column in columns]
+    widths = [max(len(trial) for trial in column) for column in columns]
     yield f"[dim]{escape(_line(table.header, table.align, widths))}[/]"
     for number, row in enumerate(table.rows):
         yield _styled(_line(row, table.align, widths), STYLES[table.tone(number)])
 
 
-def _line(cells: Sequence[str], align: str, widths: Sequence[int]) -> str:
+def _line(trials: Sequence[str], align: str, widths: Sequence[int]) -> str:
     parts = [
-        cell.rjust(width) if column == "r" else cell.ljust(width)
-        for cell, column, width in zip(cells, align, widths, strict=True)
+        trial.rjust(width) if column == "r" else trial.ljust(width)
+        for trial, column, width in zip(trials, align, widths, strict=True)
     ]
     return _shortened("  ".join(parts).rstrip(), WIDTH)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from advlora.config import strength
+from advlora.metrics import epsilon_label
 from advlora_platform.analysis import Contrast, Estimate
 from advlora_platform.analysis.words import is_accuracy
 
@@ -86,7 +86,7 @@ def title_of(metric: str) -> str:
 
 def radius(epsilon: float) -> str:
     """Writes a radius such as `8/255`."""
-    return strength(epsilon).replace("_", "/")
+    return epsilon_label(epsilon).replace("_", "/")
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:

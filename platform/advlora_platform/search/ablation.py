@@ -1,4 +1,4 @@
-"""An ablation as a Tune searcher: hands out the cells that are left, tuning before seeds."""
+"""An ablation as a Tune searcher: hands out the trials that are left, tuning before seeds."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from advlora_platform.search.agenda import ArmPlan, plan_arms, scores_of
 from advlora_platform.search.early_stopping import tune_name
-from advlora_platform.study.cells import Cell, CellFactory, to_tune
+from advlora_platform.search.plan import ArmPlan, plan_arms, scores_of
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.spec import AblationStudy, objective_metrics
+from advlora_platform.study.trials import Trial, TrialFactory, to_tune
 
 
 class PlanSearcher(Searcher):
     """Suggests what `plan_arms` lists and the ledger does not have."""
 
-    def __init__(self, study: AblationStudy, factory: CellFactory, records: Iterable[Record]) -> None:
+    def __init__(self, study: AblationStudy, factory: TrialFactory, records: Iterable[Record]) -> None:
         self._selecting = objective_metrics(study)[0]
         super().__init__(metric=tune_name(self._selecting), mode="max")
         self._study, self._factory = study, factory
         self._scores = scores_of(study, records)
-        self._running: dict[str, Cell] = {}
+        self._running: dict[str, Trial] = {}
 
     @property
     def total(self) -> int:
@@ -32,24 +32,26 @@ class PlanSearcher(Searcher):
     @property
     def remaining(self) -> int:
         """How many of them are not settled."""
-        settled = (cell.id in self._scores for plan in self._plans() for cell in (*plan.tuning, *plan.cells))
+        settled = (trial.id in self._scores for plan in self._plans() for trial in (*plan.tuning, *plan.trials))
         return self.total - sum(settled)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Returns the next cell; None while all that can be decided runs already."""
-        busy = {cell.id for cell in self._running.values()}
-        left = [cell for plan in self._plans() for cell in (*plan.tuning, *plan.cells) if cell.id not in self._scores]
-        ready = next((cell for cell in left if cell.id not in busy), None)
+        """Returns the next trial; None while all that can be decided runs already."""
+        busy = {trial.id for trial in self._running.values()}
+        left = [
+            trial for plan in self._plans() for trial in (*plan.tuning, *plan.trials) if trial.id not in self._scores
+        ]
+        ready = next((trial for trial in left if trial.id not in busy), None)
         if ready is None:
             return None if left else self.FINISHED
         self._running[trial_id] = ready
         return to_tune(ready)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Takes the result of a cell; one that failed is not handed out again."""
-        cell = self._running.pop(trial_id, None)
-        if cell is not None:
-            self._scores[cell.id] = (result or {}).get(self.metric)
+        """Takes the result of a trial; one that failed is not handed out again."""
+        trial = self._running.pop(trial_id, None)
+        if trial is not None:
+            self._scores[trial.id] = (result or {}).get(self.metric)
 
     def _plans(self) -> list[ArmPlan]:
         return plan_arms(self._study, self._factory, self._scores)

@@ -44,6 +44,6 @@ def build_scheduler(study: SweepStudy, epochs: int, records: Iterable[Record]) -
     for record in records:
         for entry in record.history:
             if metric in entry:
-                known = SimpleNamespace(trial_id=record.cell_id)
+                known = SimpleNamespace(trial_id=record.trial_id)
                 scheduler._brackets[0].on_result(known, entry["epoch"], sign * entry[metric])
     return scheduler

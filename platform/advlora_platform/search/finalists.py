@@ -1,14 +1,14 @@
-"""The second stage of a sweep: which trials are confirmed, and the cells in which that happens."""
+"""The second stage of a sweep: which trials are confirmed, and the trials in which that happens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from advlora_platform.search.agenda import ArmPlan
-from advlora_platform.study.cells import CellFactory
+from advlora_platform.search.plan import ArmPlan
+from advlora_platform.study.arms import Arm
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.plan import Arm
 from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
+from advlora_platform.study.trials import TrialFactory
 
 
 def finalists(study: SweepStudy, records: Iterable[Record]) -> list[Record]:
@@ -21,8 +21,8 @@ def finalists(study: SweepStudy, records: Iterable[Record]) -> list[Record]:
         return []
     metrics = objective_metrics(study)
     finished = [record for record in records if record.status == "done" and record.phase == "search"]
-    rivals = [record for record in finished if not record.unreliable and set(metrics) <= record.metrics.keys()]
-    ranked = sorted(rivals, key=lambda record: goodness(record.metrics, metrics)[0], reverse=True)
+    candidates = [record for record in finished if not record.unreliable and set(metrics) <= record.metrics.keys()]
+    ranked = sorted(candidates, key=lambda record: goodness(record.metrics, metrics)[0], reverse=True)
     top = ranked[: study.confirm.top]
     front = pareto_set([goodness(record.metrics, metrics) for record in ranked]) if len(metrics) > 1 else []
     return top + [ranked[place] for place in front if ranked[place] not in top]
@@ -42,12 +42,12 @@ def pareto_set(points: Sequence[Sequence[float]]) -> list[int]:
     ]
 
 
-def confirmation_plans(study: SweepStudy, factory: CellFactory, records: Sequence[Record]) -> list[ArmPlan]:
-    """Returns the cells that confirm every finalist: its values, with every fresh seed. Nothing is tuned any more."""
+def confirmation_plans(study: SweepStudy, factory: TrialFactory, records: Sequence[Record]) -> list[ArmPlan]:
+    """Returns the trials that confirm every finalist: its values, with every fresh seed. Nothing is tuned any more."""
     seeds = () if study.confirm is None else study.confirm.seeds
     plans = []
     for finalist in finalists(study, records):
-        arm = Arm(f"finalist {finalist.cell_id[:8]}", finalist.values, None)
-        cells = tuple(factory.cell(arm.name, seed, arm.values, "confirm") for seed in seeds)
-        plans.append(ArmPlan(arm, (), {}, cells, 0))
+        arm = Arm(f"finalist {finalist.trial_id[:8]}", finalist.values, None)
+        trials = tuple(factory.trial(arm.name, seed, arm.values, "confirm") for seed in seeds)
+        plans.append(ArmPlan(arm, (), {}, trials, 0))
     return plans

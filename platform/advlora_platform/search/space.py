@@ -14,7 +14,7 @@ from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.study.spec import CategoricalParameter, Choice, FloatParameter, IntParameter, Space, extremes
 
 FIXED = {
-    "protocol": "a sweep that may choose its own examiner chooses a weak one",
+    "protocol": "a sweep that may choose its own evaluator chooses a weak one",
     "seed": "a lucky seed is no setting",
     "resources": "it does not change what is learned",
 }

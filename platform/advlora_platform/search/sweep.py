@@ -14,9 +14,9 @@ from advlora.errors import ConfigError
 from advlora_platform.search.early_stopping import tune_name
 from advlora_platform.search.samplers import build_sampler
 from advlora_platform.search.space import distributions, grid, read_point, suggest
-from advlora_platform.study.cells import CellFactory, to_tune
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.spec import Space, SweepStudy, direction, objective_metrics
+from advlora_platform.study.trials import TrialFactory, to_tune
 
 ARM = "search"
 REPEATS = 100
@@ -35,21 +35,21 @@ class DefineByRun:
 
 
 class SweepSearcher(OptunaSearch):
-    """Suggests cells of a sweep.
+    """Suggests trials of a sweep.
 
     What `OptunaSearch` lacks: trials of earlier launches, trials that were stopped early told as pruned (their last
-    value is not comparable with a final one), no cell twice, and an end in time.
+    value is not comparable with a final one), no trial twice, and an end in time.
 
     Attributes:
         total: Number of trials of the study.
         remaining: How many of them are not settled.
     """
 
-    def __init__(self, study: SweepStudy, factory: CellFactory, records: Sequence[Record]) -> None:
+    def __init__(self, study: SweepStudy, factory: TrialFactory, records: Sequence[Record]) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study_spec, self._factory = study, factory
         settled = [record for record in records if record.settled]
-        self._known = {record.cell_id for record in settled}
+        self._known = {record.trial_id for record in settled}
         self._begin, self._spent = time.time(), running_seconds(records)
         points = _points(study)
         self.total = min(study.search.trials, len(points)) if study.search.sampler == "grid" else study.search.trials
@@ -69,21 +69,21 @@ class SweepSearcher(OptunaSearch):
             self._ot_study.add_trial(frozen_trial(study, record))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Returns a cell that no trial had; ends with the number of trials, the budget or the space."""
+        """Returns a trial that no trial had; ends with the number of trials, the budget or the space."""
         if self._left <= 0 or self._over_budget():
             return str(self.FINISHED)
         for _ in range(REPEATS):
             values = super().suggest(trial_id)
-            cell = self._factory.cell(ARM, self._study_spec.seed, values, "search")
-            if cell.id not in self._known:
-                self._known.add(cell.id)
+            trial = self._factory.trial(ARM, self._study_spec.seed, values, "search")
+            if trial.id not in self._known:
+                self._known.add(trial.id)
                 self._left -= 1
-                return to_tune(cell)
+                return to_tune(trial)
             self._ot_study.tell(self._ot_trials.pop(trial_id), state=optuna.trial.TrialState.FAIL)
         return str(self.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tells intermediate values, from which pruned trials are judged; not every epoch is examined."""
+        """Tells intermediate values, from which pruned trials are judged; not every epoch is evaluated."""
         if isinstance(self.metric, str) and self.metric in result:
             super().on_trial_result(trial_id, result)
 
@@ -103,20 +103,20 @@ class SweepSearcher(OptunaSearch):
         """Restores nothing: the ledger knows all."""
 
 
-def belonging(study: SweepStudy, factory: CellFactory, records: Iterable[Record]) -> list[Record]:
+def belonging(study: SweepStudy, factory: TrialFactory, records: Iterable[Record]) -> list[Record]:
     """Returns the records of this sweep; its folder may hold those of an earlier space or protocol."""
     return [record for record in records if _belongs(study, factory, record)]
 
 
-def _belongs(study: SweepStudy, factory: CellFactory, record: Record) -> bool:
+def _belongs(study: SweepStudy, factory: TrialFactory, record: Record) -> bool:
     if record.phase != "search":
         return False
     try:
-        cell = factory.cell(ARM, study.seed, record.values, "search")
+        trial = factory.trial(ARM, study.seed, record.values, "search")
         known = distributions(study.parameters, record.values)
     except (ConfigError, ValueError):
         return False
-    return cell.id == record.cell_id and set(known) == set(record.values)
+    return trial.id == record.trial_id and set(known) == set(record.values)
 
 
 def frozen_trial(study: SweepStudy, record: Record) -> optuna.trial.FrozenTrial:

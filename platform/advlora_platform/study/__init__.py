@@ -1,1 +1,1 @@
-"""A study: its YAML, its arms and cells, its folder, and the ledger of what is done."""
+"""A study: its YAML, its arms and trials, its folder, and the ledger of what is done."""

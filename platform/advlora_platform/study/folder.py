@@ -28,7 +28,7 @@ class StudyFolder:
 
     @property
     def ledger(self) -> Path:
-        """One JSON record per cell."""
+        """One JSON record per trial."""
         return self.path / "ledger"
 
     @property
@@ -73,7 +73,7 @@ class StudyFolder:
 
     @property
     def tracking(self) -> Path:
-        """Where the study is tracked: store, experiment and the run of every cell."""
+        """Where the study is tracked: store, experiment and the run of every trial."""
         return self.path / "tracking.json"
 
     @property
@@ -81,9 +81,9 @@ class StudyFolder:
         """Tracking calls that a tracking server did not take."""
         return self.path / "tracking-spool.jsonl"
 
-    def trial(self, cell_id: str) -> Path:
-        """The folder of a cell: its checkpoints and trained weights."""
-        return self.path / "trials" / cell_id
+    def trial(self, trial_id: str) -> Path:
+        """The folder of a trial: its checkpoints and trained weights."""
+        return self.path / "trials" / trial_id
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

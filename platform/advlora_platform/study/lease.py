@@ -1,4 +1,4 @@
-"""The lease: one driver per study folder, so that no cell is run twice and no record is written by two."""
+"""The lease: one driver per study folder, so that no trial is run twice and no record is written by two."""
 
 from __future__ import annotations
 

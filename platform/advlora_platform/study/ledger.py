@@ -1,4 +1,4 @@
-"""The ledger: what became of every cell, one file each, written before anything else hears of it."""
+"""The ledger: what became of every trial, one file each, written before anything else hears of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from advlora_platform.study.cells import Cell, Phase
 from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.observer import Failure
+from advlora_platform.study.trials import Phase, Trial
 
 Status = Literal["running", "done", "stopped", "failed"]
 FINAL_FAILURES = ("diverged", "out_of_memory")
@@ -18,10 +18,10 @@ FINAL_FAILURES = ("diverged", "out_of_memory")
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one cell. A cell without a record is missing.
+    """What is known of one trial. A trial without a record is missing.
 
     Attributes:
-        cell_id: Hash of all that determines the numbers.
+        trial_id: Hash of all that determines the numbers.
         config: The resolved configuration, as plain data.
         status: `stopped` means that early stopping ended it; `running` is also what an interrupted driver leaves.
         metrics: The last report that held each metric; empty until the first.
@@ -32,7 +32,7 @@ class Record:
         ended: Unix time of the end; None while it runs.
     """
 
-    cell_id: str
+    trial_id: str
     arm: str
     seed: int
     phase: Phase
@@ -48,7 +48,7 @@ class Record:
 
     @property
     def settled(self) -> bool:
-        """Whether running the cell again could not change its record."""
+        """Whether running the trial again could not change its record."""
         final = self.failure is not None and self.failure.kind in FINAL_FAILURES
         return self.status in {"done", "stopped"} or final
 
@@ -63,7 +63,7 @@ class Record:
 class Ledger:
     """An `Observer` that keeps the records of a study on disk.
 
-    Every record is replaced in one step and flushed, so that after a crash a cell is as it was at its last report.
+    Every record is replaced in one step and flushed, so that after a crash a trial is as it was at its last report.
     """
 
     def __init__(self, folder: StudyFolder) -> None:
@@ -74,45 +74,45 @@ class Ledger:
         """Returns every record, oldest first."""
         contents = [read_json(path) for path in self._folder.glob("*.json")]
         records = [Record.from_json(content) for content in contents if content is not None]
-        return sorted(records, key=lambda record: (record.began, record.cell_id))
+        return sorted(records, key=lambda record: (record.began, record.trial_id))
 
-    def record(self, cell_id: str) -> Record | None:
-        """Returns the record of one cell; None where it is missing."""
-        content = read_json(self._folder / f"{cell_id}.json")
+    def record(self, trial_id: str) -> Record | None:
+        """Returns the record of one trial; None where it is missing."""
+        content = read_json(self._folder / f"{trial_id}.json")
         return None if content is None else Record.from_json(content)
 
-    def trial_started(self, cell: Cell) -> None:
-        """Notes that a worker has the cell; what an interrupted run reported is kept until it reports again."""
-        known = self.record(cell.id) or Record(
-            cell.id, cell.arm, cell.seed, cell.phase, cell.values, cell.config.model_dump(mode="json"), "running"
+    def trial_started(self, trial: Trial) -> None:
+        """Notes that a worker has the trial; what an interrupted run reported is kept until it reports again."""
+        known = self.record(trial.id) or Record(
+            trial.id, trial.arm, trial.seed, trial.phase, trial.values, trial.config.model_dump(mode="json"), "running"
         )
         self._write(replace(known, status="running", failure=None, began=known.began or time.time(), ended=None))
 
-    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+    def trial_reported(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         """Adds an epoch; a repeated one replaces what was known of it."""
-        known = self._known(cell)
+        known = self._known(trial)
         earlier = tuple(entry for entry in known.history if entry["epoch"] < epoch)
         history = (*earlier, {"epoch": epoch, **metrics})
         self._write(replace(known, history=history, metrics={**known.metrics, **metrics}))
 
     def trial_finished(
-        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+        self, trial: Trial, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
     ) -> None:
-        """Notes the last metrics, and what the checks of the examination said."""
+        """Notes the last metrics, and what the checks of the evaluation said."""
         status: Status = "stopped" if stopped_early else "done"
-        known = replace(self._known(cell), status=status, metrics=dict(metrics), ended=time.time())
+        known = replace(self._known(trial), status=status, metrics=dict(metrics), ended=time.time())
         self._write(replace(known, unreliable=unreliable))
 
-    def trial_failed(self, cell: Cell, failure: Failure) -> None:
+    def trial_failed(self, trial: Trial, failure: Failure) -> None:
         """Notes why there is no result."""
-        self._write(replace(self._known(cell), status="failed", failure=failure, ended=time.time()))
+        self._write(replace(self._known(trial), status="failed", failure=failure, ended=time.time()))
 
-    def _known(self, cell: Cell) -> Record:
-        if self.record(cell.id) is None:
-            self.trial_started(cell)
-        record = self.record(cell.id)
+    def _known(self, trial: Trial) -> Record:
+        if self.record(trial.id) is None:
+            self.trial_started(trial)
+        record = self.record(trial.id)
         assert record is not None, "just written"
         return record
 
     def _write(self, record: Record) -> None:
-        write_json(self._folder / f"{record.cell_id}.json", asdict(record))
+        write_json(self._folder / f"{record.trial_id}.json", asdict(record))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from advlora_platform.study.cells import Cell
+from advlora_platform.study.trials import Trial
 
 FailureClass = Literal["diverged", "out_of_memory", "user_error", "lost_worker", "error"]
 
@@ -22,26 +22,26 @@ class Failure:
 class Observer(Protocol):
     """Listens to the trials of a study, in the driver process only."""
 
-    def trial_started(self, cell: Cell) -> None:
-        """A worker takes the cell up, for the first time or again after an interruption."""
+    def trial_started(self, trial: Trial) -> None:
+        """A worker takes the trial up, for the first time or again after an interruption."""
 
-    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+    def trial_reported(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         """An epoch is complete."""
 
     def trial_finished(
-        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+        self, trial: Trial, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
     ) -> None:
-        """The cell has its last metrics.
+        """The trial has its last metrics.
 
         Args:
-            cell: The cell.
+            trial: The trial.
             metrics: By name.
             stopped_early: Whether the scheduler ended it.
             unreliable: Why its robust accuracy cannot be trusted; empty where no check failed.
         """
 
-    def trial_failed(self, cell: Cell, failure: Failure) -> None:
-        """The cell ends without a result."""
+    def trial_failed(self, trial: Trial, failure: Failure) -> None:
+        """The trial ends without a result."""
 
 
 @runtime_checkable

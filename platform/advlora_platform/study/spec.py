@@ -1,4 +1,4 @@
-"""The YAML of a study: what varies around which base, examined how, with which budget.
+"""The YAML of a study: what varies around which base, evaluated how, with which budget.
 
 Two kinds. An *ablation* answers "which part earns its cost?" with arms, seeds and intervals. A *sweep* searches a
 space with Optuna. Both share the base configuration and the fixed evaluation protocol.
@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from advlora.config import EvaluationProtocol, clean_metric, robust_metric, strength
+from advlora.config import EvaluationProtocol
 from advlora.config.base import Count, Positive, Ratio, Section
+from advlora.metrics import Metric, epsilon_label
 
 ATTACK_SUCCESS, SUCCESS = "attack_success_rate", "success_"
 """How often a backdoor's trigger works; and, before the name of a recall, how often an attack on retrieval does."""
@@ -106,7 +107,7 @@ class SearchConfig(Section):
 
 
 class ConfirmConfig(Section):
-    """The second stage of a sweep: its finalists under a strong examination, on fresh seeds and `test`.
+    """The second stage of a sweep: its finalists under a strong evaluation, on fresh seeds and `test`.
 
     A search that ranks by a cheap attack finds configurations that fool it; only what is confirmed is exported.
     """
@@ -115,7 +116,7 @@ class ConfirmConfig(Section):
     top: Count = 3
     """How many trials are confirmed: the best by the first objective, and the Pareto set of several."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (101, 102, 103)
-    """Of the trainings that are examined; none of them is the seed of the search."""
+    """Of the trainings that are evaluated; none of them is the seed of the search."""
 
 
 class FactorConfig(Section):
@@ -213,18 +214,18 @@ def objective_metrics(study: Study, protocol: EvaluationProtocol | None = None) 
 
     Args:
         study: Names its objectives.
-        protocol: Of another examination than the study's own.
+        protocol: Of another evaluation than the study's own.
     """
     epsilon = (protocol or study.protocol).epsilon
-    names = {"robust": robust_metric("val", epsilon), "clean": clean_metric("val")}
+    names = {"robust": str(Metric.robust("val", epsilon)), "clean": str(Metric.clean("val"))}
     objectives = study.search.objectives if isinstance(study, SweepStudy) else ("robust",)
     return tuple(names.get(objective, objective) for objective in objectives)
 
 
 def metric_names(study: Study) -> tuple[str, ...]:
     """Returns the metrics that a finished trial has on `val`, and its costs and sizes."""
-    strengths = (study.protocol.epsilon, *study.protocol.curve)
-    accuracies = (clean_metric("val"), *(robust_metric("val", epsilon) for epsilon in strengths))
+    epsilons = (study.protocol.epsilon, *study.protocol.curve)
+    accuracies = (str(Metric.clean("val")), *(str(Metric.robust("val", epsilon)) for epsilon in epsilons))
     return (*accuracies, *COSTS, "params/trainable", "params/trainable_fraction")
 
 
@@ -233,19 +234,19 @@ def reportable(study: Study) -> tuple[str, ...]:
 
     Which of them a trial has follows from its data: recalls with captions, `attack_success_rate` with a backdoor.
     """
-    strengths = dict.fromkeys((study.protocol.epsilon, *study.protocol.curve))
+    epsilons = dict.fromkeys((study.protocol.epsilon, *study.protocol.curve))
     ways = ("", "itm_") if study.protocol.rerank else ("",)
     single = [f"{way}{side}_r{depth}" for way in ways for side in ("tr", "ir") for depth in (1, 5, 10)]
     names = [*single, *(f"{way}mean_recall" for way in ways)]
     recalls = [f"clean_{name}" for name in names]
-    recalls += [f"robust_{name}:{strength(epsilon)}" for epsilon in strengths for name in names]
-    recalls += [f"{SUCCESS}{name}:{strength(epsilon)}" for epsilon in strengths for name in single]
+    recalls += [f"robust_{name}:{epsilon_label(epsilon)}" for epsilon in epsilons for name in names]
+    recalls += [f"{SUCCESS}{name}:{epsilon_label(epsilon)}" for epsilon in epsilons for name in single]
     return tuple(
         metric
         for split in ("test", "val")
         for metric in (
-            clean_metric(split),
-            *(robust_metric(split, epsilon) for epsilon in strengths),
+            str(Metric.clean(split)),
+            *(str(Metric.robust(split, epsilon)) for epsilon in epsilons),
             f"{split}/{ATTACK_SUCCESS}",
             *(f"{split}/{name}" for name in recalls),
         )

@@ -22,9 +22,9 @@ def log_conclusion(runs: StudyRuns, summary: Summary, files: Sequence[Path]) -> 
         files: Report and figures; images go below `figures/`.
     """
     for arm in summary.arms:
-        runs.answer(runs.arm(arm.name), arm_metrics(arm), {"advlora.seeds": f"{arm.done} of {len(arm.cells)}"})
+        runs.answer(runs.arm(arm.name), arm_metrics(arm), {"advlora.seeds": f"{arm.done} of {len(arm.trials)}"})
         runs.end(runs.arm(arm.name), complete=arm.complete)
-    runs.mark_best(None if summary.best is None else summary.best.cell)
+    runs.mark_best(None if summary.best is None else summary.best.trial_id)
     runs.answer(runs.study(), study_metrics(summary), _tags(summary, runs.trials()))
     for file in files:
         runs.attach(runs.study(), file, "figures" if file.suffix in IMAGES else None)
@@ -41,7 +41,7 @@ def arm_metrics(arm: ArmResult) -> dict[str, float]:
 
 
 def study_metrics(summary: Summary) -> dict[str, float]:
-    """Returns counts, the best cell's metrics, effects with intervals, and importance."""
+    """Returns counts, the best trial's metrics, effects with intervals, and importance."""
     best = {} if summary.best is None else summary.best.metrics
     importance = (summary.sweep.importance if summary.sweep is not None else None) or {}
     return {
@@ -74,19 +74,19 @@ def _present(pairs: Iterable[tuple[str, float | None]]) -> dict[str, float]:
 
 
 def _tags(summary: Summary, trials: Mapping[str, str]) -> dict[str, str]:
-    """Names the best cell, and says in the study's description why it was chosen."""
+    """Names the best trial, and says in the study's description why it was chosen."""
     best = summary.best
     if best is None:
         return {}
     return {
         "advlora.best_arm": best.arm,
-        "advlora.best_cell": best.cell,
-        "advlora.best_run": trials.get(best.cell, ""),
+        "advlora.best_trial": best.trial_id,
+        "advlora.best_run": trials.get(best.trial_id, ""),
         "mlflow.note.content": f"{summary.description}\n\n{best.reason}".strip(),
     }
 
 
 def _complete(summary: Summary) -> bool:
-    """Whether nothing is left to do: every cell of an ablation ended; a sweep may end early, by its time budget."""
-    open_cells = summary.counts["running"] + (summary.counts["missing"] if summary.sweep is None else 0)
-    return open_cells == 0 and summary.counts["done"] > 0
+    """Whether nothing is left to do: every trial of an ablation ended; a sweep may end early, by its time budget."""
+    open_trials = summary.counts["running"] + (summary.counts["missing"] if summary.sweep is None else 0)
+    return open_trials == 0 and summary.counts["done"] > 0

@@ -9,7 +9,7 @@ from advlora_platform.tracking.experiments import LONGEST_NAME, METRICS_PER_CALL
 from advlora_platform.tracking.store import explained, open_store, tracking_uri
 
 if TYPE_CHECKING:
-    from advlora_platform.evaluation import EvaluationRecord
+    from advlora_platform.measure import EvaluationRecord
 
 EXPERIMENT = "evaluations"
 DESCRIPTION = "Models measured with `advlora evaluate`: one run per measurement, its record among the artefacts."
@@ -61,10 +61,10 @@ def _name(record: EvaluationRecord) -> str:
 
 
 def _metrics(record: EvaluationRecord) -> dict[str, float]:
-    """Returns the record's metrics, its seconds, and `attack/<label>:<strength>`."""
+    """Returns the record's metrics, its seconds, and `attack/<label>:<epsilon>`."""
     attacks = {
-        f"attack/{label}:{strength}": value
-        for strength, rows in record.accuracies.items()
+        f"attack/{label}:{epsilon}": value
+        for epsilon, rows in record.accuracies.items()
         for label, value in rows.items()
     }
     return {**record.metrics, **attacks, "cost/seconds": record.seconds}
@@ -83,7 +83,7 @@ def _tags(record: EvaluationRecord) -> dict[str, str]:
         "advlora.data_hash": record.data.hash,
         "advlora.weights": record.model.weights,
         "advlora.evaluated_run": record.model.run,
-        "advlora.cell": record.model.cell,
+        "advlora.trial": record.model.trial_id,
         "guard/unreliable": record.unreliable or "",
         "mlflow.source.name": "advlora",
         "mlflow.note.content": record.protocol_text,

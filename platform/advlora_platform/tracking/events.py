@@ -10,18 +10,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from advlora_platform.study.cells import Cell
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.observer import Failure
+from advlora_platform.study.trials import Trial
 
 Kind = Literal["started", "reported", "finished", "failed"]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What a run needs to know of its cell."""
+class TrackedTrial:
+    """What a run needs to know of its trial."""
 
-    cell: str
+    trial_id: str
     arm: str
     seed: int
     phase: str
@@ -29,14 +29,14 @@ class Trial:
     config: dict[str, Any]
 
     @classmethod
-    def of_cell(cls, cell: Cell) -> Trial:
-        """Takes a cell as the observers get it."""
-        return cls(cell.id, cell.arm, cell.seed, cell.phase, cell.values, cell.config.model_dump(mode="json"))
+    def of_trial(cls, trial: Trial) -> TrackedTrial:
+        """Takes a trial as the observers get it."""
+        return cls(trial.id, trial.arm, trial.seed, trial.phase, trial.values, trial.config.model_dump(mode="json"))
 
     @classmethod
-    def of_record(cls, record: Record) -> Trial:
-        """Takes a cell as the ledger keeps it."""
-        return cls(record.cell_id, record.arm, record.seed, record.phase, record.values, record.config)
+    def of_record(cls, record: Record) -> TrackedTrial:
+        """Takes a trial as the ledger keeps it."""
+        return cls(record.trial_id, record.arm, record.seed, record.phase, record.values, record.config)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Event:
     """
 
     kind: Kind
-    trial: Trial
+    trial: TrackedTrial
     time: float = field(default_factory=time.time)
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
@@ -66,13 +66,13 @@ class Event:
     def from_json(cls, content: Mapping[str, Any]) -> Event:
         """Rebuilds an event from plain data."""
         failure = content["failure"]
-        parts = {"trial": Trial(**content["trial"]), "failure": None if failure is None else Failure(**failure)}
+        parts = {"trial": TrackedTrial(**content["trial"]), "failure": None if failure is None else Failure(**failure)}
         return cls(**{**content, **parts})
 
 
 def history(record: Record) -> Iterator[Event]:
     """Tells a settled record from its start to its end. The times of single epochs are not known."""
-    trial, ended = Trial.of_record(record), record.ended or record.began
+    trial, ended = TrackedTrial.of_record(record), record.ended or record.began
     yield Event("started", trial, record.began)
     for entry in record.history:
         metrics = {name: value for name, value in entry.items() if name != "epoch"}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from advlora_platform.study.plan import arms
+from advlora_platform.study.arms import arms
 from advlora_platform.study.spec import AblationStudy, Study
-from advlora_platform.tracking.events import Event, Trial
+from advlora_platform.tracking.events import Event, TrackedTrial
 from advlora_platform.tracking.experiments import LONGEST_NAME, METRICS_PER_CALL, metric_name, obtain_experiment
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Key = tuple[str, str]
-"""Kind of run (`study`, `arm`, `trial`) and the arm or cell it stands for."""
+"""Kind of run (`study`, `arm`, `trial`) and the arm or trial it stands for."""
 
 STUDY: Key = ("study", "")
 FAILURE_TAGS = ("advlora.failure", "advlora.failure_message")
@@ -55,7 +55,7 @@ class StudyRuns:
         known: dict[Key, Run] = {}
         for run in self._search():
             tags = run.data.tags
-            known.setdefault((tags["advlora.kind"], tags.get("advlora.cell") or tags.get("advlora.arm", "")), run)
+            known.setdefault((tags["advlora.kind"], tags.get("advlora.trial") or tags.get("advlora.arm", "")), run)
         self._known, self._described = known, set()
 
     def study(self) -> str:
@@ -70,15 +70,15 @@ class StudyRuns:
             self._described.add(run_id)
         return run_id
 
-    def trial(self, trial: Trial, began: int) -> str:
+    def trial(self, trial: TrackedTrial, began: int) -> str:
         """Returns the run id of a trial, which holds its parameters and its configuration."""
         tags = {
             "advlora.arm": trial.arm,
             "advlora.phase": trial.phase,
             "advlora.seed": str(trial.seed),
-            "advlora.cell": trial.cell,
+            "advlora.trial": trial.trial_id,
         }
-        run_id = self._obtain(("trial", trial.cell), self._name(trial), self._above(trial), tags, began)
+        run_id = self._obtain(("trial", trial.trial_id), self._name(trial), self._above(trial), tags, began)
         if run_id not in self._described:
             self._log_params(run_id, {"arm": trial.arm, "seed": trial.seed, "phase": trial.phase, **trial.values})
             self._client.log_text(run_id, yaml.safe_dump(trial.config, sort_keys=False), "config.yaml")
@@ -86,11 +86,11 @@ class StudyRuns:
         return run_id
 
     def trials(self) -> dict[str, str]:
-        """Returns cell id -> run id."""
+        """Returns trial id -> run id."""
         return {name: run.info.run_id for (kind, name), run in self._known.items() if kind == "trial"}
 
     def open_trials(self) -> set[str]:
-        """Returns the cells whose run had not ended when it was last looked at."""
+        """Returns the trials whose run had not ended when it was last looked at."""
         return {name for (kind, name), run in self._known.items() if kind == "trial" and run.info.status == "RUNNING"}
 
     def apply(self, event: Event) -> None:
@@ -125,10 +125,10 @@ class StudyRuns:
         """Ends a run: FAILED says that something is missing."""
         self._client.set_terminated(run_id, "FINISHED" if complete else "FAILED")
 
-    def mark_best(self, cell: str | None) -> None:
-        """Tags the run of the best cell, and no other."""
+    def mark_best(self, trial: str | None) -> None:
+        """Tags the run of the best trial, and no other."""
         for (kind, name), run in self._known.items():
-            if kind == "trial" and name == cell:
+            if kind == "trial" and name == trial:
                 self._client.set_tag(run.info.run_id, BEST_TAG, "true")
             elif BEST_TAG in run.data.tags:
                 self._client.delete_tag(run.info.run_id, BEST_TAG)
@@ -193,11 +193,11 @@ class StudyRuns:
         if run.info.status != "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
 
-    def _above(self, trial: Trial) -> str:
+    def _above(self, trial: TrackedTrial) -> str:
         """Returns the run that a trial lies under."""
         return self.study() if trial.phase == "search" else self.arm(trial.arm)
 
-    def _name(self, trial: Trial) -> str:
+    def _name(self, trial: TrackedTrial) -> str:
         if trial.phase == "ablate":
             return f"{trial.arm} · seed {trial.seed}"
         fixed = self._arms.get(trial.arm, {})

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlora_platform.study.cells import Cell
 from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.observer import Failure
 from advlora_platform.study.spec import Study
+from advlora_platform.study.trials import Trial
 from advlora_platform.tracking.conclusion import IMAGES, log_conclusion
-from advlora_platform.tracking.events import Event, Spool, Trial, history
+from advlora_platform.tracking.events import Event, Spool, TrackedTrial, history
 from advlora_platform.tracking.runs import StudyRuns
 from advlora_platform.tracking.store import explained, open_store, public_uri, reason, tracking_uri
 
@@ -54,27 +54,27 @@ class MlflowTracker:
         self._catch_up(Ledger(folder).records())
         self._save()
 
-    def trial_started(self, cell: Cell) -> None:
-        """Opens the run of a cell, for the first time or again."""
-        self._observe(Event("started", Trial.of_cell(cell)))
+    def trial_started(self, trial: Trial) -> None:
+        """Opens the run of a trial, for the first time or again."""
+        self._observe(Event("started", TrackedTrial.of_trial(trial)))
 
-    def trial_reported(self, cell: Cell, epoch: int, metrics: Mapping[str, float]) -> None:
+    def trial_reported(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         """Logs an epoch as one batch, with the epoch as step."""
-        self._observe(Event("reported", Trial.of_cell(cell), epoch=epoch, metrics=dict(metrics)))
+        self._observe(Event("reported", TrackedTrial.of_trial(trial), epoch=epoch, metrics=dict(metrics)))
 
     def trial_finished(
-        self, cell: Cell, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+        self, trial: Trial, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
     ) -> None:
         """Logs the last metrics as `final/...` and what cannot be trusted as a tag, and ends the run."""
-        trial, known = Trial.of_cell(cell), dict(metrics)
-        self._observe(Event("finished", trial, metrics=known, stopped_early=stopped_early, unreliable=unreliable))
+        tracked, known = TrackedTrial.of_trial(trial), dict(metrics)
+        self._observe(Event("finished", tracked, metrics=known, stopped_early=stopped_early, unreliable=unreliable))
 
-    def trial_failed(self, cell: Cell, failure: Failure) -> None:
+    def trial_failed(self, trial: Trial, failure: Failure) -> None:
         """Ends the run with the reason as tags."""
-        self._observe(Event("failed", Trial.of_cell(cell), failure=failure))
+        self._observe(Event("failed", TrackedTrial.of_trial(trial), failure=failure))
 
     def runs(self) -> dict[str, str]:
-        """Returns cell id -> run id of every cell that was tracked, after another attempt at what waits."""
+        """Returns trial id -> run id of every trial that was tracked, after another attempt at what waits."""
         self._replay()
         return self._runs.trials()
 
@@ -138,7 +138,7 @@ class MlflowTracker:
         except Exception as error:
             if getattr(error, "error_code", None) not in REFUSALS:
                 return self._failed(error)
-            logger.warning("MLflow refuses %s of %s: %s", event.kind, event.trial.cell, reason(self._uri, error))
+            logger.warning("MLflow refuses %s of %s: %s", event.kind, event.trial.trial_id, reason(self._uri, error))
         self._retry_at = None
         return True
 
@@ -155,12 +155,12 @@ class MlflowTracker:
         return False
 
     def _catch_up(self, records: Iterable[Record]) -> None:
-        """Tells settled cells that the store does not know (another store, a deleted run) or knows as running."""
+        """Tells settled trials that the store does not know (another store, a deleted run) or knows as running."""
         known, running = self._runs.trials(), self._runs.open_trials()
         for record in records:
-            if record.settled and (record.cell_id not in known or record.cell_id in running):
+            if record.settled and (record.trial_id not in known or record.trial_id in running):
                 events = list(history(record))
-                for event in events[-1:] if record.cell_id in running else events:
+                for event in events[-1:] if record.trial_id in running else events:
                     self._observe(event)
 
     def _save(self) -> None:
@@ -175,6 +175,6 @@ class MlflowTracker:
 
 
 def known_runs(folder: StudyFolder) -> dict[str, str]:
-    """Returns cell id -> run id as last tracked, without asking the store."""
+    """Returns trial id -> run id as last tracked, without asking the store."""
     runs: dict[str, str] = (read_json(folder.tracking) or {}).get("runs", {})
     return runs

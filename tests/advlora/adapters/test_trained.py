@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 import torch
-from short_trials import FINISHED, PROTOCOL, trial
 
 from advlora.adapters import load_adapter, load_trained, save_trained
 from advlora.config import ModelConfig, parse
 from advlora.errors import ModelError
-from advlora.evaluator import evaluate
-from advlora.trainer import restore
+from advlora.evaluation.outcomes import evaluate
+from advlora.training.trainer import restore
+from tests.advlora.short_trials import FINISHED, PROTOCOL, trial
 
 pytestmark = pytest.mark.unit
 

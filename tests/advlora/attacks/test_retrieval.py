@@ -9,9 +9,9 @@ from advlora.attacks import Threat
 from advlora.attacks.retrieval import attack_captions, attack_images, attack_jointly
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest
+from advlora.evaluation.recall import ranks
 from advlora.randomness import generator
-from advlora.tasks.recall import ranks
-from advlora.workbench import Workbench
+from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from advlora.attacks import Case, Threat, margin, objective, withstands
 from advlora.attacks.apgd import apgd, checkpoints
 from advlora.attacks.fab import to_plane
-from advlora.attacks.objectives import likely_rivals
+from advlora.attacks.objectives import likely_targets
 from advlora.attacks.square import _bump, edge, square
 from advlora.attacks.transfer import _shaken, _views
 from advlora.config import EvaluationAttackConfig
@@ -139,7 +139,7 @@ def test_the_dlr_losses_are_those_of_the_paper():
 
 def test_three_classes_suffice_for_the_targeted_loss_and_two_rivals_are_all_there_are():
     logits, labels = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0])
-    assert likely_rivals(logits, labels, 9).tolist() == [[2, 1]]
+    assert likely_targets(logits, labels, 9).tolist() == [[2, 1]]
     assert objective("dlr_targeted", logits, labels, torch.tensor([2])).tolist() == pytest.approx([-(3 - 2) / (3 - 1)])
 
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, clean_metric, parse, robust_metric, strength
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol, parse
 from advlora.config.protocol import ATTACK_KINDS, JOINT_KINDS
 from advlora.errors import ConfigError
+from advlora.metrics import Metric, epsilon_label
 
 pytestmark = pytest.mark.unit
 
@@ -14,15 +15,15 @@ pytestmark = pytest.mark.unit
     [(8 / 255, "8_255"), (0.5 / 255, "0.5_255"), (64 / 255, "64_255"), (0.03, "0.03"), (0.5, "0.5")],
 )
 def test_a_strength_has_one_spelling(epsilon, name):
-    assert strength(epsilon) == name
+    assert epsilon_label(epsilon) == name
 
 
 def test_metric_names_pass_the_tracking_rules():
     from mlflow.utils.validation import _validate_metric_name
 
-    for name in (clean_metric("val"), robust_metric("test", 8 / 255), robust_metric("val", 0.5)):
+    for name in (str(Metric.clean("val")), str(Metric.robust("test", 8 / 255)), str(Metric.robust("val", 0.5))):
         _validate_metric_name(name)
-    assert robust_metric("val", 8 / 255) == "val/robust_r1:8_255"
+    assert str(Metric.robust("val", 8 / 255)) == "val/robust_r1:8_255"
 
 
 def test_strengths_are_checked_against_the_norm():

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from shard_files import Folder
+
+from tests.advlora.data.shard_files import Folder
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shard_files import grey, write_shard
 
 from advlora.config import DataConfig
 from advlora.data import load_split, store
 from advlora.errors import DataError
+from tests.advlora.data.shard_files import grey, write_shard
 
 pytestmark = pytest.mark.unit
 SAMPLES = 10

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shard_files import grey, write_shard
 
 from advlora.config import DataConfig
 from advlora.data import check_data, load_manifest, load_split
 from advlora.errors import DataError
+from tests.advlora.data.shard_files import grey, write_shard
 
 pytestmark = pytest.mark.unit
 

@@ -9,11 +9,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from shard_files import grey, image_bytes
 
 from advlora.config import DataConfig
 from advlora.data import check_data, load_split
 from advlora.errors import DataError
+from tests.advlora.data.shard_files import grey, image_bytes
 
 pytestmark = pytest.mark.unit
 

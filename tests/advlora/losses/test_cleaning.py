@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from short_trials import trial
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from advlora.cost import step_forwards, training_forwards
 from advlora.errors import ConfigError
 from advlora.losses import CleanClip, Contrastive, Encoder, PerturbAndRecover, Step, build_loss
 from advlora.losses.cleaning import augmented
-from advlora.trainer import restore
+from advlora.training.cost import step_forwards, training_forwards
+from advlora.training.trainer import restore
+from tests.advlora.short_trials import trial
 
 pytestmark = pytest.mark.unit
 

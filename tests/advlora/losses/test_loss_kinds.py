@@ -15,8 +15,8 @@ from advlora.losses import Encoder, Step, build_loss
 from advlora.losses.captions import CaptionTable, Contrastive, Matching
 from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
 from advlora.models import load_model
-from advlora.trainer import fine_tune
-from advlora.workbench import Workbench
+from advlora.training.trainer import fine_tune
+from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.unit
 

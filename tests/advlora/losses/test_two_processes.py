@@ -12,8 +12,8 @@ import torch.multiprocessing as mp
 
 from advlora.config import EvaluationProtocol, TrialConfig, parse
 from advlora.distributed import SOLO, Group
-from advlora.trainer import fine_tune
-from advlora.workbench import Workbench
+from advlora.training.trainer import fine_tune
+from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.integration
 

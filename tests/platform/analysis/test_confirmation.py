@@ -3,11 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from stories import ROBUST, VAL_ROBUST, accuracies, confirmations, sweep, tell_sweep, trials
 
 from advlora_platform.export.best import write_best
 from advlora_platform.report import terminal_report, write_report
 from advlora_platform.study.folder import StudyFolder
+from tests.platform.stories import ROBUST, VAL_ROBUST, accuracies, confirmations, sweep, tell_sweep, trials
 
 pytestmark = pytest.mark.unit
 
@@ -51,7 +51,7 @@ def test_the_search_is_compared_with_the_confirmation():
 def test_without_a_confirmed_finalist_there_is_nothing_to_export():
     _, summary = told(lambda rank, seed: None)
     assert summary.best is None
-    assert [cell.status for arm in summary.arms for cell in arm.cells] == ["missing"] * 6
+    assert [trial.status for arm in summary.arms for trial in arm.trials] == ["missing"] * 6
     assert "Best none yet" in terminal_report_text(summary)
 
 

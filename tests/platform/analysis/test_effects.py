@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from stories import CLEAN, ROBUST, ablation, accuracies, tell
 
 from advlora_platform.analysis.contrasts import Wording, contrasts
+from tests.platform.stories import CLEAN, ROBUST, ablation, accuracies, tell
 
 pytestmark = pytest.mark.unit
 
@@ -68,7 +68,7 @@ def test_one_at_a_time_designs_have_one_pair_per_factor(design, expected):
     assert summary.reference == ("AdvLoRA" if design == "leave_one_out" else "LoRA")
 
 
-def test_only_seeds_with_every_needed_cell_count():
+def test_only_seeds_with_every_needed_trial_count():
     def story(arm, seed):
         if (arm, seed) == ("adaptive", 1):
             return "diverged"

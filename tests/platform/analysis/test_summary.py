@@ -5,7 +5,10 @@ import math
 from dataclasses import replace
 
 import pytest
-from stories import (
+
+from advlora_platform.analysis import summarise
+from advlora_platform.search.plan import plan_arms, scores_of
+from tests.platform.stories import (
     CLEAN,
     IDENTITY,
     ROBUST,
@@ -18,9 +21,6 @@ from stories import (
     tell,
 )
 
-from advlora_platform.analysis import summarise
-from advlora_platform.search.agenda import plan_arms, scores_of
-
 pytestmark = pytest.mark.unit
 
 
@@ -32,15 +32,15 @@ def arm_of(summary, name):
     return next(arm for arm in summary.arms if arm.name == name)
 
 
-def test_every_planned_cell_has_its_row_whatever_became_of_it():
+def test_every_planned_trial_has_its_row_whatever_became_of_it():
     def story(arm, seed):
         special = {("LoRA", 0): None, ("LoRA", 1): "running", ("LoRA", 2): "diverged"}
         return special.get((arm, seed), flat(arm, seed))
 
     summary = tell(ablation(), story)
     lora = arm_of(summary, "LoRA")
-    assert [(cell.seed, cell.status) for cell in lora.cells] == [(0, "missing"), (1, "running"), (2, "failed")]
-    assert lora.cells[2].failure.kind == "diverged"
+    assert [(trial.seed, trial.status) for trial in lora.trials] == [(0, "missing"), (1, "running"), (2, "failed")]
+    assert lora.trials[2].failure.kind == "diverged"
     assert (lora.estimates, lora.done, lora.complete) == ({}, 0, False)
     assert summary.counts == {"planned": 18, "done": 15, "running": 1, "stopped": 0, "failed": 1, "missing": 1}
     assert [(failure.arm, failure.seed, failure.kind) for failure in summary.failures] == [("LoRA", 2, "diverged")]
@@ -54,7 +54,7 @@ def test_every_metric_has_a_mean_with_an_interval():
     assert {"cost/seconds", "params/trainable", "params/trainable_fraction"} <= estimates.keys()
 
 
-def test_cells_are_found_by_id_and_not_by_the_name_of_the_arm():
+def test_trials_are_found_by_id_and_not_by_the_name_of_the_arm():
     study = ablation()
     older = ablation(base={"adapter": {"rank": 4}})
     records = records_of(older, flat)
@@ -66,7 +66,7 @@ def test_cells_are_found_by_id_and_not_by_the_name_of_the_arm():
     assert summarise(study, plans, renamed, IDENTITY, {}).counts["done"] == 18
 
 
-def test_an_arm_whose_tuning_is_not_finished_has_missing_cells():
+def test_an_arm_whose_tuning_is_not_finished_has_missing_trials():
     tuning = {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2}}, "trials": 2}
     study = ablation(tuning=tuning)
     complete = tell(study, flat)
@@ -79,10 +79,12 @@ def test_an_arm_whose_tuning_is_not_finished_has_missing_cells():
     plans = plan_arms(study, factory(study), scores_of(study, tried))
     lora = summarise(study, plans, tried, IDENTITY, {}).arms[0]
     assert (lora.tuned, lora.tuning["done"]) == (None, 1)
-    assert [(cell.seed, cell.cell, cell.status) for cell in lora.cells] == [(s, None, "missing") for s in (0, 1, 2)]
+    assert [(trial.seed, trial.trial_id, trial.status) for trial in lora.trials] == [
+        (s, None, "missing") for s in (0, 1, 2)
+    ]
 
 
-def test_a_tuning_cell_that_failed_is_listed_but_is_no_cell_of_the_table():
+def test_a_tuning_trial_that_failed_is_listed_but_is_no_trial_of_the_table():
     tuning = {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2}}, "trials": 1}
     study = ablation(tuning=tuning)
     first = plan_arms(study, factory(study), {})[0].tuning[0]
@@ -101,7 +103,7 @@ def test_the_summary_is_plain_finite_data():
     content = tell(study, story).to_json()
     text = json.dumps(content, allow_nan=False)
     assert json.loads(text) == content
-    assert "train/loss" not in content["arms"][0]["cells"][0]["metrics"]
+    assert "train/loss" not in content["arms"][0]["trials"][0]["metrics"]
     assert content["metrics"]["curve"] == {"test/robust_r1:4_255": 4 / 255, ROBUST: 8 / 255}
     assert content["protocol"] == "PGD-10 (cross-entropy, L-inf 8/255), 500 val / 1000 test images"
     assert content["arms"][0]["estimates"][ROBUST]["n"] == 3
@@ -115,9 +117,9 @@ def test_a_number_that_json_cannot_hold_becomes_none():
 
 def test_runs_are_shown_where_they_are_known():
     study = ablation()
-    cell = plan_arms(study, factory(study), {})[0].cells[1]
-    summary = tell(study, flat, runs={cell.id: "run-1"})
-    assert [cell.mlflow_run_id for cell in summary.arms[0].cells] == [None, "run-1", None]
+    trial = plan_arms(study, factory(study), {})[0].trials[1]
+    summary = tell(study, flat, runs={trial.id: "run-1"})
+    assert [trial.mlflow_run_id for trial in summary.arms[0].trials] == [None, "run-1", None]
 
 
 def test_the_best_arm_is_the_highest_mean_on_val_at_the_first_seed_of_the_study():
@@ -134,7 +136,7 @@ def test_the_best_arm_is_the_highest_mean_on_val_at_the_first_seed_of_the_study(
         "'AdvLoRA' has the highest mean val/robust_r1:8_255 of 5 complete arms: 66.7 % over 3 seeds (95 % interval"
     )
     assert (best.data_hash, best.config["adapter"]["clustering"]["enabled"]) == ("da7a", True)
-    assert best.mlflow_run_id == f"run-{best.cell[:6]}"
+    assert best.mlflow_run_id == f"run-{best.trial_id[:6]}"
 
 
 def test_what_is_not_complete_or_trains_nothing_cannot_be_best():

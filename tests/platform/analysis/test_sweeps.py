@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from stories import VAL_CLEAN, VAL_ROBUST, accuracies, factory, record, sweep, tell_sweep, trials
 
 from advlora_platform.analysis.sweeps import good_share, pareto_front, sweep_result
+from tests.platform.stories import VAL_CLEAN, VAL_ROBUST, accuracies, factory, record, sweep, tell_sweep, trials
 
 pytestmark = pytest.mark.unit
 
@@ -120,6 +120,6 @@ def test_few_finished_trials_state_no_importance():
 
 def test_equal_trials_have_an_importance_without_an_error():
     study = sweep(parameters={"adapter.rank": {"type": "int", "low": 2, "high": 32}})
-    cells = [factory(study).cell("search", 0, {"adapter.rank": 8}, "search")] * 9
-    shares = sweep_result(study, [record(cell, accuracies(0.5)) for cell in cells], {}).importance
+    trials = [factory(study).trial("search", 0, {"adapter.rank": 8}, "search")] * 9
+    shares = sweep_result(study, [record(trial, accuracies(0.5)) for trial in trials], {}).importance
     assert list(shares) == ["adapter.rank"]

@@ -4,11 +4,11 @@ import pytest
 
 from advlora.config import EvaluationProtocol
 from advlora_platform.cli.progress import ProgressDisplay
-from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.observer import Expectant, Failure
+from advlora_platform.study.trials import TrialFactory
 
 pytestmark = pytest.mark.unit
-FACTORY = CellFactory({}, EvaluationProtocol(), "d")
+FACTORY = TrialFactory({}, EvaluationProtocol(), "d")
 METRICS = {"val/clean_r1": 0.9, "val/robust_r1:8_255": 0.625}
 
 
@@ -27,10 +27,10 @@ def said(capsys):
     return play
 
 
-def run(cell, stopped=False):
+def run(trial, stopped=False):
     def event(display):
-        display.trial_started(cell)
-        display.trial_finished(cell, METRICS, stopped)
+        display.trial_started(trial)
+        display.trial_finished(trial, METRICS, stopped)
 
     return event
 
@@ -41,7 +41,7 @@ def test_it_says_how_much_there_is_and_what_is_done_already(said):
 
 
 def test_every_trial_is_a_line_with_accuracies_and_the_time_left(said):
-    lines = said(run(FACTORY.cell("LoRA", 0, {}, "ablate")), run(FACTORY.cell("LoRA", 1, {}, "ablate")))
+    lines = said(run(FACTORY.trial("LoRA", 0, {}, "ablate")), run(FACTORY.trial("LoRA", 1, {}, "ablate")))
     assert "[1/3] LoRA/seed 0" in lines[1]
     assert "clean  90.0%  robust  62.5%" in lines[1]
     assert "left" in lines[1]
@@ -49,14 +49,14 @@ def test_every_trial_is_a_line_with_accuracies_and_the_time_left(said):
 
 
 def test_a_search_trial_shows_what_varies(said):
-    lines = said(run(FACTORY.cell("search", 0, {"adapter.rank": 4, "optimiser.learning_rate": 1e-3}, "search")))
+    lines = said(run(FACTORY.trial("search", 0, {"adapter.rank": 4, "optimiser.learning_rate": 1e-3}, "search")))
     assert "rank=4, learning_rate=0.001" in lines[1]
 
 
 def test_an_early_stop_and_a_failure_are_named(said):
-    cell = FACTORY.cell("LoRA", 0, {}, "ablate")
+    trial = FACTORY.trial("LoRA", 0, {}, "ablate")
     lines = said(
-        run(cell, stopped=True), lambda display: display.trial_failed(cell, Failure("diverged", "loss nan\nx"))
+        run(trial, stopped=True), lambda display: display.trial_failed(trial, Failure("diverged", "loss nan\nx"))
     )
     assert "(stopped early)" in lines[1]
     assert "failed (diverged): loss nan" in lines[2]

@@ -8,8 +8,8 @@ import pytest
 
 from advlora.config import EvaluationProtocol
 from advlora_platform.execution.bridge import Bridge
-from advlora_platform.study.cells import CellFactory, to_tune
 from advlora_platform.study.observer import Failure
+from advlora_platform.study.trials import TrialFactory, to_tune
 
 pytestmark = pytest.mark.unit
 
@@ -20,16 +20,16 @@ class Diary:
     def __init__(self):
         self.entries = []
 
-    def trial_started(self, cell):
-        self.entries.append(("started", cell.seed))
+    def trial_started(self, trial):
+        self.entries.append(("started", trial.seed))
 
-    def trial_reported(self, cell, epoch, metrics):
+    def trial_reported(self, trial, epoch, metrics):
         self.entries.append(("reported", epoch, dict(metrics)))
 
-    def trial_finished(self, cell, metrics, stopped_early, unreliable=""):
+    def trial_finished(self, trial, metrics, stopped_early, unreliable=""):
         self.entries.append(("finished", dict(metrics), stopped_early, unreliable))
 
-    def trial_failed(self, cell, failure):
+    def trial_failed(self, trial, failure):
         self.entries.append(("failed", failure))
 
 
@@ -43,8 +43,8 @@ def bridge(diary):
     return Bridge(FACTORY, [diary], lambda: diary.entries.append("alive"))
 
 
-FACTORY = CellFactory({}, EvaluationProtocol(), "d")
-TRIAL = SimpleNamespace(trial_id="t", config=to_tune(FACTORY.cell("a", 3, {}, "search")))
+FACTORY = TrialFactory({}, EvaluationProtocol(), "d")
+TRIAL = SimpleNamespace(trial_id="t", config=to_tune(FACTORY.trial("a", 3, {}, "search")))
 
 
 def tell(bridge, **result):

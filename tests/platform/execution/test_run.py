@@ -9,15 +9,15 @@ import psutil
 import pytest
 
 from advlora.config import parse
-from advlora.trainer import fine_tune
-from advlora.workbench import Workbench
+from advlora.training.trainer import fine_tune
+from advlora.training.workbench import Workbench
 from advlora_platform.execution import run
 from advlora_platform.search.ablation import PlanSearcher
-from advlora_platform.study.cells import CellFactory
+from advlora_platform.study.arms import arms
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.plan import arms
 from advlora_platform.study.spec import AblationStudy
+from advlora_platform.study.trials import TrialFactory
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -49,35 +49,35 @@ STUDY = {
 class Listener:
     """An observer that calls back at every epoch."""
 
-    def __init__(self, on_epoch=lambda cell, epoch: None):
+    def __init__(self, on_epoch=lambda trial, epoch: None):
         self.on_epoch, self.started = on_epoch, []
 
-    def trial_started(self, cell):
-        self.started.append(cell.arm)
+    def trial_started(self, trial):
+        self.started.append(trial.arm)
 
-    def trial_reported(self, cell, epoch, metrics):
-        self.on_epoch(cell, epoch)
+    def trial_reported(self, trial, epoch, metrics):
+        self.on_epoch(trial, epoch)
 
-    def trial_finished(self, cell, metrics, stopped_early, unreliable=""): ...
+    def trial_finished(self, trial, metrics, stopped_early, unreliable=""): ...
 
-    def trial_failed(self, cell, failure): ...
+    def trial_failed(self, trial, failure): ...
 
 
 def execute(folder, listener=None, **changes):
-    """Runs a study and returns its cells and records by arm."""
+    """Runs a study and returns its trials and records by arm."""
     study = parse(AblationStudy, {**STUDY, **changes})
-    factory = CellFactory(dict(study.base), study.protocol, "d")
+    factory = TrialFactory(dict(study.base), study.protocol, "d")
     place = StudyFolder(folder)
-    cells = {arm.name: factory.cell(arm.name, 0, arm.values, "ablate") for arm in arms(study)}
+    trials = {arm.name: factory.trial(arm.name, 0, arm.values, "ablate") for arm in arms(study)}
     run(
         PlanSearcher(study, factory, Ledger(place).records()),
         factory,
         place,
         [Ledger(place), listener or Listener()],
-        resources=next(iter(cells.values())).config.resources,
+        resources=next(iter(trials.values())).config.resources,
         max_concurrent=study.max_concurrent,
     )
-    return cells, {record.arm: record for record in Ledger(place).records()}, study.protocol
+    return trials, {record.arm: record for record in Ledger(place).records()}, study.protocol
 
 
 def numbers(metrics):
@@ -85,8 +85,8 @@ def numbers(metrics):
     return {name: value for name, value in metrics.items() if name not in {"cost/seconds", "cost/peak_memory_mb"}}
 
 
-def bare(cell, protocol):
-    (*_, last) = fine_tune(cell.config, protocol, bench=Workbench(), test=cell.test)
+def bare(trial, protocol):
+    (*_, last) = fine_tune(trial.config, protocol, bench=Workbench(), test=trial.test)
     return numbers(last.metrics)
 
 
@@ -97,9 +97,9 @@ def small(tmp_path_factory):
 
 @pytest.mark.parametrize("arm", [arm for arm in STUDY["arms"] if arm != "diverging"])
 def test_one_worker_gives_the_numbers_of_the_bare_loop_whatever_ran_before(small, arm):
-    cells, records, protocol = small
+    trials, records, protocol = small
     assert records[arm].status == "done"
-    assert numbers(records[arm].metrics) == bare(cells[arm], protocol)
+    assert numbers(records[arm].metrics) == bare(trials[arm], protocol)
 
 
 def test_a_trial_that_diverges_fails_alone(small):
@@ -131,19 +131,19 @@ def test_two_workers_agree_with_one(tmp_path, small):
 def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_last_epoch(tmp_path, small):
     killed = []
 
-    def kill_once(cell, epoch):
+    def kill_once(trial, epoch):
         if not killed:
             worker = next(p for p in psutil.Process().children(recursive=True) if is_worker(p))
             os.kill(worker.pid, signal.SIGKILL)
             killed.append(epoch)
 
     listener = Listener(kill_once)
-    cells, records, protocol = execute(tmp_path, listener, arms={"AdvLoRA": {"optimiser.epochs": 3}, "LoRA": {}})
+    trials, records, protocol = execute(tmp_path, listener, arms={"AdvLoRA": {"optimiser.epochs": 3}, "LoRA": {}})
     assert killed == [1]
     assert listener.started.count("AdvLoRA") == 2
     assert {record.status for record in records.values()} == {"done"}
     for arm, record in records.items():
-        assert numbers(record.metrics) == bare(cells[arm], protocol)
+        assert numbers(record.metrics) == bare(trials[arm], protocol)
 
 
 def is_worker(process):

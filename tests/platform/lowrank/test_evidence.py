@@ -1,4 +1,4 @@
-"""Low-rank evidence from study folders whose cells were trained for a moment in this process."""
+"""Low-rank evidence from study folders whose trials were trained for a moment in this process."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from advlora.config import TrialConfig, parse, robust_metric
+from advlora.config import TrialConfig, parse
 from advlora.errors import UserError
-from advlora.trainer import fine_tune
-from advlora.workbench import Workbench
+from advlora.metrics import Metric
+from advlora.training.trainer import fine_tune
+from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import save_state
-from advlora_platform.launch import cell_factory, open_folder
+from advlora_platform.launch import open_folder, trial_factory
 from advlora_platform.lowrank import findings, gather, two_arms, write_evidence
-from advlora_platform.lowrank.cells import check, open_study, start_of
 from advlora_platform.lowrank.evidence import Evidence
+from advlora_platform.lowrank.trials import check, open_study, start_of
 from advlora_platform.lowrank.write import build_document, metrics
-from advlora_platform.search.agenda import plan_arms
+from advlora_platform.search.plan import plan_arms
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.library import read_study
@@ -48,18 +49,18 @@ STUDY = {
         "SVD r=4": {"adapter.rank": 4, "adapter.start": "svd"},
     },
 }
-ROBUST = robust_metric("test", 8 / 255)
+ROBUST = str(Metric.robust("test", 8 / 255))
 
 
 def run(folder, bench, **changes):
-    """Trains every cell of a study without Ray and leaves the folder as a launch would."""
+    """Trains every trial of a study without Ray and leaves the folder as a launch would."""
     study = read_study({**STUDY, **changes})
-    opened, factory = open_folder(study, folder), cell_factory(study)
+    opened, factory = open_folder(study, folder), trial_factory(study)
     for plan in plan_arms(study, factory, {}):
-        for cell in plan.cells:
-            *_, report = fine_tune(cell.config, study.protocol, bench=bench, test=True)
-            save_state(opened.trial(cell.id), report.state)
-            Ledger(opened).trial_finished(cell, report.metrics, stopped_early=False)
+        for trial in plan.trials:
+            *_, report = fine_tune(trial.config, study.protocol, bench=bench, test=True)
+            save_state(opened.trial(trial.id), report.state)
+            Ledger(opened).trial_finished(trial, report.metrics, stopped_early=False)
     return folder
 
 
@@ -207,7 +208,7 @@ def test_one_arm_of_each_kind_is_needed(folder):
     opened = open_study(folder)
     twin = replace(opened.full[0], arm="full adversarial, large steps")
     with pytest.raises(UserError, match="several arms of adversarial full fine-tuning"):
-        check(replace(opened, cells=(*opened.cells, twin)), opened)
+        check(replace(opened, trials=(*opened.trials, twin)), opened)
 
 
 def test_the_study_of_two_arms_has_the_full_trainings_of_the_rank_sweep_only():

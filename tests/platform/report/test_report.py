@@ -10,9 +10,8 @@ from html.parser import HTMLParser
 
 import pytest
 from rich.text import Text
-from stories import ROBUST, VAL_ROBUST, ablation, accuracies, sweep, tell, tell_sweep, trials
 
-from advlora.config import robust_metric
+from advlora.metrics import Metric
 from advlora_platform.report import terminal_report, write_report
 from advlora_platform.report.canvas import DARK, LIGHT
 from advlora_platform.report.content import build_document
@@ -21,6 +20,7 @@ from advlora_platform.report.findings import findings, tone_of
 from advlora_platform.report.markdown import to_markdown
 from advlora_platform.report.page import to_html
 from advlora_platform.study.folder import StudyFolder
+from tests.platform.stories import ROBUST, VAL_ROBUST, ablation, accuracies, sweep, tell, tell_sweep, trials
 
 pytestmark = pytest.mark.unit
 
@@ -32,7 +32,7 @@ def helped(arm, seed):
     clustering = arm in {"clustering", "AdvLoRA"}
     noise = 0.02 * ((seed * 7) % 3 - 1) * (arm == "adaptive")
     robust = 0.5 + 0.004 * seed + 0.04 * clustering + 0.002 * clustering * seed + noise
-    curve = {robust_metric("test", 4 / 255): robust + 0.1, robust_metric("test", 16 / 255): robust - 0.2}
+    curve = {str(Metric.robust("test", 4 / 255)): robust + 0.1, str(Metric.robust("test", 16 / 255)): robust - 0.2}
     return accuracies(robust, 0.8 + 0.001 * seed, **curve)
 
 
@@ -89,7 +89,7 @@ def test_a_study_without_any_effect_says_so_first():
 
 def test_findings_name_what_is_missing_and_what_diverged():
     said = sentences(tell(ablation(), holed))
-    assert "Incomplete: of 18 planned cells, 3 missing, 1 running, 1 failed." in said
+    assert "Incomplete: of 18 planned trials, 3 missing, 1 running, 1 failed." in said
     assert "1 trial diverged; that is a result, and is not tried again." in said
 
 
@@ -199,9 +199,9 @@ def test_the_page_is_self_contained_and_shows_every_run(tmp_path):
     assert not [tag for tag, _ in page.elements if tag in {"script", "link", "iframe"}]
     assert "http" not in content
     for arm in summary.arms:
-        for cell in arm.cells:
-            assert cell.mlflow_run_id in page.text
-            assert f"`{cell.mlflow_run_id}`" in folder.report_markdown.read_text()
+        for trial in arm.trials:
+            assert trial.mlflow_run_id in page.text
+            assert f"`{trial.mlflow_run_id}`" in folder.report_markdown.read_text()
     assert "prefers-color-scheme: dark" in content
 
 
@@ -253,7 +253,7 @@ def test_tuned_values_and_failures_have_their_tables():
     assert tables["Tuned inside each arm"].header == ("arm", "optimiser.learning_rate", "tried", "failed")
     assert {row[2] for row in tables["Tuned inside each arm"].rows} == {"2/2"}
     assert [row[:5] for row in tables["Failures"].rows] == [("LoRA", "1", "ablate", "diverged", "it diverged [here]")]
-    assert [row[2] for row in tables["Every cell"].rows].count("missing") == 3
+    assert [row[2] for row in tables["Every trial"].rows].count("missing") == 3
 
 
 def test_figures_follow_the_theme():
@@ -268,6 +268,6 @@ def test_figures_follow_the_theme():
 def test_equal_arms_are_shown_as_equal():
     study = ablation(factors={}, arms={"one": {"adapter.rank": 4}, "other": {"adapter.rank": 4}})
     summary = tell(study, lambda arm, seed: accuracies(0.5))
-    assert summary.arms[0].cells[0].cell == summary.arms[1].cells[0].cell
+    assert summary.arms[0].trials[0].trial_id == summary.arms[1].trials[0].trial_id
     assert summary.arms[0].estimates[ROBUST].sd == 0.0
     assert "no difference at all" in plain(summary)

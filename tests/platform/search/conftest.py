@@ -4,9 +4,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from advlora.config import EvaluationProtocol, parse
-from advlora_platform.study.cells import CellFactory
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.spec import AblationStudy, Space, SweepStudy
+from advlora_platform.study.trials import TrialFactory
 
 ROBUST = "val/robust_r1:8_255"
 
@@ -47,15 +47,15 @@ def ablation(**changes) -> AblationStudy:
 
 
 @pytest.fixture
-def factory() -> CellFactory:
-    return CellFactory({}, EvaluationProtocol(), "d")
+def factory() -> TrialFactory:
+    return TrialFactory({}, EvaluationProtocol(), "d")
 
 
-def record(cell, status="done", score=0.5, **changes) -> Record:
+def record(trial, status="done", score=0.5, **changes) -> Record:
     metrics = {} if score is None else {ROBUST: score}
     history = ({"epoch": 1, **metrics},)
     content = {
-        "values": cell.values,
+        "values": trial.values,
         "config": {},
         "status": status,
         "metrics": metrics,
@@ -63,4 +63,4 @@ def record(cell, status="done", score=0.5, **changes) -> Record:
         "began": 1.0,
         "ended": 2.0,
     }
-    return Record(cell.id, cell.arm, cell.seed, cell.phase, **{**content, **changes})
+    return Record(trial.id, trial.arm, trial.seed, trial.phase, **{**content, **changes})

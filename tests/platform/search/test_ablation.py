@@ -11,25 +11,25 @@ RESULT = {tune_name(ROBUST): 0.5}
 
 
 def drain(searcher, factory):
-    """Runs every suggestion, one at a time, and returns the cells in order."""
-    cells = []
-    while (suggested := searcher.suggest(str(len(cells)))) != searcher.FINISHED:
-        cells.append(factory.from_tune(suggested))
-        searcher.on_trial_complete(str(len(cells) - 1), RESULT)
-    return cells
+    """Runs every suggestion, one at a time, and returns the trials in order."""
+    trials = []
+    while (suggested := searcher.suggest(str(len(trials)))) != searcher.FINISHED:
+        trials.append(factory.from_tune(suggested))
+        searcher.on_trial_complete(str(len(trials) - 1), RESULT)
+    return trials
 
 
-def test_it_hands_out_every_cell_once_and_counts_down(factory):
+def test_it_hands_out_every_trial_once_and_counts_down(factory):
     searcher = PlanSearcher(ablation(), factory, [])
     assert (searcher.total, searcher.remaining) == (17, 17)
-    cells = drain(searcher, factory)
-    assert len({cell.id for cell in cells}) == len(cells) == 17
+    trials = drain(searcher, factory)
+    assert len({trial.id for trial in trials}) == len(trials) == 17
     assert searcher.remaining == 0
 
 
 def test_it_continues_where_the_ledger_ends(factory):
     whole = drain(PlanSearcher(ablation(), factory, []), factory)
-    rest = PlanSearcher(ablation(), factory, [record(cell) for cell in whole[:7]])
+    rest = PlanSearcher(ablation(), factory, [record(trial) for trial in whole[:7]])
     assert (rest.total, rest.remaining) == (17, 10)
     assert drain(rest, factory) == whole[7:]
 
@@ -43,14 +43,14 @@ def test_it_waits_while_everything_that_is_decided_runs(factory):
     assert searcher.suggest("3")["arm"] == first["arm"]
 
 
-def test_a_failed_cell_is_not_handed_out_again(factory):
+def test_a_failed_trial_is_not_handed_out_again(factory):
     searcher = PlanSearcher(ablation(tuning=None), factory, [])
     lost = factory.from_tune(searcher.suggest("lost"))
     searcher.on_trial_complete("lost", None, error=True)
     assert lost not in drain(searcher, factory)
 
 
-def test_a_cell_that_was_lost_in_an_earlier_launch_is_tried_again(factory):
-    cell = drain(PlanSearcher(ablation(tuning=None), factory, []), factory)[0]
-    again = PlanSearcher(ablation(tuning=None), factory, [record(cell, status="failed", score=None)])
+def test_a_trial_that_was_lost_in_an_earlier_launch_is_tried_again(factory):
+    trial = drain(PlanSearcher(ablation(tuning=None), factory, []), factory)[0]
+    again = PlanSearcher(ablation(tuning=None), factory, [record(trial, status="failed", score=None)])
     assert again.remaining == again.total

@@ -37,7 +37,7 @@ def test_an_epoch_without_an_examination_stops_nobody():
 
 
 def test_a_continued_sweep_measures_by_the_trials_before(factory):
-    earlier = [record(factory.cell("search", seed, {}, "search"), score=0.8) for seed in range(3)]
+    earlier = [record(factory.trial("search", seed, {}, "search"), score=0.8) for seed in range(3)]
     scheduler = build_scheduler(study(), epochs=4, records=earlier)
     assert decision(scheduler, "bad", 1, 0.5) == TrialScheduler.STOP
 

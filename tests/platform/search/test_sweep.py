@@ -24,12 +24,12 @@ def final(score: float) -> dict:
     return {tune_name(ROBUST): score, "final": True, "training_iteration": 1}
 
 
-def drain(searcher, factory, score=lambda cell: 0.5):
-    cells = []
-    while (suggested := searcher.suggest(str(len(cells)))) != searcher.FINISHED:
-        cells.append(factory.from_tune(suggested))
-        searcher.on_trial_complete(str(len(cells) - 1), final(score(cells[-1])))
-    return cells
+def drain(searcher, factory, score=lambda trial: 0.5):
+    trials = []
+    while (suggested := searcher.suggest(str(len(trials)))) != searcher.FINISHED:
+        trials.append(factory.from_tune(suggested))
+        searcher.on_trial_complete(str(len(trials) - 1), final(score(trials[-1])))
+    return trials
 
 
 def states(searcher) -> list[str]:
@@ -37,17 +37,17 @@ def states(searcher) -> list[str]:
 
 
 def test_known_good_points_come_first_and_the_number_of_trials_is_kept(factory):
-    cells = drain(SweepSearcher(sweep(points=[POINT]), factory, []), factory)
-    assert len({cell.id for cell in cells}) == 6
-    assert cells[0].config.adapter.clustering.clusters == 16
-    assert cells[0].config.attack.epsilon == pytest.approx(8 / 255)
+    trials = drain(SweepSearcher(sweep(points=[POINT]), factory, []), factory)
+    assert len({trial.id for trial in trials}) == 6
+    assert trials[0].config.adapter.clustering.clusters == 16
+    assert trials[0].config.attack.epsilon == pytest.approx(8 / 255)
 
 
 def test_a_serial_search_repeats_with_its_seed(factory):
     def run(seed):
         study = sweep(search={"trials": 14, "seed": seed})
         return [
-            cell.id for cell in drain(SweepSearcher(study, factory, []), factory, lambda c: c.config.attack.epsilon)
+            trial.id for trial in drain(SweepSearcher(study, factory, []), factory, lambda c: c.config.attack.epsilon)
         ]
 
     assert run(0) == run(0)
@@ -69,15 +69,15 @@ def test_a_stopped_trial_is_pruned_and_a_failed_one_fails(factory):
 
 def test_a_continued_sweep_knows_what_was_run(factory):
     whole = drain(SweepSearcher(sweep(points=[POINT]), factory, []), factory)
-    done = [record(cell) for cell in whole[:2]]
+    done = [record(trial) for trial in whole[:2]]
     stopped, diverged = record(whole[2], "stopped"), record(whole[3], "failed", failure=Failure("diverged", ""))
     searcher = SweepSearcher(sweep(points=[POINT]), factory, [*done, stopped, diverged])
     assert (searcher.total, searcher.remaining) == (6, 2)
     assert states(searcher) == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL"]
-    assert {cell.id for cell in drain(searcher, factory)}.isdisjoint(cell.id for cell in whole[:4])
+    assert {trial.id for trial in drain(searcher, factory)}.isdisjoint(trial.id for trial in whole[:4])
 
 
-def test_no_cell_is_suggested_twice_and_a_small_space_ends_early(factory):
+def test_no_trial_is_suggested_twice_and_a_small_space_ends_early(factory):
     parameters = {"adapter.clustering.enabled": {"type": "categorical", "choices": [True, False]}}
     study = sweep(parameters=parameters, search={"trials": 50, "sampler": "random"})
     assert len(drain(SweepSearcher(study, factory, []), factory)) == 2
@@ -89,10 +89,10 @@ def test_a_grid_sweep_runs_its_grid(factory):
         "adapter.rank": {"type": "int", "low": 2, "high": 6, "step": 2},
     }
     study = sweep(parameters=parameters, search={"trials": 6, "sampler": "grid"})
-    cells = drain(SweepSearcher(study, factory, []), factory)
-    assert len({(c.config.adapter.rank, c.config.adapter.clustering.enabled) for c in cells}) == 6
-    rest = SweepSearcher(study, factory, [record(cell) for cell in cells[1:4]])
-    assert {cell.id for cell in drain(rest, factory)} == {cell.id for cell in (cells[0], *cells[4:])}
+    trials = drain(SweepSearcher(study, factory, []), factory)
+    assert len({(c.config.adapter.rank, c.config.adapter.clustering.enabled) for c in trials}) == 6
+    rest = SweepSearcher(study, factory, [record(trial) for trial in trials[1:4]])
+    assert {trial.id for trial in drain(rest, factory)} == {trial.id for trial in (trials[0], *trials[4:])}
 
 
 def test_several_objectives_have_a_pareto_front(factory):
@@ -111,23 +111,23 @@ def test_several_objectives_have_a_pareto_front(factory):
 
 
 def test_the_budget_counts_running_time_of_all_launches(factory):
-    cell = factory.cell(
+    trial = factory.trial(
         "search", 0, {"adapter.rank": 4, "adapter.clustering.enabled": False, "attack.epsilon": 0.02}, "search"
     )
-    spent = record(cell, began=0.0, ended=100.0)
+    spent = record(trial, began=0.0, ended=100.0)
     assert SweepSearcher(sweep(budget_seconds=50), factory, [spent]).suggest("a") == SweepSearcher.FINISHED
     assert SweepSearcher(sweep(budget_seconds=500), factory, [spent]).suggest("a") != SweepSearcher.FINISHED
 
 
 def test_pauses_and_overlaps_do_not_count_as_running(factory):
-    cell = factory.cell("search", 0, {}, "search")
+    trial = factory.trial("search", 0, {}, "search")
     spans = [(0.0, 10.0), (5.0, 12.0), (100.0, 101.0)]
-    assert running_seconds(record(cell, began=a, ended=b) for a, b in spans) == 13.0
+    assert running_seconds(record(trial, began=a, ended=b) for a, b in spans) == 13.0
 
 
 def test_records_of_another_space_or_protocol_do_not_belong(factory):
-    cell = drain(SweepSearcher(sweep(), factory, []), factory)[0]
-    stored = record(cell, values=json.loads(json.dumps(cell.values)))
+    trial = drain(SweepSearcher(sweep(), factory, []), factory)[0]
+    stored = record(trial, values=json.loads(json.dumps(trial.values)))
     assert belonging(sweep(), factory, [stored]) == [stored]
     assert belonging(sweep(seed=1), factory, [stored]) == []
     assert belonging(sweep(parameters={"adapter.rank": {"type": "int", "low": 2, "high": 16}}), factory, [stored]) == []

@@ -5,12 +5,12 @@ import torch
 
 from advlora.config import EvaluationProtocol, parse, read_yaml
 from advlora.errors import ConfigError, UserError
-from advlora.tasks.recall import Ranks
-from advlora.tasks.retrieval import _recalls, _successes
-from advlora_platform.study.cells import CellFactory, to_tune
+from advlora.evaluation.recall import Ranks
+from advlora.evaluation.retrieval import _recalls, _successes
+from advlora_platform.study.arms import arms
 from advlora_platform.study.library import load_any, load_study, read_study, shipped, shipped_protocols
-from advlora_platform.study.plan import arms
 from advlora_platform.study.spec import AblationStudy, SweepStudy, direction, objective_metrics, reportable
+from advlora_platform.study.trials import TrialFactory, to_tune
 
 pytestmark = pytest.mark.unit
 
@@ -56,44 +56,44 @@ def test_a_study_refuses_what_it_cannot_mean():
             study(**changes)
 
 
-def test_a_cell_is_known_by_all_that_determines_its_numbers():
+def test_a_trial_is_known_by_all_that_determines_its_numbers():
     def factory(**changes):
-        return CellFactory(**{"base": {}, "protocol": study().protocol, "data_hash": "d", **changes})
+        return TrialFactory(**{"base": {}, "protocol": study().protocol, "data_hash": "d", **changes})
 
-    cell = factory().cell("a", 0, {"adapter.rank": 4}, "ablate")
-    assert cell.config.adapter.rank == 4
-    assert cell.config.seed == 0
-    assert cell.id == factory().cell("another name", 0, {"adapter.rank": 4}, "ablate").id
+    trial = factory().trial("a", 0, {"adapter.rank": 4}, "ablate")
+    assert trial.config.adapter.rank == 4
+    assert trial.config.seed == 0
+    assert trial.id == factory().trial("another name", 0, {"adapter.rank": 4}, "ablate").id
     others = [
-        factory().cell("a", 1, {"adapter.rank": 4}, "ablate"),
-        factory().cell("a", 0, {"adapter.rank": 5}, "ablate"),
-        factory().cell("a", 0, {"adapter.rank": 4}, "tune"),
-        factory(data_hash="e").cell("a", 0, {"adapter.rank": 4}, "ablate"),
-        factory(protocol=study(protocol={"epsilon": "4/255"}).protocol).cell("a", 0, {"adapter.rank": 4}, "ablate"),
+        factory().trial("a", 1, {"adapter.rank": 4}, "ablate"),
+        factory().trial("a", 0, {"adapter.rank": 5}, "ablate"),
+        factory().trial("a", 0, {"adapter.rank": 4}, "tune"),
+        factory(data_hash="e").trial("a", 0, {"adapter.rank": 4}, "ablate"),
+        factory(protocol=study(protocol={"epsilon": "4/255"}).protocol).trial("a", 0, {"adapter.rank": 4}, "ablate"),
     ]
-    assert len({cell.id, *(other.id for other in others)}) == 6
+    assert len({trial.id, *(other.id for other in others)}) == 6
 
 
 def test_a_model_in_a_folder_is_known_by_its_weights(tmp_path):
     base = {"model": {"source": "open_clip", "name": f"local-dir:{tmp_path}"}}
-    factory = CellFactory(base, study().protocol, "d")
+    factory = TrialFactory(base, study().protocol, "d")
     ids = []
     for content in ("poisoned", "poisoned anew"):
         (tmp_path / "open_clip_model.safetensors").write_text(content)
-        ids.append(factory.cell("a", 0, {}, "ablate").id)
+        ids.append(factory.trial("a", 0, {}, "ablate").id)
     assert ids[0] != ids[1]
 
 
-def test_a_cell_survives_the_way_through_tune():
-    factory = CellFactory({}, study().protocol, "d")
-    cell = factory.cell("a", 3, {"adapter.rank": 4}, "search")
-    assert factory.from_tune(to_tune(cell)) == cell
-    assert not cell.test
+def test_a_trial_survives_the_way_through_tune():
+    factory = TrialFactory({}, study().protocol, "d")
+    trial = factory.trial("a", 3, {"adapter.rank": 4}, "search")
+    assert factory.from_tune(to_tune(trial)) == trial
+    assert not trial.test
 
 
-def test_a_process_with_other_code_refuses_the_cell():
-    factory = CellFactory({}, study().protocol, "d")
-    written_elsewhere = {**to_tune(factory.cell("a", 3, {}, "search")), "cell": "0" * 16}
+def test_a_process_with_other_code_refuses_the_trial():
+    factory = TrialFactory({}, study().protocol, "d")
+    written_elsewhere = {**to_tune(factory.trial("a", 3, {}, "search")), "trial": "0" * 16}
     with pytest.raises(UserError, match="have the same on every node"):
         factory.from_tune(written_elsewhere)
 

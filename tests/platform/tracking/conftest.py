@@ -3,7 +3,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from tracking_help import Server, free_port
+
+from tests.platform.tracking.tracking_help import Server, free_port
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import logging
 import time
 
 import pytest
-from tracking_help import ROBUST, TEST_ROBUST, ablation, cell, folder, play, summary, tracked
 
 from advlora.errors import UserError
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.tracking import MlflowTracker, known_runs, tracker
 from advlora_platform.tracking.store import open_store
+from tests.platform.tracking.tracking_help import ROBUST, TEST_ROBUST, ablation, folder, play, summary, tracked, trial
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ def test_a_server_needs_nothing_but_its_address(uri, tmp_path):
     observer = MlflowTracker(study, opened)
     for arm in ("plain", "wide"):
         for seed in (0, 1):
-            play([Ledger(opened), observer], cell(arm, seed), 0.3 if arm == "plain" else 0.6)
+            play([Ledger(opened), observer], trial(arm, seed), 0.3 if arm == "plain" else 0.6)
     report = tmp_path / "report.md"
     report.write_text("report")
     observer.conclude(summary(study, opened, observer), [report])
@@ -49,7 +49,7 @@ def test_a_server_needs_nothing_but_its_address(uri, tmp_path):
 
 def test_credentials_are_in_no_file_of_the_study(uri, tmp_path):
     study = ablation(name="secret")
-    play([MlflowTracker(study, folder(tmp_path / "study", study, "secret"))], cell())
+    play([MlflowTracker(study, folder(tmp_path / "study", study, "secret"))], trial())
     texts = [path.read_text() for path in (tmp_path / "study").rglob("*.json*")]
     assert json.loads((tmp_path / "study" / "tracking.json").read_text())["uri"] == uri
     assert not [text for text in texts if "s3cret" in text]
@@ -60,18 +60,18 @@ def test_what_a_killed_server_does_not_take_is_delivered_when_it_is_back(server,
     study = ablation(name="outage")
     opened = folder(tmp_path / "study", study, "outage")
     ledger, observer = Ledger(opened), MlflowTracker(study, opened)
-    play([ledger, observer], cell("plain", 0), 0.3)
-    observer.trial_started(cell("plain", 1))
-    observer.trial_reported(cell("plain", 1), 1, {ROBUST: 0.25})
+    play([ledger, observer], trial("plain", 0), 0.3)
+    observer.trial_started(trial("plain", 1))
+    observer.trial_reported(trial("plain", 1), 1, {ROBUST: 0.25})
 
     server.kill()
     with caplog.at_level(logging.WARNING, "advlora"):
         begin = time.monotonic()
-        observer.trial_reported(cell("plain", 1), 2, {ROBUST: 0.5})
-        ledger.trial_started(cell("plain", 1))
+        observer.trial_reported(trial("plain", 1), 2, {ROBUST: 0.5})
+        ledger.trial_started(trial("plain", 1))
         for listener in (ledger, observer):
-            listener.trial_finished(cell("plain", 1), {ROBUST: 0.5, TEST_ROBUST: 0.4}, False)
-        play([ledger, observer], cell("wide", 0), 0.6)
+            listener.trial_finished(trial("plain", 1), {ROBUST: 0.5, TEST_ROBUST: 0.4}, False)
+        play([ledger, observer], trial("wide", 0), 0.6)
         observer.conclude(summary(study, opened, observer), [])
         assert time.monotonic() - begin < 5
     warnings = [record.getMessage() for record in caplog.records]
@@ -80,13 +80,13 @@ def test_what_a_killed_server_does_not_take_is_delivered_when_it_is_back(server,
     assert "conclusion" in warnings[1]
     assert "s3cret" not in caplog.text
     assert len(opened.spool.read_text().split()) > 0
-    assert set(known_runs(opened)) == {cell("plain", 0).id, cell("plain", 1).id}
+    assert set(known_runs(opened)) == {trial("plain", 0).id, trial("plain", 1).id}
     with pytest.raises(UserError, match="does not answer"):
         MlflowTracker(study, opened)
 
     server.start()
     time.sleep(0.5)
-    play([ledger, observer], cell("wide", 1), 0.8)
+    play([ledger, observer], trial("wide", 1), 0.8)
     assert not opened.spool.exists()
     observer.conclude(summary(study, opened, observer), [])
     runs = tracked(uri, "outage")
@@ -95,7 +95,7 @@ def test_what_a_killed_server_does_not_take_is_delivered_when_it_is_back(server,
     points = open_store(uri).get_metric_history(runs["plain · seed 1"].info.run_id, ROBUST)
     assert [(point.step, point.value) for point in points] == [(1, 0.25), (2, 0.5)]
     assert runs["wide · seed 0"].data.metrics[f"final/{ROBUST}"] == 0.6
-    assert set(known_runs(opened)) == {cell(arm, seed).id for arm in ("plain", "wide") for seed in (0, 1)}
+    assert set(known_runs(opened)) == {trial(arm, seed).id for arm in ("plain", "wide") for seed in (0, 1)}
 
 
 def test_the_next_launch_delivers_what_an_earlier_one_left_and_twice_is_once(server, uri, tmp_path):
@@ -103,7 +103,7 @@ def test_the_next_launch_delivers_what_an_earlier_one_left_and_twice_is_once(ser
     opened = folder(tmp_path / "study", study, "left")
     observer = MlflowTracker(study, opened)
     server.kill()
-    play([observer], cell("plain", 0), 0.3)
+    play([observer], trial("plain", 0), 0.3)
     left = opened.spool.read_text()
     server.start()
     for _ in range(2):

@@ -9,15 +9,26 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tracking_help import ROBUST, TEST_ROBUST, ablation, cell, factory, folder, play, summary, sweep, tracked
 
 from advlora_platform.study.folder import read_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.observer import Failure, Observer
 from advlora_platform.tracking import MlflowTracker, known_runs
-from advlora_platform.tracking.events import Event, Spool, Trial
+from advlora_platform.tracking.events import Event, Spool, TrackedTrial
 from advlora_platform.tracking.experiments import metric_name
 from advlora_platform.tracking.store import open_store
+from tests.platform.tracking.tracking_help import (
+    ROBUST,
+    TEST_ROBUST,
+    ablation,
+    factory,
+    folder,
+    play,
+    summary,
+    sweep,
+    tracked,
+    trial,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -48,8 +59,8 @@ def test_the_tracker_is_an_observer():
 
 def test_runs_nest_and_every_run_has_the_tags_of_the_study(store, study, opened):
     tracker = MlflowTracker(study, opened)
-    play([tracker], cell("plain", 0))
-    play([tracker], cell("wide", 1))
+    play([tracker], trial("plain", 0))
+    play([tracker], trial("wide", 1))
     runs = tracked(store)
     assert set(runs) == {"parts", "plain", "wide", "plain · seed 0", "wide · seed 1"}
     assert parent(runs["parts"]) is None
@@ -67,20 +78,20 @@ def test_runs_nest_and_every_run_has_the_tags_of_the_study(store, study, opened)
 
 
 def test_a_trial_holds_what_varies_as_parameters_and_everything_as_an_artefact(store, study, opened, tmp_path):
-    trial = cell("wide", 1)
-    play([MlflowTracker(study, opened)], trial)
+    wide = trial("wide", 1)
+    play([MlflowTracker(study, opened)], wide)
     run = tracked(store)["wide · seed 1"]
     assert run.data.params == {"arm": "wide", "seed": "1", "phase": "ablate", "adapter.rank": "16"}
-    tags = {name: run.data.tags[f"advlora.{name}"] for name in ("arm", "phase", "seed", "cell", "stopped_early")}
-    assert tags == {"arm": "wide", "phase": "ablate", "seed": "1", "cell": trial.id, "stopped_early": "false"}
+    tags = {name: run.data.tags[f"advlora.{name}"] for name in ("arm", "phase", "seed", "trial", "stopped_early")}
+    assert tags == {"arm": "wide", "phase": "ablate", "seed": "1", "trial": wide.id, "stopped_early": "false"}
     assert run.info.status == "FINISHED"
     assert run.info.artifact_uri.startswith(f"file://{tmp_path}/mlartifacts/parts/")
     path = open_store(store).download_artifacts(run.info.run_id, "config.yaml")
-    assert yaml.safe_load(Path(path).read_text()) == trial.config.model_dump(mode="json")
+    assert yaml.safe_load(Path(path).read_text()) == wide.config.model_dump(mode="json")
 
 
 def test_epochs_are_steps_and_last_values_are_named(store, study, opened):
-    play([MlflowTracker(study, opened)], cell(), robust=0.5)
+    play([MlflowTracker(study, opened)], trial(), robust=0.5)
     run = tracked(store)["plain · seed 0"]
     points = open_store(store).get_metric_history(run.info.run_id, ROBUST)
     assert [(point.step, point.value) for point in points] == [(1, 0.25), (2, 0.5)]
@@ -91,9 +102,9 @@ def test_epochs_are_steps_and_last_values_are_named(store, study, opened):
 def test_a_sweep_has_no_arms_and_its_trials_are_named_by_their_values(store, tmp_path):
     study = sweep()
     tracker = MlflowTracker(study, folder(tmp_path / "study", study))
-    trial = cell("search", 0, "search", adapter__rank=4, adapter__clustering__enabled=True, attack__epsilon=1 / 255)
-    tracker.trial_started(trial)
-    tracker.trial_finished(trial, {ROBUST: 0.3}, True)
+    tried = trial("search", 0, "search", adapter__rank=4, adapter__clustering__enabled=True, attack__epsilon=1 / 255)
+    tracker.trial_started(tried)
+    tracker.trial_finished(tried, {ROBUST: 0.3}, True)
     runs = tracked(store)
     run = runs["rank=4, enabled=True, epsilon=0.00392"]
     assert parent(run) == runs["search"].info.run_id
@@ -101,22 +112,22 @@ def test_a_sweep_has_no_arms_and_its_trials_are_named_by_their_values(store, tmp
 
 
 def test_a_tuning_trial_is_named_by_what_is_tuned(store, study, opened):
-    play([MlflowTracker(study, opened)], cell("wide", 1000, "tune", optimiser__learning_rate=0.001))
+    play([MlflowTracker(study, opened)], trial("wide", 1000, "tune", optimiser__learning_rate=0.001))
     runs = tracked(store)
     assert parent(runs["tune · learning_rate=0.001"]) == runs["wide"].info.run_id
 
 
 def test_a_failure_is_told_and_forgotten_when_the_trial_succeeds(store, study, opened):
     tracker = MlflowTracker(study, opened)
-    tracker.trial_started(cell())
-    tracker.trial_failed(cell(), Failure("lost_worker", "the process died\n" + "x" * 9000))
+    tracker.trial_started(trial())
+    tracker.trial_failed(trial(), Failure("lost_worker", "the process died\n" + "x" * 9000))
     run = tracked(store)["plain · seed 0"]
     assert run.info.status == "FAILED"
     assert run.data.tags["advlora.failure"] == "lost_worker"
     assert run.data.tags["advlora.failure_message"].startswith("the process died")
-    tracker.trial_started(cell())
+    tracker.trial_started(trial())
     assert tracked(store)["plain · seed 0"].info.status == "RUNNING"
-    play([tracker], cell())
+    play([tracker], trial())
     run = tracked(store)["plain · seed 0"]
     assert run.info.status == "FINISHED"
     assert not [tag for tag in run.data.tags if tag.startswith("advlora.failure")]
@@ -124,29 +135,29 @@ def test_a_failure_is_told_and_forgotten_when_the_trial_succeeds(store, study, o
 
 def test_a_second_launch_continues_the_run_of_an_interrupted_one(store, study, opened):
     first = MlflowTracker(study, opened)
-    play([first], cell("plain", 0))
-    first.trial_started(cell("plain", 1))
-    first.trial_reported(cell("plain", 1), 1, {ROBUST: 0.2})
+    play([first], trial("plain", 0))
+    first.trial_started(trial("plain", 1))
+    first.trial_reported(trial("plain", 1), 1, {ROBUST: 0.2})
     before = tracked(store)
 
     second = MlflowTracker(study, opened)
-    play([second], cell("plain", 1))
-    play([second], cell("wide", 0))
+    play([second], trial("plain", 1))
+    play([second], trial("wide", 0))
     after = tracked(store)
     assert {name: run.info.run_id for name, run in before.items()}.items() <= {
         name: run.info.run_id for name, run in after.items()
     }.items()
     assert after["plain · seed 1"].info.status == "FINISHED"
     assert after["plain · seed 0"].info.end_time == before["plain · seed 0"].info.end_time
-    assert set(second.runs()) == {cell("plain", 0).id, cell("plain", 1).id, cell("wide", 0).id}
+    assert set(second.runs()) == {trial("plain", 0).id, trial("plain", 1).id, trial("wide", 0).id}
 
 
 def test_tracking_json_tells_the_runs_without_the_store(store, study, opened, tmp_path):
     assert known_runs(opened) == {}
     tracker = MlflowTracker(study, opened)
-    play([tracker], cell())
+    play([tracker], trial())
     (tmp_path / "mlflow.db").unlink()
-    assert known_runs(opened) == tracker.runs() == {cell().id: known_runs(opened)[cell().id]}
+    assert known_runs(opened) == tracker.runs() == {trial().id: known_runs(opened)[trial().id]}
     content = json.loads(opened.tracking.read_text())
     assert set(content) == {"uri", "experiment_id", "study_run", "runs"}
     assert content["uri"] == store
@@ -156,7 +167,7 @@ def test_two_studies_of_one_name_share_an_experiment_and_no_run(store, study, tm
     one, other = folder(tmp_path / "one", study, "one"), folder(tmp_path / "other", study, "other")
     trackers = MlflowTracker(study, one), MlflowTracker(study, other)
     for tracker in trackers:
-        play([tracker], cell())
+        play([tracker], trial())
     assert read_json(one.tracking)["experiment_id"] == read_json(other.tracking)["experiment_id"]
     for study_id in ("one", "other"):
         assert set(tracked(store, study_id)) == {"parts", "plain", "plain · seed 0"}
@@ -166,10 +177,10 @@ def test_two_studies_of_one_name_share_an_experiment_and_no_run(store, study, tm
 
 def test_a_run_deleted_in_the_ui_is_made_anew_and_not_brought_back(store, study, opened):
     tracker = MlflowTracker(study, opened)
-    tracker.trial_started(cell())
-    deleted = tracker.runs()[cell().id]
+    tracker.trial_started(trial())
+    deleted = tracker.runs()[trial().id]
     open_store(store).delete_run(deleted)
-    tracker.trial_finished(cell(), {ROBUST: 0.5}, False)
+    tracker.trial_finished(trial(), {ROBUST: 0.5}, False)
     run = tracked(store)["plain · seed 0"]
     assert run.info.run_id != deleted
     assert run.data.metrics[f"final/{ROBUST}"] == 0.5
@@ -178,14 +189,14 @@ def test_a_run_deleted_in_the_ui_is_made_anew_and_not_brought_back(store, study,
 
 def test_a_run_whose_making_was_never_confirmed_is_found_at_delivery(store, study, opened, tmp_path):
     tracker = MlflowTracker(study, opened)
-    MlflowTracker(study, folder(tmp_path / "made", study)).trial_started(cell())
-    Spool(opened.spool).append(Event("finished", Trial.of_cell(cell()), metrics={ROBUST: 0.5}))
-    assert tracker.runs() == {cell().id: tracked(store)["plain · seed 0"].info.run_id}
+    MlflowTracker(study, folder(tmp_path / "made", study)).trial_started(trial())
+    Spool(opened.spool).append(Event("finished", TrackedTrial.of_trial(trial()), metrics={ROBUST: 0.5}))
+    assert tracker.runs() == {trial().id: tracked(store)["plain · seed 0"].info.run_id}
     assert tracked(store)["plain · seed 0"].info.status == "FINISHED"
 
 
 def test_another_store_gets_what_is_done_already(store, study, opened, migrated, monkeypatch, tmp_path):
-    play([Ledger(opened), MlflowTracker(study, opened)], cell("plain", 0))
+    play([Ledger(opened), MlflowTracker(study, opened)], trial("plain", 0))
     shutil.copy(migrated, tmp_path / "second.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///second.db")
     tracker = MlflowTracker(study, opened)
@@ -193,14 +204,14 @@ def test_another_store_gets_what_is_done_already(store, study, opened, migrated,
     assert run.info.status == "FINISHED"
     assert run.data.metrics[f"final/{ROBUST}"] == 0.5
     assert read_json(opened.tracking)["uri"] == f"sqlite:///{tmp_path}/second.db"
-    assert known_runs(opened) == tracker.runs() == {cell("plain", 0).id: run.info.run_id}
+    assert known_runs(opened) == tracker.runs() == {trial("plain", 0).id: run.info.run_id}
 
 
 def test_a_driver_killed_between_ledger_and_tracker_leaves_no_run_open(store, study, opened):
     ledger, tracker = Ledger(opened), MlflowTracker(study, opened)
     for observer in (ledger, tracker):
-        observer.trial_started(cell())
-    ledger.trial_failed(cell(), Failure("diverged", "loss is nan"))
+        observer.trial_started(trial())
+    ledger.trial_failed(trial(), Failure("diverged", "loss is nan"))
     MlflowTracker(study, opened)
     run = tracked(store)["plain · seed 0"]
     assert (run.info.status, run.data.tags["advlora.failure"]) == ("FAILED", "diverged")
@@ -210,7 +221,7 @@ def test_the_conclusion_is_in_the_runs_it_is_about(store, study, opened, tmp_pat
     tracker = MlflowTracker(study, opened)
     scores = {("plain", 0): 0.3, ("plain", 1): 0.5, ("wide", 0): 0.6, ("wide", 1): 0.8}
     for (arm, seed), robust in scores.items():
-        play([Ledger(opened), tracker], cell(arm, seed), robust)
+        play([Ledger(opened), tracker], trial(arm, seed), robust)
     report, figure = tmp_path / "report.html", tmp_path / "effects.png"
     report.write_text("report")
     figure.write_bytes(b"figure")
@@ -227,9 +238,9 @@ def test_the_conclusion_is_in_the_runs_it_is_about(store, study, opened, tmp_pat
     assert top.metrics[f"best/{ROBUST}"] == 0.6
     assert top.metrics[f"comparison/wide/{TEST_ROBUST}"] == pytest.approx(0.3)
     best = runs["wide · seed 0"]
-    assert (top.tags["advlora.best_arm"], top.tags["advlora.best_cell"], top.tags["advlora.best_run"]) == (
+    assert (top.tags["advlora.best_arm"], top.tags["advlora.best_trial"], top.tags["advlora.best_run"]) == (
         "wide",
-        cell("wide", 0).id,
+        trial("wide", 0).id,
         best.info.run_id,
     )
     assert [name for name, run in runs.items() if "advlora.best" in run.data.tags] == ["wide · seed 0"]
@@ -241,15 +252,15 @@ def test_the_conclusion_is_in_the_runs_it_is_about(store, study, opened, tmp_pat
 def test_concluding_again_moves_the_mark_of_the_best_and_repeats_no_point(store, study, opened):
     tracker = MlflowTracker(study, opened)
     for seed in (0, 1):
-        play([Ledger(opened), tracker], cell("plain", seed), 0.3)
+        play([Ledger(opened), tracker], trial("plain", seed), 0.3)
     tracker.conclude(summary(study, opened, tracker), [])
     runs = tracked(store)
     assert "advlora.best" in runs["plain · seed 0"].data.tags
-    assert runs["parts"].info.status == "FAILED", "cells are missing"
+    assert runs["parts"].info.status == "FAILED", "trials are missing"
 
     tracker = MlflowTracker(study, opened)
     for seed in (0, 1):
-        play([Ledger(opened), tracker], cell("wide", seed), 0.6)
+        play([Ledger(opened), tracker], trial("wide", seed), 0.6)
     assert tracked(store)["parts"].info.status == "RUNNING"
     for _ in range(2):
         tracker.conclude(summary(study, opened, tracker), [])
@@ -265,7 +276,7 @@ def test_the_conclusion_of_a_sweep_names_its_best_trial(store, tmp_path):
     opened = folder(tmp_path / "study", study)
     tracker = MlflowTracker(study, opened)
     for rank, robust in ((1, 0.2), (2, 0.6), (3, 0.4)):
-        play([Ledger(opened), tracker], factory(study).cell("search", 0, {"adapter.rank": rank}, "search"), robust)
+        play([Ledger(opened), tracker], factory(study).trial("search", 0, {"adapter.rank": rank}, "search"), robust)
     tracker.conclude(summary(study, opened, tracker), [])
     runs = tracked(store)
     assert runs["search"].data.tags["advlora.best_run"] == runs["rank=2"].info.run_id

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tracking_help import ablation, cell, folder, free_port, play, summary, wait_for
 
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.tracking import MlflowTracker
+from tests.platform.tracking.tracking_help import ablation, folder, free_port, play, summary, trial, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +40,7 @@ def studied(migrated, tmp_path_factory):
         opened.study.write_text("")
         tracker = MlflowTracker(study, opened)
         for (arm, seed), robust in {("plain", 0): 0.3, ("plain", 1): 0.4, ("wide", 0): 0.6, ("wide", 1): 0.5}.items():
-            play([Ledger(opened), tracker], cell(arm, seed), robust)
+            play([Ledger(opened), tracker], trial(arm, seed), robust)
         tracker.conclude(summary(study, opened, tracker), [])
     return place
 
@@ -93,11 +93,11 @@ def test_a_browser_shows_the_nested_runs(ui, tmp_path):
     (tmp_path / "nested.png").write_bytes(picture)
 
 
-SHOWN = """(() => [...document.querySelectorAll('.ag-cell a')].some(link => link.textContent === '{}'))()"""
+SHOWN = """(() => [...document.querySelectorAll('.ag-trial a')].some(link => link.textContent === '{}'))()"""
 """Whether the table of runs has a name."""
 EXPAND = """(() => {{
-    const link = [...document.querySelectorAll('.ag-cell a')].find(link => link.textContent === '{}');
-    const button = link.closest('.ag-cell').querySelector('button');
+    const link = [...document.querySelectorAll('.ag-trial a')].find(link => link.textContent === '{}');
+    const button = link.closest('.ag-trial').querySelector('button');
     button.click();
     return true;
 }})()"""

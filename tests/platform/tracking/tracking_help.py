@@ -1,4 +1,4 @@
-"""Studies, cells and a server for the tests of the tracker."""
+"""Studies, trials and a server for the tests of the tracker."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mlflow.entities import Run
 
 from advlora.config import parse
 from advlora_platform.analysis import Summary, summarise
-from advlora_platform.search.agenda import plan_arms, scores_of
-from advlora_platform.study.cells import Cell, CellFactory
+from advlora_platform.search.plan import plan_arms, scores_of
 from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.spec import AblationStudy, SweepStudy
+from advlora_platform.study.trials import Trial, TrialFactory
 from advlora_platform.tracking import ui_command
 from advlora_platform.tracking.store import open_store
 
@@ -43,16 +43,16 @@ def folder(path: Path, study, study_id: str = "a1b2c3") -> StudyFolder:
     return opened
 
 
-def factory(study) -> CellFactory:
-    return CellFactory({}, study.protocol, "data")
+def factory(study) -> TrialFactory:
+    return TrialFactory({}, study.protocol, "data")
 
 
-def cell(arm: str = "plain", seed: int = 0, phase: str = "ablate", **values) -> Cell:
+def trial(arm: str = "plain", seed: int = 0, phase: str = "ablate", **values) -> Trial:
     dotted = {key.replace("__", "."): value for key, value in values.items()}
-    return factory(ablation()).cell(arm, seed, {**(WIDE if arm == "wide" else {}), **dotted}, phase)
+    return factory(ablation()).trial(arm, seed, {**(WIDE if arm == "wide" else {}), **dotted}, phase)
 
 
-def play(observers, trial: Cell, robust: float = 0.5, epochs: int = 2) -> None:
+def play(observers, trial: Trial, robust: float = 0.5, epochs: int = 2) -> None:
     """A trial from start to end."""
     for observer in observers:
         observer.trial_started(trial)

@@ -1,0 +1,142 @@
+"""Attackers of retrieval: what becomes of images, and of captions, under the attacks of a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from advlora.attacks import Threat, pgd
+from advlora.attacks.evaluation import step_size
+from advlora.attacks.retrieval import attack_images, attack_jointly
+from advlora.config import JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol
+from advlora.evaluation.gallery import Gallery
+from advlora.models import VisionLanguageModel
+from advlora.models.masked_words import load_words
+from advlora.randomness import generator
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """Attacks that act as one, at one epsilon.
+
+    Attributes:
+        model: The evaluated one.
+        gallery: The captions as they are.
+        attacks: Of one kind, each with its number in the protocol; one only if it is joint. None leave all as it is.
+        epsilon: Radius of the ball.
+        seed: Of the protocol.
+    """
+
+    model: VisionLanguageModel
+    gallery: Gallery
+    attacks: tuple[tuple[int, EvaluationAttackConfig], ...] = ()
+    epsilon: float = 0.0
+    seed: int = 0
+
+    @property
+    def joint(self) -> bool:
+        """Whether captions are attacked too."""
+        return any(attack.kind in JOINT_KINDS for _, attack in self.attacks)
+
+    def __call__(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[int, str]]:
+        """Attacks a batch.
+
+        Args:
+            images: `(B, 3, H, W)` in [0, 1], or videos.
+            positions: `(B,)`, of the images in the set.
+
+        Returns:
+            Images, and the captions that belong to them by number if captions are attacked.
+        """
+        if self.joint:
+            return self._jointly(images, positions)
+        return (self._worst(images, positions) if self.attacks else images), {}
+
+    def _worst(self, images: Tensor, positions: Tensor) -> Tensor:
+        """Returns, of the clean image and the last points of all runs, the one of the largest margin."""
+        worst, hardest = images, self._margin(images, positions)
+        for points in self._runs(images, positions):
+            loss = self._margin(points, positions)
+            better = loss > hardest
+            worst = torch.where(better.view(-1, *(1,) * (images.dim() - 1)), points, worst)
+            hardest = torch.where(better, loss, hardest)
+        return worst
+
+    def _runs(self, images: Tensor, positions: Tensor) -> Iterator[Tensor]:
+        for number, attack in self.attacks:
+            for restart in range(attack.restarts):
+                sources = self._sources(positions, number, restart)
+                yield self._run(images, positions, attack, sources)
+
+    def _run(
+        self, images: Tensor, positions: Tensor, attack: EvaluationAttackConfig, sources: list[torch.Generator]
+    ) -> Tensor:
+        threat, size = Threat(attack.norm, self.epsilon), step_size(attack, self.epsilon)
+        if attack.kind == "set-level":
+            own, scales = self.gallery.own(positions), attack.scales or ()
+            features, steps = self.gallery.features, attack.steps
+            return attack_images(
+                self.model, images, features, own, threat, sources, steps=steps, step_size=size, scales=scales
+            )
+
+        def loss(points: Tensor) -> Tensor:
+            return self._loss(points, positions, attack.loss)
+
+        return pgd(loss, images, threat.draw(images, sources), threat, attack.steps, size)
+
+    def _jointly(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[int, str]]:
+        ((number, attack),) = self.attacks
+        assert attack.words is not None, "joint attacks need words"
+        own = self.gallery.own(positions)
+        numbers = own.any(0).nonzero()[:, 0]
+        attacked, changed = attack_jointly(
+            self.model,
+            images,
+            [self.gallery.captions[place] for place in numbers.tolist()],
+            own[:, numbers],
+            Threat(attack.norm, self.epsilon),
+            self._sources(positions, number, 0),
+            load_words(attack.words, images.device),
+            steps=attack.steps,
+            step_size=step_size(attack, self.epsilon),
+            scales=attack.scales or (),
+            single=attack.kind == "co-attack",
+        )
+        return attacked, dict(zip(numbers.tolist(), changed, strict=True))
+
+    def _sources(self, positions: Tensor, number: int, restart: int) -> list[torch.Generator]:
+        return [generator(self.seed, "retrieval", number, place, restart) for place in positions.tolist()]
+
+    @torch.no_grad()
+    def _margin(self, images: Tensor, positions: Tensor) -> Tensor:
+        return self._loss(images, positions, "margin")
+
+    def _loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
+        """Returns what the attacker maximises, `(B,)`: own captions against all others, by probability or by margin."""
+        features = normalize(self.model.embed(images).float(), dim=-1)
+        logits = self.model.logit_scale * (features @ self.gallery.features.T)
+        own = self.gallery.own(positions)
+        right, wrong = logits.masked_fill(~own, -torch.inf), logits.masked_fill(own, -torch.inf)
+        if kind == "margin":
+            return wrong.amax(1) - right.amax(1)
+        return logits.logsumexp(1) - right.logsumexp(1)
+
+
+def attackers(
+    model: VisionLanguageModel, gallery: Gallery, protocol: EvaluationProtocol, epsilon: float | None
+) -> list[Attacker]:
+    """Returns who attacks at an epsilon; for None a single one that leaves everything as it is.
+
+    All attacks of kind `pgd` act as one attacker, who keeps the worst point of each image; every other attack is an
+    attacker of its own.
+    """
+    if epsilon is None:
+        return [Attacker(model, gallery)]
+    numbered = list(enumerate(protocol.attacks))
+    together = tuple(entry for entry in numbered if entry[1].kind == "pgd")
+    parties = [*([together] if together else []), *((entry,) for entry in numbered if entry[1].kind != "pgd")]
+    return [Attacker(model, gallery, party, epsilon, protocol.seed) for party in parties]

@@ -1,0 +1,17 @@
+"""Checks that tell whether a robust accuracy can be trusted."""
+
+from advlora.evaluation.guards.battery import guard_forwards, run_guards
+from advlora.evaluation.guards.finding import GuardFinding, guard_metrics, unreliable
+from advlora.evaluation.guards.overfitting import OverfittingFinding, check_overfitting, switched, watched
+
+__all__ = [
+    "GuardFinding",
+    "OverfittingFinding",
+    "check_overfitting",
+    "guard_forwards",
+    "guard_metrics",
+    "run_guards",
+    "switched",
+    "unreliable",
+    "watched",
+]

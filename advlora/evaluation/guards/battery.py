@@ -1,0 +1,281 @@
+"""All checks of a finished model under a protocol.
+
+After the checklist of Carlini et al. (2019, section 5), Athalye et al. (2018, section 3.1) and the flags of AutoAttack.
+A protocol is trusted by what its own attacks do: a check runs them again at another epsilon, or lets an attack of
+another family try what they left standing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from advlora.attacks import Classifier, Threat, applicable, withstands
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol, GuardConfig
+from advlora.data import ImageTextSet
+from advlora.evaluation.guards.finding import GuardFinding
+from advlora.evaluation.guards.gradients import vanishing_share
+from advlora.evaluation.outcomes import Outcomes, classifier, outcomes
+from advlora.models import VisionLanguageModel
+from advlora.training.cost import attack_forwards
+
+WHITE_BOX = ("fgsm", "pgd", "apgd", "apgd-ce", "apgd-dlr", "apgd-t")
+SAME_LOGITS = 1e-4
+"""Largest difference between equal logits, relative to their spread: rounding, not chance."""
+LARGE = 0.5
+"""Radius at which every image can be made grey."""
+MOST_STEPS, MOST_TARGETS = 200, 3
+"""Bounds of the stronger attack."""
+
+
+def run_guards(
+    model: VisionLanguageModel,
+    class_features: Tensor,
+    data: ImageTextSet,
+    protocol: EvaluationProtocol,
+    *,
+    device: torch.device,
+    known: Outcomes | None = None,
+    surrogate: VisionLanguageModel | None = None,
+    merged: VisionLanguageModel | None = None,
+) -> list[GuardFinding]:
+    """Checks a model and its protocol on the first examples of a data set.
+
+    Args:
+        model: On `device`.
+        class_features: `(C, D)`, unit length, on `device`.
+        data: The examples; the first `protocol.guards.samples` of them are used.
+        protocol: The evaluation whose numbers are judged.
+        device: Where to compute.
+        known: What the evaluation found on the same examples at its main epsilon; measured here if missing.
+        surrogate: The pretrained model, for a transfer attack; without it this check is left out.
+        merged: The same model with its adapter merged into the weights; without it this check is left out.
+
+    Returns:
+        One finding per check.
+    """
+    count = min(protocol.guards.samples, len(data))
+    few = ImageTextSet(data.images[:count], data.labels[:count], data.captions[:count])
+    if known is None:
+        options = {"device": device, "surrogate": surrogate}
+        known = outcomes(model, class_features, few, protocol, (protocol.epsilon,), **options)  # type: ignore[arg-type]
+    subject = _Subject(
+        classify=classifier(model, class_features),
+        surrogate=None if surrogate is None else classifier(surrogate, class_features),
+        images=few.images.to(device).float() / 255,
+        labels=few.labels.to(device),
+        clean=known.clean[:count].to(device),
+        standing=known.robust[protocol.epsilon][:count].to(device),
+        attacks=applicable(protocol.attacks, len(class_features)),
+        protocol=protocol,
+    )
+    findings = [
+        deterministic_forward(subject),
+        clean_at_least_robust(subject),
+        gradients(subject),
+        noise_harmless(subject),
+        monotone(subject),
+        large_epsilon(subject),
+        more_effort(subject),
+        black_box(subject),
+    ]
+    findings += [transfer(subject)] if subject.surrogate is not None else []
+    return findings + ([same_as_merged(subject, classifier(merged, class_features))] if merged is not None else [])
+
+
+def guard_forwards(protocol: EvaluationProtocol, classes: int = 10) -> float:
+    """Returns at most what the checks cost, in F, without the evaluation that they judge."""
+    guards = protocol.guards
+    if not guards.enabled:
+        return 0.0
+    attacks = applicable(protocol.attacks, classes)
+    again = [*4 * _probes(attacks, guards), *_stronger(attacks), _square(guards, "linf"), _TRANSFER, _NOISE]
+    return float(guards.samples * (8 + sum(attack_forwards(attack, classes) for attack in again)))
+
+
+_TRANSFER = EvaluationAttackConfig(kind="di")
+_NOISE = EvaluationAttackConfig(kind="noise", restarts=1)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is checked.
+
+    Attributes:
+        clean: `(N,)`, classified correctly.
+        standing: `(N,)`, withstands the protocol at its main epsilon.
+        attacks: The protocol's, without ensembles.
+    """
+
+    classify: Classifier
+    surrogate: Classifier | None
+    images: Tensor
+    labels: Tensor
+    clean: Tensor
+    standing: Tensor
+    attacks: tuple[EvaluationAttackConfig, ...]
+    protocol: EvaluationProtocol
+
+    @property
+    def guards(self) -> GuardConfig:
+        return self.protocol.guards
+
+    @property
+    def norm(self) -> str:
+        return self.attacks[0].norm
+
+    def share(self, rows: Tensor) -> float:
+        return rows.double().mean().item()
+
+    def left(self, facing: Tensor, attacks: list[EvaluationAttackConfig], epsilon: float, purpose: str) -> Tensor:
+        """Returns which of the images `facing`, `(N,)`, withstand all attacks, `(N,)`."""
+        facing = facing.clone()
+        for number, attack in enumerate(attacks):
+            for places in torch.split(facing.nonzero()[:, 0], self.protocol.batch_size):
+                names = [(self.protocol.seed, "guard", purpose, number, place) for place in places.tolist()]
+                images, labels = self.images[places], self.labels[places]
+                facing[places] = withstands(self.classify, images, labels, attack, epsilon, names, self.surrogate)
+        return facing
+
+    def broken(self, attacks: list[EvaluationAttackConfig], purpose: str) -> float:
+        """Returns the share of all images that the protocol left standing and these attacks break."""
+        kept = self.left(self.standing, attacks, self.protocol.epsilon, purpose)
+        return self.share(self.standing & ~kept)
+
+
+def _probes(attacks: tuple[EvaluationAttackConfig, ...], guards: GuardConfig) -> list[EvaluationAttackConfig]:
+    """Returns the protocol's gradient attacks, shortened; PGD on the margin if it has none."""
+    shortened = [
+        attack.model_copy(
+            update={
+                "steps": min(attack.steps, guards.steps),
+                "restarts": 1,
+                "targets": min(attack.targets, 1),
+                "step_size": None,
+            }
+        )
+        for attack in attacks
+        if attack.kind in WHITE_BOX
+    ]
+    unguided = EvaluationAttackConfig(loss="margin", norm=attacks[0].norm, steps=guards.steps)
+    return shortened or [unguided]
+
+
+def _stronger(attacks: tuple[EvaluationAttackConfig, ...]) -> list[EvaluationAttackConfig]:
+    """Returns the gradient attacks with twice the steps, one more start, and iterated where they were not."""
+    return [
+        attack.model_copy(
+            update={
+                "kind": "pgd" if attack.kind == "fgsm" else attack.kind,
+                "steps": max(min(2 * attack.steps, MOST_STEPS), 20),
+                "restarts": 2 if attack.steps <= MOST_STEPS // 4 else 1,
+                "targets": min(attack.targets, MOST_TARGETS),
+                "step_size": None,
+            }
+        )
+        for attack in attacks
+        if attack.kind in WHITE_BOX
+    ]
+
+
+def _square(guards: GuardConfig, norm: str) -> EvaluationAttackConfig:
+    return EvaluationAttackConfig.model_validate({"kind": "square", "steps": guards.queries, "norm": norm})
+
+
+def deterministic_forward(subject: _Subject) -> GuardFinding:
+    """Equal images must give equal logits: a randomised model shows every attacker another face."""
+    with torch.no_grad():
+        first, second = subject.classify(subject.images), subject.classify(subject.images)
+    value = ((first - second).abs().max() / first.std().clamp_min(1e-12)).item()
+    return GuardFinding(
+        "deterministic_forward",
+        value <= SAME_LOGITS,
+        value,
+        f"two passes over the same images differ by {value:.2g} of the logits' spread",
+    )
+
+
+def clean_at_least_robust(subject: _Subject) -> GuardFinding:
+    """No image may count as robust that is not even classified correctly."""
+    clean, robust = subject.share(subject.clean), subject.share(subject.standing)
+    impossible = subject.share(subject.standing & ~subject.clean)
+    reason = f"clean accuracy {clean:.1%}, robust {robust:.1%}"
+    return GuardFinding("clean_at_least_robust", impossible == 0, clean - robust, reason)
+
+
+def gradients(subject: _Subject) -> GuardFinding:
+    """The attacker's gradients must not vanish, as cross-entropy's do under a large logit scale."""
+    losses = {attack.loss for attack in subject.attacks if attack.kind in WHITE_BOX} or {"margin"}
+    images, labels = subject.images[subject.clean], subject.labels[subject.clean]
+    shares = {loss: vanishing_share(subject.classify, images, labels, loss) for loss in sorted(losses)}
+    loss, value = min(shares.items(), key=lambda item: item[1])
+    reason = f"the gradient of {loss.replace('_', '-')} vanishes for {value:.1%} of the images"
+    return GuardFinding("gradients", value <= subject.guards.tolerance, value, reason)
+
+
+def noise_harmless(subject: _Subject) -> GuardFinding:
+    """Random noise must do little, or much less than the attack."""
+    noise = _NOISE.model_copy(update={"norm": subject.norm})
+    kept = subject.left(subject.clean, [noise], subject.protocol.epsilon, "noise")
+    value, attacked = subject.share(subject.clean & ~kept), subject.share(subject.clean & ~subject.standing)
+    ok = value <= max(subject.guards.tolerance, attacked / 2)
+    reason = f"one draw of noise breaks {value:.1%} of the images, the protocol's attacks {attacked:.1%}"
+    return GuardFinding("noise_harmless", ok, value, reason)
+
+
+def monotone(subject: _Subject) -> GuardFinding:
+    """A larger ball must not be safer; every epsilon is attacked anew."""
+    probes, epsilon = _probes(subject.attacks, subject.guards), subject.protocol.epsilon
+    radii = (epsilon / 2, epsilon, 2 * epsilon)
+    rows = [subject.share(subject.left(subject.clean, probes, radius, "monotone")) for radius in radii]
+    value = max(later - earlier for earlier, later in pairwise(rows))
+    reason = "accuracy at half, once and twice the radius is " + ", ".join(f"{row:.1%}" for row in rows)
+    return GuardFinding("monotone", value <= subject.guards.tolerance, value, reason)
+
+
+def large_epsilon(subject: _Subject) -> GuardFinding:
+    """Nothing can be robust where every image can become any other."""
+    pixels = subject.images[0].numel()
+    radius = subject.guards.large_epsilon or (LARGE if subject.norm == "linf" else LARGE * sqrt(pixels))
+    kept = subject.left(subject.clean, _probes(subject.attacks, subject.guards), radius, "large")
+    value = subject.share(kept)
+    reason = f"accuracy at radius {radius:.3g} is {value:.1%}, where nothing can be robust"
+    return GuardFinding("large_epsilon", value <= subject.guards.tolerance, value, reason)
+
+
+def more_effort(subject: _Subject) -> GuardFinding:
+    """Twice the steps and another start must not change the number."""
+    value = subject.broken(_stronger(subject.attacks), "effort")
+    reason = f"twice the steps and another start break another {value:.1%} of the images"
+    return GuardFinding("more_effort", value <= subject.guards.tolerance, value, reason)
+
+
+def black_box(subject: _Subject) -> GuardFinding:
+    """An attack that sees logits only must not beat one that sees gradients."""
+    value = subject.broken([_square(subject.guards, subject.norm)], "black box")
+    reason = f"Square with {subject.guards.queries} queries breaks {value:.1%} that the protocol's attacks do not"
+    return GuardFinding("black_box", value <= subject.guards.tolerance, value, reason)
+
+
+def transfer(subject: _Subject) -> GuardFinding:
+    """An attack on the pretrained model must not beat one on the evaluated model."""
+    value = subject.broken([_TRANSFER.model_copy(update={"norm": subject.norm})], "transfer")
+    reason = f"a transfer attack from the pretrained model breaks {value:.1%} that the protocol's attacks do not"
+    return GuardFinding("transfer", value <= subject.guards.tolerance, value, reason)
+
+
+def same_as_merged(subject: _Subject, merged: Classifier) -> GuardFinding:
+    """The merged weights that are shipped must be the function that was measured, beside the images too."""
+    threat, count = Threat("linf", 4 / 255), len(subject.images)
+    noise = threat.draw(subject.images, [torch.Generator().manual_seed(place) for place in range(count)])
+    value = 0.0
+    for images in (subject.images, threat.project(subject.images + noise, subject.images)):
+        with torch.no_grad():
+            ours, theirs = subject.classify(images), merged(images)
+        value = max(value, ((ours - theirs).abs().max() / ours.std().clamp_min(1e-12)).item())
+    ok = value <= 10 * SAME_LOGITS
+    return GuardFinding("merged", ok, value, f"merged weights change the logits by {value:.2g} of their spread")

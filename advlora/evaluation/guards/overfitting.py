@@ -1,0 +1,95 @@
+"""Catastrophic overfitting of one-step adversarial training (Wong et al. 2020, section 5.4).
+
+The model learns to break the one-step attack instead of resisting it: its accuracy under that attack stays or rises
+while its accuracy under several steps collapses, within an epoch and without a sign in the training loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advlora.attacks.training import gradient_steps, step_size
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol, TrainingAttackConfig
+from advlora.data import ImageTextSet
+from advlora.distributed import SOLO, Group
+from advlora.evaluation.outcomes import outcomes
+from advlora.models import VisionLanguageModel
+
+SMALLEST_GAP = 0.1
+"""Below this difference of accuracies nothing is said: a model that resists neither attack has not overfitted."""
+
+
+@dataclass(frozen=True)
+class OverfittingFinding:
+    """Accuracies on held-out images.
+
+    Attributes:
+        one_step: Under the attack of the training, within the ball.
+        several: Under PGD of the same radius.
+        drop: The share of `one_step` that may vanish under PGD.
+    """
+
+    one_step: float
+    several: float
+    drop: float
+
+    @property
+    def gap(self) -> float:
+        """What the one-step attack overstates."""
+        return self.one_step - self.several
+
+    @property
+    def overfitted(self) -> bool:
+        """Whether robustness against one step is not robustness."""
+        return self.gap > max(self.drop * self.one_step, SMALLEST_GAP)
+
+    def metrics(self) -> dict[str, float]:
+        """Returns the gap and the verdict under their metric names."""
+        return {"guard/overfitting_gap": self.gap, "guard/overfitting": float(self.overfitted)}
+
+
+def watched(attack: TrainingAttackConfig) -> bool:
+    """Tells whether this training can overfit to its attack, and is to be checked."""
+    return attack.overfitting.check and gradient_steps(attack) == 1 and attack.epsilon > 0
+
+
+def switched(attack: TrainingAttackConfig) -> TrainingAttackConfig:
+    """Returns the attack that training goes on with after action `switch`: PGD of the same ball and its standard step.
+
+    One step of PGD would not help: it becomes two.
+    """
+    return attack.model_copy(update={"kind": "pgd", "step_size": None, "steps": max(attack.steps, 2)})
+
+
+def check_overfitting(
+    model: VisionLanguageModel,
+    class_features: Tensor,
+    data: ImageTextSet,
+    attack: TrainingAttackConfig,
+    *,
+    device: torch.device,
+    group: Group = SOLO,
+) -> OverfittingFinding:
+    """Compares the training's attack with a short PGD.
+
+    Args:
+        model: On `device`.
+        class_features: `(C, D)`, unit length, on `device`.
+        data: Held-out examples.
+        attack: Of the training, one step.
+        device: Where to compute.
+        group: The processes that share the work; every one gets the same finding.
+    """
+    settings = attack.overfitting
+    one = {"kind": "pgd", "steps": 1, "step_size": step_size(attack)} if attack.random_start else {"kind": "fgsm"}
+    pair = (one, {"kind": "pgd", "steps": settings.steps})
+    attacks = tuple(EvaluationAttackConfig.model_validate({**each, "norm": attack.norm}) for each in pair)
+    protocol = EvaluationProtocol(attacks=attacks, epsilon=attack.epsilon)
+    found = outcomes(
+        model, class_features, data, protocol, (attack.epsilon,), device=device, group=group, exhaustive=True
+    )
+    one_step, several = found.accuracies(attack.epsilon).values()
+    return OverfittingFinding(one_step, several, settings.drop)

@@ -1,0 +1,115 @@
+"""`Metric`: the one spelling of every number that is measured, such as `val/robust_r1:8_255` or `cost/seconds`.
+
+Robust numbers name their epsilon after a colon, because MLflow refuses `@` in metric names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["min", "max"]
+Unit = Literal["%", "s", "F", "MB", "parameters", ""]
+
+SPLITS = ("val", "test")
+DEPTHS = (1, 5, 10)
+"""Depths K at which recall is measured."""
+ATTACK_SUCCESS = "attack_success_rate"
+"""How often a backdoor's trigger turns an image into its target class."""
+
+_UNITS: dict[tuple[str, str], Unit] = {
+    ("cost", "seconds"): "s",
+    ("cost", "forward_equivalents"): "F",
+    ("cost", "peak_memory_mb"): "MB",
+    ("params", "trainable"): "parameters",
+    ("params", "trainable_fraction"): "%",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The name of a number.
+
+    Attributes:
+        split: `val` or `test` for what is measured on data; `train`, `cost`, `params` or `guard` for the rest.
+        name: Such as `clean_r1`, `robust_itm_tr_r5`, `success_tr_r1`, `attack_success_rate`, `seconds`.
+        epsilon: Of the attack; None where there is none.
+    """
+
+    split: str
+    name: str
+    epsilon: float | None = None
+
+    @classmethod
+    def clean(cls, split: str) -> Metric:
+        """Accuracy on clean images: recall at 1 against the class texts, or of an image's captions."""
+        return cls(split, "clean_r1")
+
+    @classmethod
+    def robust(cls, split: str, epsilon: float) -> Metric:
+        """Accuracy under every attack of a protocol at `epsilon`."""
+        return cls(split, "robust_r1", epsilon)
+
+    @classmethod
+    def parse(cls, text: str) -> Metric:
+        """Reads what `str` wrote.
+
+        Raises:
+            ValueError: If the text is not a metric's name.
+        """
+        split, slash, rest = text.partition("/")
+        name, colon, label = rest.partition(":")
+        if not (split and slash and name) or (colon and not label):
+            raise ValueError(f"'{text}' is not the name of a metric, such as val/clean_r1 or val/robust_r1:8_255")
+        return cls(split, name, _epsilon(label) if colon else None)
+
+    def __str__(self) -> str:
+        return f"{self.split}/{self.name}" + ("" if self.epsilon is None else f":{epsilon_label(self.epsilon)}")
+
+    @property
+    def direction(self) -> Direction:
+        """Whether less or more is better: less for costs, sizes, losses, and the success of attacks and backdoors."""
+        less = self.split in ("cost", "params", "train", "guard")
+        return "min" if less or self.name == ATTACK_SUCCESS or self.name.startswith("success_") else "max"
+
+    @property
+    def on_data(self) -> bool:
+        """Whether it is a share of examples of a split, in [0, 1]."""
+        return self.split in SPLITS
+
+    @property
+    def unit(self) -> Unit:
+        """What a person reads behind the number; shares are shown in percent."""
+        return "%" if self.on_data else _UNITS.get((self.split, self.name), "")
+
+    def on(self, split: str) -> Metric:
+        """Returns the same number on another split."""
+        return Metric(split, self.name, self.epsilon)
+
+
+COSTS = (Metric("cost", "seconds"), Metric("cost", "forward_equivalents"), Metric("cost", "peak_memory_mb"))
+SIZES = (Metric("params", "trainable"), Metric("params", "trainable_fraction"))
+
+
+def recall_names(*, reranked: bool = False) -> tuple[str, ...]:
+    """Returns `tr_r1` ... `ir_r10` of retrieval (texts, then images); those after re-ranking with `itm_` in front."""
+    names = tuple(f"{side}_r{depth}" for side in ("tr", "ir") for depth in DEPTHS)
+    return tuple(f"itm_{name}" for name in names) if reranked else names
+
+
+def epsilon_label(epsilon: float) -> str:
+    """Writes an epsilon as a part of a name: `8_255` for 8/255 (in halves up to 64/255), else the decimal number."""
+    steps = round(epsilon * 255 * 2) / 2
+    if 0 < steps <= 64 and abs(steps - epsilon * 255) < 1e-6:
+        return f"{steps:g}_255"
+    return f"{epsilon:g}"
+
+
+def readable_epsilon(epsilon: float) -> str:
+    """Writes an epsilon for people: `8/255`, or the decimal number."""
+    return epsilon_label(epsilon).replace("_", "/")
+
+
+def _epsilon(label: str) -> float:
+    steps, over, pixels = label.partition("_")
+    return float(steps) / float(pixels) if over else float(steps)

@@ -1,0 +1,1 @@
+"""Training: one trial as a generator of epoch reports, and what it costs."""

@@ -1,0 +1,147 @@
+"""Adversarial training, step by step: attack a batch, then update the trainable parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advlora.adapters import AdaptedModel
+from advlora.attacks import UniversalPerturbation, attack
+from advlora.config import TrialConfig
+from advlora.data import ImageTextSet
+from advlora.distributed import Group
+from advlora.errors import Diverged
+from advlora.losses import Encoder, Loss, Step
+from advlora.randomness import generator, seed_of
+from advlora.training.schedule import batches, build_optimiser, learning_rate, steps_per_epoch
+
+ADAPTER_DROPOUT = ".lora_dropout."
+
+
+class Updates:
+    """Trains an adapted model, one epoch at a time.
+
+    All random numbers are named by seed, epoch and sample (dropout: step and process), so an epoch does not depend on
+    what the process did before.
+    """
+
+    def __init__(
+        self, adapted: AdaptedModel, loss: Loss, data: ImageTextSet, config: TrialConfig, group: Group
+    ) -> None:
+        """Takes a model that is in eval mode and on the device of training."""
+        self.adapted, self.model, self.loss, self.data = adapted, adapted.model, loss, data
+        self.config, self.group, self.device = config, group, adapted.model.logit_scale.device
+        self.parameters = adapted.parameters()
+        self.encoder = Encoder(adapted, config.precision == "bf16")
+        self.universal = UniversalPerturbation(config.attack, config.seed, group)
+        self.per_epoch = steps_per_epoch(len(data), config.optimiser.batch_size)
+        self.steps = config.optimiser.epochs * self.per_epoch
+        adapted.schedule(self.steps)
+        self.optimiser = build_optimiser(self.parameters, config.optimiser)
+        self.dropouts = [
+            module
+            for name, module in self.model.named_modules()
+            if ADAPTER_DROPOUT in name and isinstance(module, nn.Dropout)
+        ]
+
+    def run(self, epoch: int) -> float:
+        """Runs through the training set once.
+
+        Returns:
+            Mean loss on attacked images, without the alignment penalty.
+
+        Raises:
+            Diverged: If a loss, a gradient or, in the end, an embedding is not finite.
+        """
+        settings, total = self.config.optimiser, 0.0
+        self.loss.start_epoch(epoch)
+        self.universal.start_epoch(epoch)
+        for number, batch in enumerate(batches(len(self.data), settings.batch_size, self.config.seed, epoch)):
+            rate = learning_rate(epoch * self.per_epoch + number, self.steps, settings)
+            for parameters in self.optimiser.param_groups:
+                parameters["lr"] = rate
+            total += self._step(batch, epoch, number) * len(batch)
+        if not self._sound():
+            raise Diverged(f"embeddings are not finite after epoch {epoch + 1}")
+        return total / len(self.data)
+
+    @torch.no_grad()
+    def _sound(self) -> bool:
+        """Whether the model still embeds an image; the loss of an epoch does not see what its last step did."""
+        first = self.data.images[:1].to(self.device).float() / 255
+        return bool(self.model.embed(first).isfinite().all())
+
+    def state(self) -> dict[str, Any]:
+        """Returns the optimiser's state as CPU copies."""
+        copied: dict[str, Any] = _copied(self.optimiser.state_dict())
+        return copied
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `state`, which stays as it is."""
+        self.optimiser.load_state_dict(_copied(state))  # torch would go on in the tensors of `state` themselves
+
+    def _step(self, batch: Tensor, epoch: int, number: int) -> float:
+        counted, place = len(self.group.share(batch)), epoch * self.per_epoch + number
+        step = self._share(batch)
+        self.adapted.before_step(place / self.steps)
+        images = self._attacked(step, epoch, counted)
+        self.optimiser.zero_grad(set_to_none=True)
+        with self._dropout(epoch, number):
+            self.loss.prepare(self.encoder, step, update=True)
+            loss = self.loss.objective(self.encoder, images, step)[:counted].sum() / len(batch)
+        penalty = self.adapted.penalty()
+        objective = loss if penalty is None else loss + penalty / self.group.world_size
+        objective.backward()  # type: ignore[no-untyped-call]  # torch
+        self.group.sum_gradients(self.parameters)
+        mean, total = self.group.sum(torch.stack([loss.detach(), objective.detach()])).tolist()
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.optimiser.clip_norm))
+        if not (isfinite(total) and isfinite(norm)):
+            raise Diverged(f"loss {total:g} and gradient norm {norm:g} in epoch {epoch + 1}, step {number + 1}")
+        self.optimiser.step()
+        self.adapted.after_step(place)
+        return float(mean)
+
+    def _share(self, batch: Tensor) -> Step:
+        share = self.group.share(batch)
+        own = share if len(share) else batch[:1]  # models refuse an empty batch: this one does not count in the loss
+        images = self.data.images[own].to(self.device).float() / 255
+        return Step(images, own.to(self.device), batch.to(self.device))
+
+    def _attacked(self, step: Step, epoch: int, counted: int) -> Tensor:
+        self.loss.prepare(self.encoder, step, update=False)
+
+        def loss(points: Tensor) -> Tensor:
+            return self.loss.attacked(self.encoder, points, step)[:counted]
+
+        if self.config.attack.kind == "universal":
+            return self.universal.attack(loss, step.clean)
+        generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
+        return attack(self.config.attack, loss, step.clean, generators)
+
+    @contextmanager
+    def _dropout(self, epoch: int, number: int) -> Iterator[None]:
+        """Switches the adapter's dropout on; the attack runs without it."""
+        if not self.dropouts:
+            yield
+            return
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed_of(self.config.seed, "dropout", epoch, number, self.group.rank))
+            for dropout in self.dropouts:
+                dropout.train()
+            yield
+            for dropout in self.dropouts:
+                dropout.eval()
+
+
+def _copied(tree: Any) -> Any:
+    """Copies nested plain data and tensors to the CPU: the optimiser changes its own in place."""
+    if isinstance(tree, Tensor):
+        return tree.detach().cpu().clone()
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree

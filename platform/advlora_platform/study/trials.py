@@ -1,0 +1,102 @@
+"""A trial: one resolved configuration that is run once and never again.
+
+Its id is the hash of everything that determines its numbers: configuration, protocol, data, a local model's weights and
+the method's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, with_values
+from advlora.errors import UserError
+from advlora.identity import code_version, fingerprint, local_content
+
+Phase = Literal["ablate", "tune", "search", "confirm"]
+REPORTED = ("ablate", "confirm")
+"""Phases whose final model is also measured on `test`; the others select."""
+
+TUNE_KEYS = ("trial", "arm", "seed", "phase")
+"""Keys of a Tune configuration that are not parameters of the trial."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a study."""
+
+    id: str
+    arm: str
+    seed: int
+    phase: Phase
+    values: dict[str, Any]
+    """What varies: dotted key -> value."""
+    config: TrialConfig
+
+    @property
+    def test(self) -> bool:
+        """Whether the final model is also measured on `test`: only where it is reported, never where it selects."""
+        return self.phase in REPORTED
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the final model is checked for numbers that cannot be trusted.
+
+        Not while an arm is tuned: what that chooses is checked in the arm's own trials.
+        """
+        return self.phase != "tune"
+
+    @property
+    def name(self) -> str:
+        """A name for people: arm and seed, and the id where arm and seed do not tell trials apart."""
+        return f"{self.arm}/seed {self.seed}" if self.phase in REPORTED else f"{self.arm}/{self.id[:8]}"
+
+
+@dataclass(frozen=True)
+class TrialFactory:
+    """Resolves what a searcher suggests into trials. Plain data, so that it travels to workers."""
+
+    base: dict[str, Any]
+    protocol: EvaluationProtocol
+    data_hash: str
+    confirming: EvaluationProtocol | None = None
+    """The evaluation in phase `confirm`."""
+
+    def protocol_of(self, phase: Phase) -> EvaluationProtocol:
+        """Returns the evaluation of the trials of a phase."""
+        return self.confirming if phase == "confirm" and self.confirming is not None else self.protocol
+
+    def trial(self, arm: str, seed: int, values: Mapping[str, Any], phase: Phase) -> Trial:
+        """Builds the trial of an arm.
+
+        Raises:
+            ConfigError: If a value is not allowed in the resolved configuration.
+        """
+        tree = with_values(merged(self.base, {"seed": seed}), values)
+        config = parse(TrialConfig, tree)
+        protocol = self.protocol_of(phase)
+        purpose = (phase in REPORTED, phase != "tune")
+        identity = (config.model_dump(), protocol.model_dump(), self.data_hash, code_version(), purpose)
+        local = local_content(config.model)
+        return Trial(fingerprint(*identity, *([local] if local else [])), arm, seed, phase, dict(values), config)
+
+    def from_tune(self, config: Mapping[str, Any]) -> Trial:
+        """Builds the trial of a flat Tune configuration: id, arm, seed, phase and the values that vary.
+
+        Raises:
+            UserError: If the trial has another id here than where it was written: the method's code differs.
+        """
+        values = {key: value for key, value in config.items() if key not in TUNE_KEYS}
+        trial = self.trial(config["arm"], config["seed"], values, config["phase"])
+        if trial.id != config["trial"]:
+            raise UserError(
+                "the code of the package 'advlora' in this process, or a model that is read from a folder, is not the "
+                "one the study was started with; have the same on every node, and do not change it while a study runs"
+            )
+        return trial
+
+
+def to_tune(trial: Trial) -> dict[str, Any]:
+    """Writes a trial as the flat configuration that Tune carries."""
+    return {"trial": trial.id, "arm": trial.arm, "seed": trial.seed, "phase": trial.phase, **trial.values}

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from advlora.evaluation.recall import Ranks, image_ranks, ranks, text_ranks
+
+pytestmark = pytest.mark.unit
+
+OWNER = torch.tensor([0, 0, 1, 2])
+
+
+def test_ranks_by_hand() -> None:
+    scores = torch.tensor([[0.1, 0.5, 0.9, 0.2], [0.3, 0.3, 0.4, 0.8], [0.0, 0.7, 0.1, 0.6]])
+    assert text_ranks(scores, OWNER).tolist() == [1, 1, 1]
+    assert image_ranks(scores, OWNER).tolist() == [1, 1, 1, 1]
+    perfect = torch.nn.functional.one_hot(OWNER, 3).T.float()
+    assert set(ranks(perfect, perfect, OWNER).recalls().values()) == {1.0}
+
+
+def test_recalls_count_ranks_below_the_depth() -> None:
+    scores = -torch.arange(12.0).repeat(12, 1)
+    found = ranks(scores, scores.T, torch.arange(12)).recalls()
+    assert found["tr_r1"] == pytest.approx(1 / 12)
+    assert found["tr_r5"] == pytest.approx(5 / 12)
+    assert found["ir_r10"] == pytest.approx(10 / 12)
+    assert found["mean_recall"] == pytest.approx((1 + 5 + 10) / 12 / 3)
+
+
+def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
+    same = torch.zeros(20, 20)
+    assert set(ranks(same, same, torch.arange(20)).recalls().values()) == {0.0}
+
+
+def test_success_is_the_share_of_the_right_queries_that_became_wrong() -> None:
+    before = Ranks(torch.tensor([0, 0, 3, 7]), torch.tensor([20, 20]))
+    after = Ranks(torch.tensor([0, 2, 0, 12]), torch.tensor([0, 20]))
+    rates = before.success_rates(after)
+    assert (rates["tr_r1"], rates["tr_r5"], rates["tr_r10"]) == (0.5, 0.0, 0.25)
+    assert rates["ir_r1"] == 0.0, "nothing was right before"
+
+
+def test_the_worst_of_two_finds_what_both_find() -> None:
+    one = Ranks(torch.tensor([0, 4, 0]), torch.tensor([0, 9]))
+    other = Ranks(torch.tensor([3, 0, 0]), torch.tensor([0, 1]))
+    worst = one.worst(other)
+    assert worst.texts.tolist() == [3, 4, 0]
+    assert worst.recalls()["tr_r1"] == pytest.approx(1 / 3)
+    assert worst.recalls()["ir_r5"] == 0.5

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, normalize
+
+from advlora.distributed import SOLO
+from advlora.errors import Diverged
+from advlora.losses import build_loss
+from advlora.training.trainer import restore
+from advlora.training.updates import Updates
+from tests.advlora.short_trials import trial
+
+pytestmark = pytest.mark.unit
+
+ONE_STEP = {"data.train_samples": 16, "optimiser.epochs": 1, "optimiser.warmup": 0}
+
+
+@pytest.fixture(scope="module")
+def make(bench):
+    def make(values=None):
+        config = trial(ONE_STEP | dict(values or {}))
+        adapted = restore(config, bench)
+        data = bench.split(config.data, "train", adapted.model.image_size, config.data.train_samples)
+        return Updates(adapted, build_loss(config, bench, data, adapted), data, config, SOLO)
+
+    return make
+
+
+def weights(updates):
+    return {name: tensor.detach().clone() for name, tensor in updates.model.state_dict().items()}
+
+
+def changed(updates, before):
+    return {name for name, tensor in updates.model.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def trained(updates):
+    return {name for name, parameter in updates.model.named_parameters() if parameter.requires_grad}
+
+
+def clean_losses(updates, bench):
+    """Cross-entropy of every training sample, written out."""
+    classes = bench.class_features(updates.config.model, updates.config.data)
+    features = normalize(updates.model.encode_images(updates.data.images.float() / 255), dim=-1)
+    return cross_entropy(updates.model.logit_scale * features @ classes.T, updates.data.labels, reduction="none")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"adapter.kind": kind} for kind in ("lora", "full", "linear_probe")),
+        *({"loss.kind": kind} for kind in ("contrastive", "fare")),
+        *({"attack.kind": kind} for kind in ("none", "fgsm_rs", "n_fgsm")),
+        {"attack.norm": "l2", "attack.epsilon": 1.0},
+        {"attack.random_start": False, "adapter.adaptive.per": "rank", "precision": "bf16"},
+        {"adapter.start": "svd", "adapter.clustering.enabled": False, "adapter.alignment.enabled": False},
+    ],
+    ids=str,
+)
+def test_a_step_moves_all_that_is_trained_and_nothing_else(make, values):
+    updates = make(values)
+    before = weights(updates)
+    assert updates.run(0) > 0
+    assert changed(updates, before) == trained(updates)
+    assert all(parameter.grad is None for parameter in updates.model.parameters() if not parameter.requires_grad)
+
+
+def test_a_step_is_clipped_adamw_on_the_mean_loss(make, bench):
+    values = {"adapter.kind": "full", "attack.kind": "none", "optimiser.clip_norm": 0.1, "optimiser.weight_decay": 0.3}
+    updates, reference = make(values), make(values)
+    parameters, settings = reference.parameters, reference.config.optimiser
+    loss = clean_losses(reference, bench).mean()
+    loss.backward()
+    norm = torch.stack([parameter.grad.norm() for parameter in parameters]).norm()
+    assert norm > settings.clip_norm
+    for parameter in parameters:
+        gradient = parameter.grad * settings.clip_norm / norm
+        decay = settings.weight_decay if parameter.dim() > 1 else 0.0
+        step = gradient / (gradient.abs() + 1e-8)  # the first step of Adam, bias-corrected
+        parameter.data = parameter.data * (1 - settings.learning_rate * decay) - settings.learning_rate * step
+    assert updates.run(0) == pytest.approx(float(loss), rel=1e-5)
+    moved = [(ours - theirs).abs().max() for ours, theirs in zip(updates.parameters, parameters, strict=True)]
+    assert max(moved) < 0.1 * settings.learning_rate
+
+
+def test_the_reported_loss_is_the_mean_over_samples_also_with_a_smaller_last_batch(make, bench):
+    updates = make({"attack.kind": "none", "data.train_samples": 21, "optimiser.learning_rate": 1e-12})
+    expected = clean_losses(updates, bench).mean()
+    assert updates.run(0) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_attack_maximises_the_loss_that_is_trained(make):
+    still = {"optimiser.learning_rate": 1e-12}
+    for loss in ("cross_entropy", "contrastive", "fare"):
+        clean, attacked = (make(still | {"loss.kind": loss, "attack.kind": kind}).run(0) for kind in ("none", "pgd"))
+        assert attacked > clean + 0.1
+
+
+def test_noise_belongs_to_seed_epoch_and_sample_and_not_to_the_batch(make):
+    noise = {"attack.kind": "n_fgsm", "attack.step_size": 1e-6, "attack.epsilon": 0.1, "optimiser.learning_rate": 1e-12}
+
+    def loss(epoch=0, **values):
+        return make(noise | values).run(epoch)
+
+    first = loss()
+    assert loss(**{"optimiser.batch_size": 5}) == pytest.approx(first, rel=1e-4)
+    assert loss(epoch=1) != pytest.approx(first, rel=1e-3)
+    assert loss(seed=1) != pytest.approx(first, rel=1e-3)
+
+
+def test_the_penalty_steers_the_step_but_not_the_reported_loss(make):
+    light, heavy = (make({"adapter.alignment.weight": weight}) for weight in (1e-9, 100.0))
+    assert light.run(0) == heavy.run(0)
+    misfits = [
+        float(torch.stack([layer.misfit() for layer in each.adapted.layers.values()]).mean()) for each in (light, heavy)
+    ]
+    assert misfits[1] < misfits[0]
+
+
+def test_an_epoch_does_not_depend_on_what_came_before_in_the_process(make):
+    used, fresh = make({"adapter.dropout": 0.4}), make({"adapter.dropout": 0.4})
+    start = used.adapted.state()
+    used.run(3)
+    used.adapted.load_state(start)
+    used.optimiser.load_state_dict(fresh.optimiser.state_dict())
+    loss = used.run(1)
+    torch.rand(5)
+    assert fresh.run(1) == loss
+    torch.testing.assert_close(used.adapted.state(), fresh.adapted.state(), rtol=0, atol=0)
+
+
+def test_dropout_acts_in_the_update_and_is_off_afterwards(make):
+    plain, dropped = make(), make({"adapter.dropout": 0.5})
+    assert dropped.dropouts
+    assert not plain.dropouts
+    assert plain.run(0) != dropped.run(0)
+    assert not any(module.training for module in dropped.model.modules())
+
+
+def test_the_learning_rate_follows_the_schedule_over_all_epochs(make):
+    updates = make({"data.train_samples": 48, "optimiser.epochs": 4, "attack.kind": "none", "optimiser.warmup": 0.5})
+    for epoch, share in ((0, 3 / 6), (1, 1.0), (2, (1 + 0.5) / 2)):
+        updates.run(epoch)
+        for group in updates.optimiser.param_groups:
+            assert group["lr"] == pytest.approx(updates.config.optimiser.learning_rate * share)
+
+
+def test_the_state_is_a_copy_on_both_ways(make):
+    updates, other = make({"optimiser.epochs": 2}), make({"optimiser.epochs": 2})
+    updates.run(0)
+    state, kept = updates.state(), updates.state()
+    updates.run(1)
+    torch.testing.assert_close(state, kept, rtol=0, atol=0)
+    other.load_state(state)
+    other.run(1)
+    torch.testing.assert_close(state, kept, rtol=0, atol=0)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_before_the_weights_are_touched(make):
+    updates = make()
+    layer = next(iter(updates.adapted.layers.values()))
+    layer.lora_A["default"].weight.data[0, 0] = float("nan")
+    before = weights(updates)
+    with pytest.raises(Diverged, match=r"nan.* in epoch 5, step 1"):
+        updates.run(4)
+    torch.testing.assert_close(weights(updates), before, rtol=0, atol=0, equal_nan=True)
