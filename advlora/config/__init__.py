@@ -1,6 +1,6 @@
 """Typed configuration of a trial and of the evaluation protocol."""
 
-from advlora.config.load import all_keys, leaves, merged, parse, parse_override, parse_yaml, read_yaml, with_values
+from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
 from advlora.config.protocol import (
     CAPTION_KINDS,
     JOINT_KINDS,
@@ -9,6 +9,8 @@ from advlora.config.protocol import (
     GuardConfig,
     SamplesConfig,
 )
+from advlora.config.renamed import renamed_key
+from advlora.config.schema import all_keys, applicable, leaves, merged, spelled, takes, vary, with_values
 from advlora.config.trial import (
     LOCAL,
     LOW_RANK,
@@ -54,11 +56,16 @@ __all__ = [
     "TrainingAttackConfig",
     "TrialConfig",
     "all_keys",
+    "applicable",
     "leaves",
     "merged",
     "parse",
     "parse_override",
     "parse_yaml",
     "read_yaml",
+    "renamed_key",
+    "spelled",
+    "takes",
+    "vary",
     "with_values",
 ]

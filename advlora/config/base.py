@@ -1,17 +1,47 @@
-"""The base of every configuration section and the types that several sections share."""
+"""The base of every configuration section, and the types that several sections share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
     """A frozen part of a configuration; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Switch(Section):
+    """A part of a method that can be switched off; then its other keys would have no effect, and are refused."""
+
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        defaults = type(self).model_fields
+        idle = [key for key in self.model_fields_set if getattr(self, key) != defaults[key].default]
+        if not self.enabled and (idle := [key for key in sorted(idle) if key != "enabled"]):
+            raise ValueError(f"with enabled: false, {', '.join(idle)} has no effect; leave it out")
+        return self
+
+
+def default_kind(kind: str) -> BeforeValidator:
+    """Lets a section of a family of methods leave out its kind, or be nothing but its kind.
+
+    A family is a union of sections that differ in a literal `kind`: each holds exactly the keys that its method takes.
+    `attack: none` is short for `attack: {kind: none}`, and without `kind` it is `kind`.
+    """
+
+    def expand(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"kind": value}
+        return {"kind": kind, **value} if isinstance(value, Mapping) and "kind" not in value else value
+
+    return BeforeValidator(expand)
 
 
 def as_number(value: Any) -> Any:
@@ -27,8 +57,8 @@ def as_number(value: Any) -> Any:
 Ratio = Annotated[float, BeforeValidator(as_number)]
 """A number that may be written as a fraction, such as `4/255`."""
 
-Epsilon = Annotated[Ratio, Field(ge=0, le=1)]
-"""Radius of an L-inf ball in pixel space [0, 1]."""
+Epsilon = Annotated[Ratio, Field(ge=0)]
+"""Size of a perturbation: of every pixel in L-inf (at most 1, the whole range), its Euclidean length in L2."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from advlora.config.renamed import renamed_key, renamed_value
+from advlora.config.schema import KIND, kinds, sections
 from advlora.errors import ConfigError, did_you_mean
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -20,7 +23,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    __import__("re").compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.inf$|^\.nan$"),
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.inf$|^\.nan$"),
     list("-+0123456789."),
 )
 
@@ -63,34 +66,6 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key.strip(), parse_yaml(value)
 
 
-def with_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a copy of a nested mapping with the dotted keys of `values` set."""
-    result = {key: with_values(value, {}) if isinstance(value, Mapping) else value for key, value in tree.items()}
-    for path, value in values.items():
-        *parents, leaf = path.split(".")
-        node = result
-        for parent in parents:
-            child = node.get(parent)
-            node[parent] = child = dict(child) if isinstance(child, Mapping) else {}
-            node = child
-        node[leaf] = with_values(value, {}) if isinstance(value, Mapping) else value
-    return result
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `base` with the nested mapping `over` laid on top."""
-    return with_values(base, dict(leaves(over)))
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yields the dotted path and value of every leaf of a nested mapping."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def parse(schema: type[Parsed], data: Mapping[str, Any], where: str = "") -> Parsed:
     """Validates `data` against a schema.
 
@@ -109,44 +84,67 @@ def parse(schema: type[Parsed], data: Mapping[str, Any], where: str = "") -> Par
 
 
 def _sentence(schema: type[BaseModel], problem: Any, where: str) -> str:
-    path = [str(part) for part in problem["loc"]]
+    path, kind, owners = _place(schema, problem["loc"])
     key = where + ".".join(path)
     if problem["type"] == "extra_forbidden":
-        known = known_keys(schema, path[:-1])
-        return f"unknown key '{key}'{did_you_mean(path[-1], known) or '; allowed: ' + ', '.join(known)}"
+        return _unknown(key, path, kind, owners)
     if problem["type"] == "missing":
         return f"key '{key}' is required"
+    if problem["type"] == "union_tag_invalid":
+        tag, allowed = problem["ctx"]["tag"], problem["ctx"]["expected_tags"]
+        return _not_allowed(f"{key}.{KIND}", tag, allowed)
     if problem["type"] == "literal_error":
-        allowed = problem["ctx"]["expected"]
-        names = allowed.replace("'", "").replace(" or ", ", ").split(", ")
-        nearest = did_you_mean(str(problem["input"]), names)
-        return f"{key}: {problem['input']!r} is not allowed; allowed: {allowed}{nearest}"
+        return _not_allowed(key, problem["input"], problem["ctx"]["expected"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message
     return f"{key}: {problem['input']!r} is not allowed; {message[0].lower()}{message[1:]}"
 
 
-def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:
-    """Returns the keys that a schema knows below `path`."""
-    for part in path:
-        field = schema.model_fields.get(part)
-        if field is None:
+def _not_allowed(key: str, value: Any, allowed: str) -> str:
+    if renamed := renamed_value(key, value):
+        return renamed
+    names = allowed.replace("'", "").replace(" or ", ", ").split(", ")
+    return f"{key}: {value!r} is not allowed; allowed: {allowed}{did_you_mean(str(value), names)}"
+
+
+def _unknown(key: str, path: list[str], kind: str | None, owners: tuple[type[BaseModel], ...]) -> str:
+    """Says why a key cannot be given: it was renamed, its method does not take it, or there is none of that name."""
+    if renamed := renamed_key(key):
+        return f"unknown key '{key}': {renamed}"
+    family, (head, _, leaf) = kinds(owners), key.rpartition(".")
+    if kind in family:
+        known = [name for name in family[kind].model_fields if name != KIND]
+        takers = [name for name, member in family.items() if leaf in member.model_fields]
+        own = f"it takes {', '.join(known)}" if known else "it takes no keys"
+        if takers:
+            return f"{key}: has no effect with {head}.{KIND} '{kind}'; {own} (kinds that take it: {', '.join(takers)})"
+        return f"unknown key '{key}'{did_you_mean(leaf, known) or f'; {KIND} {kind!r}: {own}'}"
+    known = list(owners[0].model_fields) if owners else []
+    return f"unknown key '{key}'{did_you_mean(path[-1], known) or '; allowed: ' + ', '.join(known)}"
+
+
+def _place(schema: type[BaseModel], loc: Sequence[str | int]) -> tuple[list[str], str | None, tuple[Any, ...]]:
+    """Follows pydantic's location, in which a member of a family is preceded by its kind.
+
+    Returns:
+        The path as a person writes it; the kind of the section that holds the last key, and the sections that could.
+    """
+    path: list[str] = []
+    kind: str | None = None
+    current: tuple[Any, ...] = (schema,)
+    owners: tuple[Any, ...] = (schema,)
+    for part in loc:
+        if isinstance(part, str) and part in kinds(current) and kind is None and path:
+            kind, owners = part, current
+            current = (kinds(current)[part],)
             continue
-        candidates = [field.annotation, *get_args(field.annotation)]
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if nested:
-            schema = nested[0]
-    return list(schema.model_fields)
-
-
-def all_keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
-    """Returns the dotted paths of every leaf key of a schema."""
-    keys: list[str] = []
-    for name, field in schema.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            keys += all_keys(annotation, f"{prefix}{name}.")
-        else:
-            keys.append(prefix + name)
-    return keys
+        path.append(str(part))
+        if isinstance(part, int):
+            continue
+        if kind is None:
+            owners = current
+        field = next((each.model_fields[part] for each in current if part in each.model_fields), None)
+        if field is not None:
+            current, kind = sections(field.annotation), None
+    return path, kind, owners
