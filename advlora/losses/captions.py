@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
+from advlora.config.losses import ContrastiveConfig, MatchingConfig
 from advlora.distributed import SOLO, Group
 from advlora.losses.base import Loss, Step
 from advlora.losses.encoder import Encoder
+from advlora.losses.parts import Parts, built
 from advlora.randomness import generator
 
 
@@ -172,3 +174,27 @@ class Matching(Loss):
             order = [int(present[place]) for place in row.argsort(descending=True).tolist()]
             found.append(next((number for number in order if number not in own), None))
         return found
+
+
+def captions_of(parts: Parts) -> tuple[CaptionTable, Tensor]:
+    """Returns the captions of the training set, and the pretrained model's unit features of them, `(T, D)`."""
+    table = CaptionTable(parts.data.references, parts.config.seed, parts.device)
+    return table, parts.bench.text_features(parts.config.model, table.distinct).to(parts.device)
+
+
+def contrastive(table: CaptionTable, texts: Tensor, parts: Parts) -> Contrastive:
+    """Returns the contrastive loss against these captions."""
+    live = parts.adapted.trains_text
+    return Contrastive(texts, table.ids, parts.scale, table=table, live=live, group=parts.group)
+
+
+@built.register
+def _contrastive(loss: ContrastiveConfig, parts: Parts) -> Loss:
+    table, texts = captions_of(parts)
+    alone = contrastive(table, texts, parts)
+    return Matching(table, texts, alone, loss.itm) if loss.matches else alone
+
+
+@built.register
+def _matching(loss: MatchingConfig, parts: Parts) -> Loss:
+    return Matching(*captions_of(parts))

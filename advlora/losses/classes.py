@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
+from advlora.config.losses import CrossEntropyConfig, PmgAftConfig, TradesConfig, no_classes
+from advlora.data import load_manifest
+from advlora.errors import DataError
+from advlora.evaluation.zero_shot import live_class_features
 from advlora.losses.base import Loss, Step
 from advlora.losses.encoder import Encoder
+from advlora.losses.parts import Parts, built
 
 
 class ClassCrossEntropy(Loss):
@@ -102,7 +108,35 @@ class PretrainedGuided(ClassCrossEntropy):
         )
 
 
-def divergence(of: Tensor, fromwards: Tensor) -> Tensor:
-    """Returns KL(softmax(of) || softmax(fromwards)) per row of logits `(b, C)`, `(b,)`."""
-    target, other = log_softmax(of, -1), log_softmax(fromwards, -1)
-    return kl_div(other, target, reduction="none", log_target=True).sum(-1)
+def divergence(logits: Tensor, reference: Tensor) -> Tensor:
+    """Returns KL(softmax(logits) || softmax(reference)) per row of logits `(b, C)`, `(b,)`."""
+    ours, theirs = log_softmax(logits, -1), log_softmax(reference, -1)
+    return kl_div(theirs, ours, reduction="none", log_target=True).sum(-1)
+
+
+Live = Callable[[], Tensor]
+
+
+def _class_features(parts: Parts) -> tuple[Tensor, Tensor, Tensor, Live | None]:
+    """Returns class features `(C, D)`, labels `(N,)`, the logit scale, and what embeds the classes in every step."""
+    manifest = load_manifest(parts.config.data)
+    if manifest.task == "retrieval":
+        raise DataError(no_classes(parts.config.loss.kind, manifest.name))
+    classes = parts.bench.class_features(parts.config.model, parts.config.data).to(parts.device)
+    live = partial(live_class_features, parts.adapted.model.embed_texts, manifest)
+    return classes, parts.data.labels.to(parts.device), parts.scale, live if parts.adapted.trains_text else None
+
+
+@built.register
+def _cross_entropy(loss: CrossEntropyConfig, parts: Parts) -> Loss:
+    return ClassCrossEntropy(*_class_features(parts))
+
+
+@built.register
+def _trades(loss: TradesConfig, parts: Parts) -> Loss:
+    return Trades(*_class_features(parts), loss.beta)
+
+
+@built.register
+def _pretrained_guided(loss: PmgAftConfig, parts: Parts) -> Loss:
+    return PretrainedGuided(*_class_features(parts), loss.teacher_weight, loss.clean_weight)

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, normalize
 
+from advlora.config.losses import CleanClipConfig, ParConfig
 from advlora.losses.base import Loss, Step
-from advlora.losses.captions import Contrastive
+from advlora.losses.captions import Contrastive, captions_of, contrastive
 from advlora.losses.encoder import Encoder
+from advlora.losses.parts import Parts, built
 from advlora.randomness import generator
 
 ZOOM, SHIFT, LIGHT = 0.25, 0.2, 0.4
@@ -98,3 +100,14 @@ def augmented(images: Tensor, samples: Tensor, seed: int, epoch: int) -> Tensor:
     contrast, brightness = (1 + LIGHT * (2 * each - 1)[:, None, None, None] for each in (contrast, brightness))
     mean = moved.mean((1, 2, 3), keepdim=True)
     return (brightness * (mean + contrast * (moved - mean))).clamp(0, 1)
+
+
+@built.register
+def _cleanclip(loss: CleanClipConfig, parts: Parts) -> Loss:
+    return CleanClip(contrastive(*captions_of(parts), parts), loss.self_weight, parts.scale, parts.config.seed)
+
+
+@built.register
+def _par(loss: ParConfig, parts: Parts) -> Loss:
+    contrast = contrastive(*captions_of(parts), parts)
+    return PerturbAndRecover(contrast, loss.push_weight, parts.pretrained_images(), loss.push_until)

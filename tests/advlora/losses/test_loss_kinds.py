@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,9 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from advlora.adapters import AdaptedModel, adapt
 from advlora.config import AdapterConfig, EvaluationProtocol, TrialConfig, parse
-from advlora.data import ImageTextSet
-from advlora.errors import ConfigError, ModelError
-from advlora.losses import Encoder, Step, build_loss
+from advlora.losses import Encoder, Step
 from advlora.losses.captions import CaptionTable, Contrastive, Matching
 from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
 from advlora.models import load_model
@@ -230,23 +226,3 @@ def test_training_continues_exactly(tiny, name: str) -> None:
     }
     start = adapt(bench.model(config.model), config.adapter, config.seed).state()
     assert any(not torch.equal(value, last.state["adapter"].get(key)) for key, value in start.items())
-
-
-def test_matching_needs_a_head(made, tiny) -> None:
-    config = parse(TrialConfig, {"loss": {"kind": "itm"}, "model": tiny("clip").model_dump()})
-    data = ImageTextSet(torch.zeros(1, 3, 16, 16), torch.zeros(1), ("a",))
-    with pytest.raises(ModelError, match="a model with a matching head, such as BLIP"):
-        build_loss(config, SimpleNamespace(), data, made())
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        ({"loss": {"itm": 1.0}}, "itm is a weight beside the contrastive loss"),
-        ({"loss": {"kind": "fare"}, "adapter": {"tower": "text"}}, "trains image embeddings, but adapter.tower"),
-        ({"loss": {"kind": "trades"}, "attack": {"random_start": False}}, "TRADES has no gradient"),
-    ],
-)
-def test_combinations_that_cannot_work_are_refused(values: dict, sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
-        parse(TrialConfig, values)
