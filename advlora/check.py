@@ -1,4 +1,4 @@
-"""Everything about a trial that can be known to be wrong before any weight is read."""
+"""What can be found to be wrong with a trial before any weight is read."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _loss_problems(config: TrialConfig) -> list[str]:
 
 
 def forget_files() -> None:
-    """Lets the next check look at models and data sets again; within one study they are looked at once."""
+    """Makes the next check read models and data sets again; within one study they are read once."""
     _blank.cache_clear()
     _data_problems.cache_clear()
 

@@ -20,7 +20,7 @@ def build_loss(
 
     Args:
         config: The trial.
-        bench: Gives the frozen features.
+        bench: Serves the frozen features.
         data: The training set.
         adapted: The model, on the device of training.
         group: The processes that share a batch.

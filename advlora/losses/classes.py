@@ -27,10 +27,10 @@ class ClassCrossEntropy(Loss):
         """Takes unit class features `(C, D)`, labels of the training set `(N,)` and the logit scale.
 
         Args:
-            classes: Of the pretrained model.
+            classes: Features from the pretrained model.
             labels: The classes of the samples.
             scale: The logit scale.
-            live: Returns the class features of the model as it is; None where the text tower is frozen.
+            live: Computes the class features of the current model; None where the text tower is frozen.
         """
         self.classes, self.labels, self.scale, self.live = classes, labels, scale, live
 
@@ -40,7 +40,7 @@ class ClassCrossEntropy(Loss):
 
     def logits(self, features: Tensor) -> Tensor:
         """Returns scaled cosines `(b, C)`."""
-        return self.scale * normalize(features.float(), dim=-1) @ self.classes.T
+        return self.scale * normalize(features.float(), dim=-1) @ self.classes.T  # (b, D) @ (D, C)
 
     def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
         """See `Loss`."""
@@ -50,9 +50,9 @@ class ClassCrossEntropy(Loss):
 
 
 class Trades(ClassCrossEntropy):
-    """TRADES (Zhang et al. 2019, equation 5): CE(clean) + beta KL(p(clean) || p(attacked)); the attacker has the KL.
+    """TRADES (Zhang et al. 2019, equation 5): CE(clean) + beta KL(p(clean) || p(attacked)).
 
-    From the clean image itself the KL has no gradient, so the attack needs a random start.
+    The attacker maximises the KL, which has no gradient at the clean image, so the attack needs a random start.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Trades(ClassCrossEntropy):
 
 
 class PretrainedGuided(ClassCrossEntropy):
-    """PMG-AFT (Wang et al. 2024, equations 4 to 7): the attacker has the cross-entropy only.
+    """PMG-AFT (Wang et al. 2024, equations 4 to 7): the attacker maximises the cross-entropy.
 
     CE(attacked) + w_t KL(p(attacked) || p_pretrained(attacked)) + w_c KL(p(attacked) || p(clean)).
     """
@@ -99,7 +99,7 @@ class PretrainedGuided(ClassCrossEntropy):
     def objective(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
         """See `Loss`."""
         unit = normalize(encoder.teacher(images).float(), dim=-1)
-        teacher = self.scale * unit @ self.frozen.T
+        teacher = self.scale * unit @ self.frozen.T  # (b, D) @ (D, C) -> (b, C)
         attacked, clean = self.logits(encoder.images(images)), self.logits(encoder.images(step.clean))
         return (
             cross_entropy(attacked, self.labels[step.samples], reduction="none")

@@ -22,7 +22,7 @@ class Parts:
 
     Attributes:
         config: The trial.
-        bench: Holds what the pretrained model makes of texts and images.
+        bench: Serves the pretrained model's features of texts and images.
         data: The training set.
         adapted: The model, on the device of training.
         group: The processes that share a batch.
