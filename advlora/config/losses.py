@@ -19,7 +19,7 @@ class BaseLossConfig(Section):
         title: What the literature calls it.
         needs_classes: Whether it compares images with the classes of the data set.
         needs_stills: Whether it takes images only, no videos.
-        needs_random_start: Whether it has no gradient at the clean image, so that the attack has to start beside it.
+        needs_random_start: Whether it has no gradient at the clean image, so that the attack must start elsewhere.
         needs_originals: Whether it asks the pretrained model for its opinion in every step.
         trains_images_only: Whether it is a loss of image embeddings against fixed ones, so that a text tower alone
             learns nothing from it.
