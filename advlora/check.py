@@ -1,4 +1,4 @@
-"""Everything about a trial that can be known to be wrong before any weight is read."""
+"""What can be found to be wrong with a trial before any weight is read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from advlora.adapters.check import check_adapter
 from advlora.adapters.placement import projection, ranks, small_parameters
 from advlora.attacks import misfits
 from advlora.config import LOW_RANK, AdapterConfig, DataConfig, EvaluationProtocol, ModelConfig, TrialConfig
+from advlora.config.losses import no_classes
 from advlora.data import check_data, load_manifest
 from advlora.data.layouts import layout_of
 from advlora.errors import DataError, ModelError
 from advlora.evaluation.retrieval import check_protocol
 from advlora.models import blank_tower, has_matching_head, tower_names
 from advlora.models.base import Tower, TowerName
-
-CLASS_LOSSES = ("cross_entropy", "trades", "pmg_aft")
 
 
 def check_trial(config: TrialConfig) -> list[str]:
@@ -77,21 +76,13 @@ def _loss_problems(config: TrialConfig) -> list[str]:
         manifest = load_manifest(config.data)
     except DataError as error:
         return error.problems
-    if manifest.task == "retrieval" and config.loss.kind in CLASS_LOSSES and config.adapter.kind != "none":
+    if manifest.task == "retrieval" and config.loss.needs_classes and config.adapter.kind != "none":
         return [no_classes(config.loss.kind, manifest.name)]
     return []
 
 
-def no_classes(loss: str, data: str) -> str:
-    """Says that a loss against classes does not fit a data set for retrieval."""
-    return (
-        f"loss.kind: '{loss}' needs classes, but data set '{data}' has captions only; "
-        f"use 'contrastive', 'itm' or 'fare'"
-    )
-
-
 def forget_files() -> None:
-    """Lets the next check look at models and data sets again; within one study they are looked at once."""
+    """Makes the next check read models and data sets again; within one study they are read once."""
     _blank.cache_clear()
     _data_problems.cache_clear()
 

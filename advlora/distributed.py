@@ -63,7 +63,7 @@ class Group:
         return values
 
     def wait(self) -> None:
-        """Returns when every process has come this far."""
+        """Blocks until every process has called it."""
         if self.world_size > 1:
             dist.barrier()
 
@@ -72,10 +72,10 @@ class Group:
         return indices[self.rank :: self.world_size]
 
     def rows(self, own: Tensor, batch: int) -> Tensor:
-        """Returns the rows of a whole batch, in its order; gradients find their way back to the process of a row.
+        """Returns the rows of a whole batch, in its order; gradients flow back to the process that holds a row.
 
         Args:
-            own: `(b, D)`, those of `share`. Of a process without a share, what it has in its place is left out.
+            own: `(b, D)`, the rows of this process's `share`; a process without a share passes a placeholder.
             batch: Number of rows B over all processes.
 
         Returns:
@@ -102,17 +102,17 @@ class Group:
 
 
 class _Rows(torch.autograd.Function):
-    """Gathers rows that were dealt out in turn."""
+    """Gathers rows that were dealt round-robin."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, batch: int, group: Group) -> Tensor:
         ctx.group, ctx.shape = group, own.shape
         ctx.counted = len(group.share(torch.arange(batch)))
-        part = own.new_zeros(ceil(batch / group.world_size), *own.shape[1:])
+        part = own.new_zeros(ceil(batch / group.world_size), *own.shape[1:])  # padded: all parts need one shape
         part[: ctx.counted] = own[: ctx.counted]
         parts = [torch.empty_like(part) for _ in range(group.world_size)]
         dist.all_gather(parts, part)
-        return torch.stack(parts, dim=1).flatten(0, 1)[:batch]
+        return torch.stack(parts, dim=1).flatten(0, 1)[:batch]  # (rows, processes, D) -> (B, D), undoing the deal
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

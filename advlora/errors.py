@@ -1,4 +1,4 @@
-"""Errors that a user can mend; each is one clear sentence per problem, shown without a traceback."""
+"""Errors the user can fix; each is one clear sentence per problem, shown without a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes by which a result is known: of configurations, and of the code and shipped weights that make the numbers."""
+"""Hashes that identify a result: of configurations, and of the code and shipped weights that determine the numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advlora.config import LOCAL, ModelConfig
 DIGITS = 16
 SOURCES = ("**/*.py", "embedded/*/*.safetensors", "embedded/*/*.json")
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".npz", ".json", ".txt")
-"""Of a model's weights, settings and tokenizer."""
+"""Files of a model's weights, settings and tokenizer."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -38,7 +38,7 @@ def fingerprint(*parts: Any) -> str:
 def code_version() -> str:
     """Hashes the method's source and the shipped weights and settings, 16 hexadecimal digits.
 
-    A changed method makes new trials. The orchestration is not a part of it: it does not change numbers.
+    A changed method makes new trials. The orchestration is left out: it does not change numbers.
     """
     return hash_files(Path(str(resources.files("advlora"))))
 
@@ -55,8 +55,8 @@ def hash_files(package: Path) -> str:
 def local_content(config: ModelConfig) -> str:
     """Hashes what a model's folder or checkpoint file holds, 16 hexadecimal digits.
 
-    A model trained anew into the same folder makes new trials. Empty where the name says all: what is embedded is in
-    `code_version`, and what a hub serves is known by name and revision.
+    Retraining a model in the same folder makes new trials. Empty where the name is enough: embedded models are part of
+    `code_version`, and a hub's models are identified by name and revision.
     """
     found = {file.name: _content(file, file.stat().st_mtime_ns) for file in _model_files(config)}
     return fingerprint(found) if found else ""
@@ -72,6 +72,6 @@ def _model_files(config: ModelConfig) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def _content(file: Path, changed: int) -> str:
-    """Hashes a file once; `changed`, when it was written, tells it from a later one of its name."""
+    """Hashes a file once per `changed`, its time of writing."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -33,7 +33,7 @@ class Metric:
     Attributes:
         split: `val` or `test` for what is measured on data; `train`, `cost`, `params` or `guard` for the rest.
         name: Such as `clean_r1`, `robust_itm_tr_r5`, `success_tr_r1`, `attack_success_rate`, `seconds`.
-        epsilon: Of the attack; None where there is none.
+        epsilon: The attack's; None where there is no attack.
     """
 
     split: str

@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from advlora.config import AdapterConfig, AlignmentConfig, ClusteringConfig, LossConfig, all_keys
+from advlora.config import AdapterConfig, AlignmentConfig, ClusteringConfig
+from advlora.config.losses import LOSSES
 from advlora_platform.study.library import shipped
 
 pytestmark = pytest.mark.unit
@@ -23,7 +24,6 @@ def choices(section: type, key: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "name",
     [
-        *choices(LossConfig, "kind"),
         *(f"kind: {kind}" for kind in choices(AdapterConfig, "kind") if kind != "none"),
         *(f"start: {start}" for start in choices(AdapterConfig, "start") if start != "gaussian"),
         *choices(ClusteringConfig, "algorithm"),
@@ -34,9 +34,11 @@ def test_every_method_has_its_recipe(name: str) -> None:
     assert f"`{name}`" in PAGE or f"adapter.{name}`" in PAGE
 
 
-@pytest.mark.parametrize("key", [key for key in all_keys(LossConfig) if key != "kind"])
-def test_every_knob_of_a_loss_is_named(key: str) -> None:
-    assert f"`{key}`" in PAGE
+@pytest.mark.parametrize("kind", LOSSES)
+def test_every_loss_has_its_row_with_its_knobs(kind: str) -> None:
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| {LOSSES[kind].title} |")]
+    assert row.split("|")[2].strip() == f"`{kind}`"
+    assert re.findall(r"`(\w+)`", row.split("|")[3]) == [key for key in LOSSES[kind].model_fields if key != "kind"]
 
 
 def test_every_recipe_says_equation_source_and_knobs_and_names_shipped_studies() -> None:

@@ -42,7 +42,7 @@ class Clustering:
 
     def matrix(self) -> Tensor:
         """Returns the approximation of the weight `(m, n)`: every row (column) replaced by its centroid."""
-        rows = self.centroids[self.assignment]
+        rows = self.centroids[self.assignment]  # (K, d) -> (P, d)
         return rows if self.axis == "rows" else rows.T
 
     def factors(self, rank: int) -> tuple[Tensor, Tensor]:
@@ -56,16 +56,16 @@ class Clustering:
             Otherwise B A is the best approximation of rank k, from the SVD of the count-weighted centroids. Column j
             of B and row j of A have the same norm.
         """
-        weights = self.counts.clamp_min(1).sqrt()
+        weights = self.counts.clamp_min(1).sqrt()  # (K,)
         if rank == len(self.centroids):
-            left, right = torch.diag(1 / weights), weights[:, None] * self.centroids
+            left, right = torch.diag(1 / weights), weights[:, None] * self.centroids  # (K, K), (K, d)
         else:
             u, s, vh = torch.linalg.svd(weights[:, None] * self.centroids, full_matrices=False)
             k = min(rank, len(self.centroids))
-            left, right = u[:, :k] / weights[:, None], s[:k, None] * vh[:k]
+            left, right = u[:, :k] / weights[:, None], s[:k, None] * vh[:k]  # (K, k), (k, d)
         scale = right.norm(dim=1).sqrt()
         right = right / scale.where(scale > 0, 1)[:, None]
-        spread = (left * scale)[self.assignment]
+        spread = (left * scale)[self.assignment]  # (K, k) -> (P, k)
         return (spread, right) if self.axis == "rows" else (right.T, spread.T)
 
 
@@ -92,7 +92,7 @@ def kmeans(
         restarts: The run of least inertia counts.
     """
     points = weight.detach().to("cpu", torch.float32)
-    points = (points if axis == "rows" else points.T).contiguous()
+    points = (points if axis == "rows" else points.T).contiguous()  # (P, d)
     seeds = [seed, *(seed_of(seed, "restart", run) for run in range(1, restarts))]
     runs = [_run(points, clusters, iterations, torch.Generator().manual_seed(each), algorithm) for each in seeds]
     centroids, assignment, _ = min(runs, key=lambda run: run[2])
@@ -148,7 +148,7 @@ def _lloyd(
     centroids = _plus_plus(points, lengths, clusters, generator)
     previous = inertia = float("inf")
     for _ in range(iterations):
-        distance, assignment = _distances(points, lengths, centroids).min(1)
+        distance, assignment = _distances(points, lengths, centroids).min(1)  # (P, K) -> (P,), (P,)
         centroids, assignment = _means(points, assignment, distance, clusters)
         if spherical:
             centroids = normalize(centroids, dim=1)
@@ -165,12 +165,13 @@ def _plus_plus(points: Tensor, lengths: Tensor, clusters: int, generator: torch.
     while len(chosen) < clusters:
         # The floor lets duplicates be drawn once every distinct point is a centroid.
         chosen.append(int(torch.multinomial(nearest + torch.finfo().tiny, 1, generator=generator)))
-        nearest = torch.minimum(nearest, _distances(points, lengths, points[[chosen[-1]]])[:, 0])
+        nearest = torch.minimum(nearest, _distances(points, lengths, points[[chosen[-1]]])[:, 0])  # (P,)
     return points[chosen]
 
 
 def _distances(points: Tensor, lengths: Tensor, centroids: Tensor) -> Tensor:
     """Returns squared distances `(P, K)`; `lengths` are the squared norms of the points."""
+    # |p|^2 - 2 p c + |c|^2: (P, 1) - (P, K) + (K,); rounding may leave it below zero
     return (lengths[:, None] - 2 * (points @ centroids.T) + centroids.square().sum(1)).clamp_min(0)
 
 
@@ -181,5 +182,5 @@ def _means(points: Tensor, assignment: Tensor, distance: Tensor, clusters: int) 
         lonely = distance.where(counts[assignment] > 1, -1).argmax()
         counts[assignment[lonely]] -= 1
         assignment[lonely], counts[empty], distance[lonely] = empty, 1, 0
-    sums = points.new_zeros(clusters, points.shape[1]).index_add_(0, assignment, points)
+    sums = points.new_zeros(clusters, points.shape[1]).index_add_(0, assignment, points)  # (P, d) -> (K, d)
     return sums / counts[:, None], assignment

@@ -1,6 +1,8 @@
 """Typed configuration of a trial and of the evaluation protocol."""
 
 from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
+from advlora.config.losses import BaseLossConfig, LossConfig
+from advlora.config.poison import BackdoorConfig, PoisonConfig
 from advlora.config.protocol import (
     CAPTION_KINDS,
     JOINT_KINDS,
@@ -20,11 +22,9 @@ from advlora.config.trial import (
     AlignmentConfig,
     ClusteringConfig,
     DataConfig,
-    LossConfig,
     ModelConfig,
     OptimiserConfig,
     OverfittingConfig,
-    PoisonConfig,
     RanksConfig,
     ResourcesConfig,
     TrainingAttackConfig,
@@ -40,6 +40,8 @@ __all__ = [
     "AdapterConfig",
     "AdaptiveConfig",
     "AlignmentConfig",
+    "BackdoorConfig",
+    "BaseLossConfig",
     "ClusteringConfig",
     "DataConfig",
     "EvaluationAttackConfig",

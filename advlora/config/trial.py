@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from advlora.config.base import Count, Positive, Ratio, Section, Share
+from advlora.config.losses import CrossEntropyConfig, LossConfig
+from advlora.config.poison import NoPoisonConfig, PoisonConfig
 
 LOCAL = "local-dir:"
 """Begins the name of a model that lies in a folder."""
@@ -27,22 +29,6 @@ class ModelConfig(Section):
     the newest revision."""
 
 
-class PoisonConfig(Section):
-    """A backdoor: a trigger in some training images. With rate 0 only its success is measured."""
-
-    kind: Literal["none", "badnets", "blended", "stripe", "triangle", "label_consistent"] = "none"
-    rate: Share = 0.01
-    """Share of the training set that is poisoned; of the target class for `label_consistent`."""
-    target: str = ""
-    """Name of the class that the trigger stands for."""
-    size: Annotated[float, Field(gt=0, le=0.5)] = 0.15
-    """Side of a patch, as a share of the image's."""
-    opacity: Share = 0.2
-    """How much of a pattern over the whole image is seen."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of the trigger's pattern and of which samples are poisoned."""
-
-
 class DataConfig(Section):
     """The data set; its manifest names shards, classes, templates and splits."""
 
@@ -57,7 +43,7 @@ class DataConfig(Section):
     store: Literal["memory", "disk"] = "memory"
     """`disk`: for sets that memory does not hold. Decoded once into `ADVLORA_CACHE` (`~/.cache/advlora`), shared by all
     processes that see it, and mapped from there. A poisoned training set lies in memory all the same."""
-    poison: PoisonConfig = PoisonConfig()
+    poison: PoisonConfig = NoPoisonConfig()
     train_samples: Count | None = None
     """How many training samples are used (the first of the split); None for all."""
 
@@ -266,44 +252,6 @@ class TrainingAttackConfig(Section):
         return self
 
 
-class LossConfig(Section):
-    """What the adapted model is trained to do."""
-
-    kind: Literal["cross_entropy", "contrastive", "fare", "trades", "pmg_aft", "itm", "cleanclip", "par"] = (
-        "cross_entropy"
-    )
-    """`cross_entropy`: against the text features of the classes (TeCoA, Mao et al. 2023). `contrastive`: against
-    the captions of the batch, same-caption pairs as positives; in both directions where the text tower is trained.
-    `fare`: keep the clean embedding of the pretrained model, without labels (Schlarmann et al. 2024). `trades`: Zhang
-    et al. 2019. `pmg_aft`: guided by the pretrained model (Wang et al. 2024). `itm`: image-text matching (BLIP).
-    Contrastive, and made to clean a poisoned model: `cleanclip` (Bansal et al. 2023), `par` (Singh et al. 2024)."""
-    beta: Annotated[float, Field(ge=0)] = 6.0
-    """TRADES: weight of the divergence."""
-    teacher_weight: Annotated[float, Field(ge=0)] = 1.0
-    """PMG-AFT: weight of the divergence from the pretrained model."""
-    clean_weight: Annotated[float, Field(ge=0)] = 1.0
-    """PMG-AFT: weight of the divergence from the clean image."""
-    itm: Annotated[float, Field(ge=0)] = 0.0
-    """Contrastive: weight of an image-text matching loss beside it (BLIP)."""
-    self_weight: Annotated[float, Field(ge=0)] = 1.0
-    """CleanCLIP: weight of the loss between images and their augmented views."""
-    push_weight: Annotated[float, Field(ge=0)] = 0.5
-    """PAR: weight of the distance to the poisoned model's embedding."""
-    push_until: Annotated[float, Field(gt=0, le=4)] = 1.0
-    """PAR: squared distance of unit embeddings beyond which an image is pushed no further."""
-
-    @model_validator(mode="after")
-    def _itm_beside_contrastive(self) -> Self:
-        if self.itm and self.kind != "contrastive":
-            raise ValueError(f"itm is a weight beside the contrastive loss, not beside '{self.kind}'")
-        return self
-
-    @property
-    def matches(self) -> bool:
-        """Whether the loss needs an image-text matching head."""
-        return self.kind == "itm" or self.itm > 0
-
-
 class OptimiserConfig(Section):
     """AdamW with warm-up and cosine decay."""
 
@@ -335,7 +283,7 @@ class TrialConfig(Section):
     data: DataConfig = DataConfig()
     adapter: AdapterConfig = AdapterConfig()
     attack: TrainingAttackConfig = TrainingAttackConfig()
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = CrossEntropyConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of training; evaluation is always fp32."""
@@ -345,8 +293,8 @@ class TrialConfig(Section):
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
         adapter, loss, attack = self.adapter, self.loss, self.attack
-        if adapter.tower == "text" and loss.kind in ("fare", "cleanclip", "par"):
+        if adapter.tower == "text" and loss.trains_images_only:
             raise ValueError(f"loss.kind: '{loss.kind}' trains image embeddings, but adapter.tower is 'text'")
-        if loss.kind == "trades" and attack.kind in ("pgd", "universal") and not attack.random_start:
-            raise ValueError("attack.random_start: from the clean image the loss of TRADES has no gradient; set it")
+        if loss.needs_random_start and attack.kind in ("pgd", "universal") and not attack.random_start:
+            raise ValueError(f"attack.random_start: {loss.title} has no gradient at the clean image; set it to true")
         return self

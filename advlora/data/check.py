@@ -1,4 +1,4 @@
-"""Everything about a data set that can be known to be wrong before any compute starts."""
+"""What can be found to be wrong with a data set before any compute starts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_data(config: DataConfig) -> list[str]:
 
 
 def bad_shards(manifest: Manifest, folder: Path) -> list[str]:
-    """Says which local shards are missing or not what their hash says."""
+    """Says which local shards are missing or do not match their hash."""
     problems: list[str] = []
     for shard in (shard for split in manifest.splits.values() for shard in split.shards if not shard.remote):
         try:

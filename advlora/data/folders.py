@@ -14,7 +14,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def folders(folder: Path) -> Listing:
-    """Lists `SPLIT/CLASS/IMAGE` for the splits that are there, with `prompts.txt` beside them.
+    """Lists `SPLIT/CLASS/IMAGE` for the splits that are there, with `prompts.txt` next to them.
 
     Every line of `prompts.txt` holds `{}` for the name of the class. `classes.json` may name classes whose folders
     have codes: `{"n01440764": "tench"}`; otherwise the folder's name counts, `_` read as a space.

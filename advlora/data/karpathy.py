@@ -1,4 +1,4 @@
-"""Karpathy's splits of Flickr30k and MSCOCO (Karpathy & Fei-Fei 2015): one JSON file beside the images."""
+"""Karpathy's splits of Flickr30k and MSCOCO (Karpathy & Fei-Fei 2015): one JSON file next to the images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from advlora.data.records import Listing, Record, several
 from advlora.errors import DataError
 
 SPLIT_NAMES = {"train": "train", "restval": "train", "val": "val", "test": "test"}
-"""Name in the file -> split; MSCOCO's `restval` is added to the training set, as everyone does."""
+"""Name in the file -> split; MSCOCO's `restval` is added to the training set, as is customary."""
 ROOTS = ("", "images", "flickr30k-images", "flickr30k_images")
 
 

@@ -20,7 +20,7 @@ SPLIT_NAMES = {"train": "train", "validate": "val", "test": "test"}
 def msrvtt(folder: Path) -> Listing:
     """Lists a folder with `MSRVTT_data.json`, and videos or folders of extracted frames named by their ids.
 
-    Where the lists of the 1k-A split are there, they say what is training and what is test (one caption per video);
+    Where there are lists of the 1k-A split, they decide what is training and what is test (one caption per video);
     a training video that is also in `val` or `test` is left out.
 
     Raises:

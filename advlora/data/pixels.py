@@ -15,7 +15,7 @@ DAMAGE = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, SyntaxErr
 
 
 def fit(content: bytes, size: int) -> np.ndarray[Any, Any]:
-    """Decodes an image; another size is scaled (bicubic) and cropped to the middle.
+    """Decodes an image; one of another size is scaled (bicubic) and cropped at the centre.
 
     Returns:
         `(3, size, size)`, uint8.
@@ -29,4 +29,4 @@ def fit_image(image: Image.Image, size: int) -> np.ndarray[Any, Any]:
     colour = image.convert("RGB")
     if colour.size != (size, size):
         colour = ImageOps.fit(colour, (size, size), method=Image.Resampling.BICUBIC)
-    return np.asarray(colour).transpose(2, 0, 1)
+    return np.asarray(colour).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)

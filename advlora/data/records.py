@@ -1,4 +1,4 @@
-"""Data sets that lie in a folder as others publish them: records of files, and how records become tensors."""
+"""Data sets in the folders that others publish: records of files, and how records become tensors."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Listing:
     """What a folder holds.
 
     Attributes:
-        name: Of the data set.
+        name: Name of the data set.
         records: Split -> its samples, in order.
         classes: Names; empty for retrieval.
         templates: Captions of a class; empty for retrieval.
         video: Whether the records are videos.
-        problems: One sentence per thing that is wrong.
+        problems: One sentence per problem.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Listing:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest; its content is identified by captions, file names and sizes as they were at first sight."""
+        """The manifest; its content is identified by captions, file names and sizes at the first reading."""
         digest = hashlib.sha256()
         for name in SPLITS:
             for record in self.records.get(name, ()):
@@ -116,7 +116,7 @@ def frame_count(config: DataConfig, listing: Listing) -> int | None:
 
 
 def several(problems: list[str]) -> list[str]:
-    """Shortens a long list of like problems."""
+    """Shortens a long list of similar problems."""
     rest = len(problems) - MANY
     return problems if rest <= 0 else [*problems[:MANY], f"and {rest} more of this kind"]
 

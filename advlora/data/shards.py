@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = ("png", "jpg", "jpeg")
 
 @dataclass(frozen=True)
 class ImageTextSet:
-    """Samples of a split, in the order of its shards. Shared between trials: not to be changed in place.
+    """Samples of a split, in the order of its shards. Shared between trials, so it must not be changed in place.
 
     Attributes:
         images: `(N, 3, H, W)`, uint8; videos `(N, F, 3, H, W)`.
@@ -122,7 +122,7 @@ def decode_shard(
     """Decodes a shard's samples: image `(3, H, W)`, label, captions.
 
     Raises:
-        DataError: If a sample makes no sense, or there are not as many as the manifest says.
+        DataError: If a sample is malformed, or their number is not the manifest's.
     """
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
@@ -145,7 +145,7 @@ def _decode(sample: dict[str, Any], manifest: Manifest, size: int) -> tuple[np.n
     """Returns image `(3, H, W)`, label and captions; without a `.txt` the caption is the first template, filled.
 
     Raises:
-        ValueError: If a file of the sample is missing or makes no sense.
+        ValueError: If a file of the sample is missing or malformed.
     """
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if suffix in sample), None)
     if manifest.task == "retrieval" and suffix is not None:

@@ -1,7 +1,8 @@
-"""Images on disk in place of memory: decoded once, part by part, and mapped by every process that reads them.
+"""Images on disk instead of in memory: decoded once, part by part, and mapped by every process that reads them.
 
-Processes that see the same folder share the decoding: each begins at another part and leaves out what is done. Two that
-decode the same part at once write the same bytes, so nothing is locked, and what a killed process leaves is done anew.
+Processes that see the same folder share the decoding: each begins at another part and skips what is done. Two that
+decode the same part at once write the same bytes, so nothing is locked, and the unfinished part of a killed process is
+decoded again.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class _Store:
         self.samples = sum(part.samples for part in parts)
 
     def fill(self, part: Part) -> None:
-        """Decodes a part that is not done."""
+        """Decodes a part unless it is done."""
         if self._done(part).exists():
             return
         images, labels, captions = part.read()
@@ -125,7 +126,7 @@ class _Store:
         return np.lib.format.open_memmap(self.array, "r+")
 
     def _place(self, file: Path, write: Callable[[Path], object]) -> None:
-        """Makes a file appear whole; one that is there already stays, for others may have it open."""
+        """Makes a file appear complete; an existing one stays, because other processes may have it open."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = file.with_name(f".{file.name}.{os.getpid()}")
         write(draft)

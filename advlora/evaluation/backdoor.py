@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from advlora.config import PoisonConfig
+from advlora.config import BackdoorConfig
 from advlora.data import ImageTextSet, Manifest
 from advlora.data.poisoning import stamp, target_class
 from advlora.distributed import SOLO, Group
@@ -18,7 +18,7 @@ def attack_success_rate(
     model: VisionLanguageModel,
     class_features: Tensor,
     data: ImageTextSet,
-    poison: PoisonConfig,
+    poison: BackdoorConfig,
     manifest: Manifest,
     *,
     batch_size: int,

@@ -15,7 +15,7 @@ class Step:
     """One training step, as a process sees it.
 
     Attributes:
-        clean: Its own images, `(b, 3, H, W)` (videos: `(b, F, 3, H, W)`), in [0, 1].
+        clean: The images of this process, `(b, 3, H, W)` (videos: `(b, F, 3, H, W)`), in [0, 1].
         samples: `(b,)`, their positions in the training set.
         batch: `(B,)`, the positions of the whole batch over all processes.
     """
@@ -26,7 +26,7 @@ class Step:
 
 
 class Loss(ABC):
-    """A loss of image embeddings. What is frozen is held for all samples, in every process."""
+    """A loss of image embeddings. Every process holds the frozen features of all samples."""
 
     @abstractmethod
     def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
+from advlora.config.losses import ContrastiveConfig, MatchingConfig
 from advlora.distributed import SOLO, Group
 from advlora.losses.base import Loss, Step
 from advlora.losses.encoder import Encoder
+from advlora.losses.parts import Parts, built
 from advlora.randomness import generator
 
 
@@ -50,7 +52,7 @@ class Contrastive(Loss):
     Image to text: l_i = logsumexp_j s(i, caption_j) - s(i, caption_i), s = scale times cosine. Every copy of the
     sample's own caption is a positive: they share one feature, so this is the supervised contrastive loss L_out
     (Khosla et al. 2020, equation 2). While the text tower is frozen there is no other direction, and a process needs
-    only its own images beside all captions. If the text tower is trained, the loss is the mean of this and of
+    only its own images and all captions. If the text tower is trained, the loss is the mean of this and of
     l_i = logsumexp_j s(j, caption_i) - s(i, caption_i) over the images j of the batch, gathered from all processes.
     """
 
@@ -67,7 +69,7 @@ class Contrastive(Loss):
         """Takes unit features of the distinct captions `(T, D)`, caption per sample `(N,)` and the logit scale.
 
         Args:
-            captions: Of the pretrained text tower; unused where `live`.
+            captions: Features from the pretrained text tower; unused where `live`.
             caption_ids: Rows of `captions`.
             scale: The logit scale.
             table: Draws the captions of an epoch; None where they stay.
@@ -80,12 +82,13 @@ class Contrastive(Loss):
 
     def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
         """See `Loss`."""
-        images = self.scale * normalize(features.float(), dim=-1)
-        own = self._texts(samples)
-        right = (images * own).sum(-1)
-        towards_text = (images @ self._texts(batch).T).logsumexp(-1) - right
+        images = self.scale * normalize(features.float(), dim=-1)  # (b, D)
+        own = self._texts(samples)  # (b, D)
+        right = (images * own).sum(-1)  # (b,)
+        towards_text = (images @ self._texts(batch).T).logsumexp(-1) - right  # (b, B) -> (b,)
         if not self.live:
             return towards_text
+        # Images of the whole batch against the captions of this process: (B, D) @ (D, b) -> (B, b) -> (b,)
         towards_image = (self.group.rows(images, len(batch)) @ own.T).logsumexp(0) - right
         return (towards_text + towards_image) / 2
 
@@ -102,7 +105,8 @@ class Contrastive(Loss):
         present = torch.unique(self.caption_ids[step.batch])
         with torch.set_grad_enabled(update):
             captions = [self.table.distinct[number] for number in present.tolist()]
-            self.captions = normalize(encoder.texts(captions).float(), dim=-1)
+            self.captions = normalize(encoder.texts(captions).float(), dim=-1)  # (t, D), t captions in the batch
+        # Row of `captions` by number of a caption; only those of captions in the batch are read.
         self.rows = self.rows.to(present.device)
         self.rows[present] = torch.arange(len(present), device=present.device)
 
@@ -116,7 +120,7 @@ class Matching(Loss):
 
     Binary cross-entropy of the sample's own caption and of the caption in the batch that is most similar to the clean
     image without belonging to it, mean of both. Negative images are left out, so that a sample's loss depends on its
-    own image only. With a contrastive loss beside it, both share one pass of the vision tower.
+    own image only. Together with a contrastive loss, both share one pass of the vision tower.
     """
 
     def __init__(
@@ -150,25 +154,49 @@ class Matching(Loss):
         return self.contrastive(encoder.project(tokens), step.samples, step.batch) + self.weight * matching
 
     def _matching(self, encoder: Encoder, tokens: Tensor, step: Step) -> Tensor:
-        if not len(tokens):  # the share of a process in the last batch
+        if not len(tokens):  # this process has no sample of the last batch, but needs a (zero) gradient
             return tokens.sum((1, 2))
         captions = [self.table.distinct[number] for number in self.table.ids[step.samples].tolist()]
-        positive = softplus(-encoder.match(tokens, captions).float())
+        positive = softplus(-encoder.match(tokens, captions).float())  # (b,)
         there = [place for place, number in enumerate(self.negatives) if number is not None]
         if not there:
             return positive
         wrong = [self.table.distinct[number] for number in self.negatives if number is not None]
-        negative = softplus(encoder.match(tokens[there], wrong).float())
+        negative = softplus(encoder.match(tokens[there], wrong).float())  # (n,), n samples with a negative
         return positive.index_add(0, torch.tensor(there, device=positive.device), negative) / 2
 
     @torch.no_grad()
     def _hardest(self, encoder: Encoder, step: Step) -> list[int | None]:
-        """Returns the most similar foreign caption of each sample; None where the batch has none."""
+        """Returns the caption of other samples that is most similar to each image; None where the batch has none."""
         present = torch.unique(self.table.ids[step.batch])
-        similarity = normalize(encoder.images(step.clean).float(), dim=-1) @ self.texts[present].T
+        similarity = normalize(encoder.images(step.clean).float(), dim=-1) @ self.texts[present].T  # (b, t)
         found: list[int | None] = []
         for row, sample in zip(similarity.cpu(), step.samples.tolist(), strict=True):
             own = self.table.own(sample)
             order = [int(present[place]) for place in row.argsort(descending=True).tolist()]
             found.append(next((number for number in order if number not in own), None))
         return found
+
+
+def captions_of(parts: Parts) -> tuple[CaptionTable, Tensor]:
+    """Returns the captions of the training set, and the pretrained model's unit features of them, `(T, D)`."""
+    table = CaptionTable(parts.data.references, parts.config.seed, parts.device)
+    return table, parts.bench.text_features(parts.config.model, table.distinct).to(parts.device)
+
+
+def contrastive(table: CaptionTable, texts: Tensor, parts: Parts) -> Contrastive:
+    """Returns the contrastive loss against these captions."""
+    live = parts.adapted.trains_text
+    return Contrastive(texts, table.ids, parts.scale, table=table, live=live, group=parts.group)
+
+
+@built.register
+def _contrastive(loss: ContrastiveConfig, parts: Parts) -> Loss:
+    table, texts = captions_of(parts)
+    alone = contrastive(table, texts, parts)
+    return Matching(table, texts, alone, loss.itm) if loss.matches else alone
+
+
+@built.register
+def _matching(loss: MatchingConfig, parts: Parts) -> Loss:
+    return Matching(*captions_of(parts))

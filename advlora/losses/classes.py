@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
+from advlora.config.losses import CrossEntropyConfig, PmgAftConfig, TradesConfig, no_classes
+from advlora.data import load_manifest
+from advlora.errors import DataError
+from advlora.evaluation.zero_shot import live_class_features
 from advlora.losses.base import Loss, Step
 from advlora.losses.encoder import Encoder
+from advlora.losses.parts import Parts, built
 
 
 class ClassCrossEntropy(Loss):
@@ -21,10 +27,10 @@ class ClassCrossEntropy(Loss):
         """Takes unit class features `(C, D)`, labels of the training set `(N,)` and the logit scale.
 
         Args:
-            classes: Of the pretrained model.
+            classes: Features from the pretrained model.
             labels: The classes of the samples.
             scale: The logit scale.
-            live: Returns the class features of the model as it is; None where the text tower is frozen.
+            live: Computes the class features of the current model; None where the text tower is frozen.
         """
         self.classes, self.labels, self.scale, self.live = classes, labels, scale, live
 
@@ -34,7 +40,7 @@ class ClassCrossEntropy(Loss):
 
     def logits(self, features: Tensor) -> Tensor:
         """Returns scaled cosines `(b, C)`."""
-        return self.scale * normalize(features.float(), dim=-1) @ self.classes.T
+        return self.scale * normalize(features.float(), dim=-1) @ self.classes.T  # (b, D) @ (D, C)
 
     def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
         """See `Loss`."""
@@ -44,9 +50,9 @@ class ClassCrossEntropy(Loss):
 
 
 class Trades(ClassCrossEntropy):
-    """TRADES (Zhang et al. 2019, equation 5): CE(clean) + beta KL(p(clean) || p(attacked)); the attacker has the KL.
+    """TRADES (Zhang et al. 2019, equation 5): CE(clean) + beta KL(p(clean) || p(attacked)).
 
-    From the clean image itself the KL has no gradient, so the attack needs a random start.
+    The attacker maximises the KL, which has no gradient at the clean image, so the attack needs a random start.
     """
 
     def __init__(
@@ -73,7 +79,7 @@ class Trades(ClassCrossEntropy):
 
 
 class PretrainedGuided(ClassCrossEntropy):
-    """PMG-AFT (Wang et al. 2024, equations 4 to 7): the attacker has the cross-entropy only.
+    """PMG-AFT (Wang et al. 2024, equations 4 to 7): the attacker maximises the cross-entropy.
 
     CE(attacked) + w_t KL(p(attacked) || p_pretrained(attacked)) + w_c KL(p(attacked) || p(clean)).
     """
@@ -93,7 +99,7 @@ class PretrainedGuided(ClassCrossEntropy):
     def objective(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
         """See `Loss`."""
         unit = normalize(encoder.teacher(images).float(), dim=-1)
-        teacher = self.scale * unit @ self.frozen.T
+        teacher = self.scale * unit @ self.frozen.T  # (b, D) @ (D, C) -> (b, C)
         attacked, clean = self.logits(encoder.images(images)), self.logits(encoder.images(step.clean))
         return (
             cross_entropy(attacked, self.labels[step.samples], reduction="none")
@@ -102,7 +108,35 @@ class PretrainedGuided(ClassCrossEntropy):
         )
 
 
-def divergence(of: Tensor, fromwards: Tensor) -> Tensor:
-    """Returns KL(softmax(of) || softmax(fromwards)) per row of logits `(b, C)`, `(b,)`."""
-    target, other = log_softmax(of, -1), log_softmax(fromwards, -1)
-    return kl_div(other, target, reduction="none", log_target=True).sum(-1)
+def divergence(logits: Tensor, reference: Tensor) -> Tensor:
+    """Returns KL(softmax(logits) || softmax(reference)) per row of logits `(b, C)`, `(b,)`."""
+    ours, theirs = log_softmax(logits, -1), log_softmax(reference, -1)
+    return kl_div(theirs, ours, reduction="none", log_target=True).sum(-1)
+
+
+Live = Callable[[], Tensor]
+
+
+def _class_features(parts: Parts) -> tuple[Tensor, Tensor, Tensor, Live | None]:
+    """Returns class features `(C, D)`, labels `(N,)`, the logit scale, and what embeds the classes in every step."""
+    manifest = load_manifest(parts.config.data)
+    if manifest.task == "retrieval":
+        raise DataError(no_classes(parts.config.loss.kind, manifest.name))
+    classes = parts.bench.class_features(parts.config.model, parts.config.data).to(parts.device)
+    live = partial(live_class_features, parts.adapted.model.embed_texts, manifest)
+    return classes, parts.data.labels.to(parts.device), parts.scale, live if parts.adapted.trains_text else None
+
+
+@built.register
+def _cross_entropy(loss: CrossEntropyConfig, parts: Parts) -> Loss:
+    return ClassCrossEntropy(*_class_features(parts))
+
+
+@built.register
+def _trades(loss: TradesConfig, parts: Parts) -> Loss:
+    return Trades(*_class_features(parts), loss.beta)
+
+
+@built.register
+def _pretrained_guided(loss: PmgAftConfig, parts: Parts) -> Loss:
+    return PretrainedGuided(*_class_features(parts), loss.teacher_weight, loss.clean_weight)

@@ -6,20 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, normalize
 
+from advlora.config.losses import CleanClipConfig, ParConfig
 from advlora.losses.base import Loss, Step
-from advlora.losses.captions import Contrastive
+from advlora.losses.captions import Contrastive, captions_of, contrastive
 from advlora.losses.encoder import Encoder
+from advlora.losses.parts import Parts, built
 from advlora.randomness import generator
 
 ZOOM, SHIFT, LIGHT = 0.25, 0.2, 0.4
-"""Largest share by which a view is enlarged, moved (of half the side), and changed in brightness and contrast."""
+"""Largest change of a view: zoom, shift (as a share of half the side), and brightness and contrast."""
 
 
 class _Cleaning(Loss):
-    """A contrastive loss with something beside it."""
+    """A contrastive loss and a term that cleans the model."""
 
     def __init__(self, contrastive: Contrastive, weight: float) -> None:
-        """Takes the loss that keeps the model useful, and the weight of what is beside it."""
+        """Takes the loss that keeps the model useful, and the weight of the other term."""
         self.contrastive, self.weight = contrastive, weight
 
     def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
@@ -36,7 +38,7 @@ class _Cleaning(Loss):
 
 
 class CleanClip(_Cleaning):
-    """CleanCLIP (Bansal et al. 2023, equation 3), its image side: a trigger must not decide where an image lies.
+    """CleanCLIP (Bansal et al. 2023, equation 3), image side only: a trigger must not decide an embedding.
 
     l_i = contrastive_i + w (logsumexp_j s(x_i, v_j) - s(x_i, v_i)), s = scale times cosine of the embeddings of images
     x and of their augmented views v. The paper also augments the captions; here the texts are left as they are.
@@ -56,18 +58,18 @@ class CleanClip(_Cleaning):
         """See `Loss`."""
         features = encoder.images(images)
         views = normalize(encoder.images(augmented(step.clean, step.samples, self.seed, self.epoch)).float(), dim=-1)
-        images = self.scale * normalize(features.float(), dim=-1)
-        towards_views = images @ self.contrastive.group.rows(views, len(step.batch)).T
-        alike = towards_views.logsumexp(-1) - (images * views).sum(-1)
+        images = self.scale * normalize(features.float(), dim=-1)  # (b, D), as are `views`
+        towards_views = images @ self.contrastive.group.rows(views, len(step.batch)).T  # (b, D) @ (D, B)
+        alike = towards_views.logsumexp(-1) - (images * views).sum(-1)  # (b,)
         return self(features, step.samples, step.batch) + self.weight * alike
 
 
 class PerturbAndRecover(_Cleaning):
-    """Perturb and Recover (PAR, Singh et al. 2024), its image side: leave the poisoned embedding, stay a CLIP.
+    """Perturb and Recover (PAR, Singh et al. 2024), image side only: unlearn the poisoned embedding.
 
     l_i = contrastive_i - w min(||f_i - p_i||^2, t), with unit embeddings f of the model and p of the poisoned one. Once
     an image is as far away as t, only the contrastive loss is left. The paper compares the mean of a batch with t, here
-    every image is, so that its loss does not depend on how a batch is shared out.
+    each image is, so that its loss does not depend on how a batch is split between processes.
     """
 
     def __init__(self, contrastive: Contrastive, weight: float, poisoned: Tensor, until: float) -> None:
@@ -78,23 +80,36 @@ class PerturbAndRecover(_Cleaning):
     def objective(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
         """See `Loss`."""
         features = encoder.images(images)
-        distance = (normalize(features.float(), dim=-1) - self.poisoned[step.samples]).square().sum(-1)
+        distance = (normalize(features.float(), dim=-1) - self.poisoned[step.samples]).square().sum(-1)  # (b,)
         return self(features, step.samples, step.batch) - self.weight * distance.clamp(max=self.until)
 
 
 @torch.no_grad()
 def augmented(images: Tensor, samples: Tensor, seed: int, epoch: int) -> Tensor:
-    """Returns a view of each image `(B, 3, H, W)` in [0, 1]: mirrored or not, enlarged, moved, in another light.
+    """Returns a random view of each image `(B, 3, H, W)` in [0, 1].
 
-    The random numbers belong to seed, epoch and sample.
+    A view is mirrored or not, zoomed in, shifted, and changed in brightness and contrast. Its random numbers depend on
+    seed, epoch and sample only.
     """
     drawn = [torch.rand(6, generator=generator(seed, "view", epoch, sample)) for sample in samples.tolist()]
-    flip, zoom, right, down, contrast, brightness = torch.stack(drawn).to(images).unbind(1)
-    size = 1 - ZOOM * zoom
+    flip, zoom, right, down, contrast, brightness = torch.stack(drawn).to(images).unbind(1)  # (B, 6) -> six (B,)
+    size = 1 - ZOOM * zoom  # share of the image that the view shows
+    # Affine maps from the view's coordinates to the image's, both in [-1, 1]: rows (B, 3) of x and y -> (B, 2, 3)
     rows = [torch.stack([size * (2 * (flip < 0.5) - 1), 0 * size, SHIFT * (2 * right - 1)], 1)]
     rows.append(torch.stack([0 * size, size, SHIFT * (2 * down - 1)], 1))
-    grid = affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-    moved = grid_sample(images, grid, padding_mode="border", align_corners=False)
+    grid = affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)  # (B, H, W, 2)
+    moved = grid_sample(images, grid, padding_mode="border", align_corners=False)  # (B, 3, H, W)
     contrast, brightness = (1 + LIGHT * (2 * each - 1)[:, None, None, None] for each in (contrast, brightness))
-    mean = moved.mean((1, 2, 3), keepdim=True)
+    mean = moved.mean((1, 2, 3), keepdim=True)  # (B, 1, 1, 1), as are contrast and brightness
     return (brightness * (mean + contrast * (moved - mean))).clamp(0, 1)
+
+
+@built.register
+def _cleanclip(loss: CleanClipConfig, parts: Parts) -> Loss:
+    return CleanClip(contrastive(*captions_of(parts), parts), loss.self_weight, parts.scale, parts.config.seed)
+
+
+@built.register
+def _par(loss: ParConfig, parts: Parts) -> Loss:
+    contrast = contrastive(*captions_of(parts), parts)
+    return PerturbAndRecover(contrast, loss.push_weight, parts.pretrained_images(), loss.push_until)

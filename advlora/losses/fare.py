@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from advlora.config.losses import FareConfig
 from advlora.losses.base import Loss
+from advlora.losses.parts import Parts, built
 
 
 class Fare(Loss):
@@ -17,3 +19,8 @@ class Fare(Loss):
     def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
         """See `Loss`; the batch does not matter."""
         return (features.float() - self.targets[samples]).square().sum(-1)
+
+
+@built.register
+def _fare(loss: FareConfig, parts: Parts) -> Loss:
+    return Fare(parts.pretrained_images())

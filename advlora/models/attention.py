@@ -1,8 +1,8 @@
-"""Self-attention with separate projections, in which low-rank adapters can attach to each one alone.
+"""Self-attention with separate projections, so that a low-rank adapter can attach to each of them.
 
-`nn.MultiheadAttention` keeps query, key and value in one matrix and reads `out_proj.weight` past the layer's own
-`forward`; PEFT's adapter for it shares one A between the three and applies the update of `out_proj` twice. timm and
-BLIP use one linear layer `qkv`, in which an adapter of rank r would share A between the three as well.
+`nn.MultiheadAttention` keeps query, key and value in one matrix and reads `out_proj.weight` without calling the
+layer's `forward`; PEFT's adapter for it shares one A between the three and applies the update of `out_proj` twice.
+timm and BLIP use one linear layer `qkv`, in which an adapter of rank r would share A between the three as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
 class SplitAttention(nn.Module):
-    """Drop-in for `nn.MultiheadAttention` without weights in the result: four `nn.Linear` around one SDPA call."""
+    """Drop-in for `nn.MultiheadAttention` that returns no weights: four `nn.Linear` around one SDPA call."""
 
     def __init__(self, fused: nn.MultiheadAttention) -> None:
         """Copies the weights of `fused`."""
@@ -25,7 +25,7 @@ class SplitAttention(nn.Module):
         self.num_heads, self.batch_first, self.dropout = fused.num_heads, fused.batch_first, fused.dropout
         weight, bias = fused.in_proj_weight.detach(), fused.in_proj_bias
         biases = (None,) * 3 if bias is None else bias.detach().chunk(3)
-        self.q_proj, self.k_proj, self.v_proj = map(_linear, weight.chunk(3), biases)
+        self.q_proj, self.k_proj, self.v_proj = map(_linear, weight.chunk(3), biases)  # (3 D, D) -> three (D, D)
         self.out_proj = _linear(fused.out_proj.weight, fused.out_proj.bias)
         self.train(fused.training)
 
@@ -54,30 +54,32 @@ class SplitAttention(nn.Module):
             raise ValueError("SplitAttention does not return attention weights; call it with need_weights=False")
         inputs = [query, query if key is None else key, query if value is None else value]
         if not self.batch_first:
-            inputs = [x.transpose(0, 1) for x in inputs]
+            inputs = [x.transpose(0, 1) for x in inputs]  # (L, B, D) -> (B, L, D)
         projected = (layer(x) for layer, x in zip((self.q_proj, self.k_proj, self.v_proj), inputs, strict=True))
+        # (B, L, D) -> (B, L, heads, d) -> (B, heads, L, d)
         q, k, v = (x.reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in projected)
         mask = None if attn_mask is None else self._mask(attn_mask, q)
         dropout = self.dropout if self.training else 0.0
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        output = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        output = self.out_proj(mixed.transpose(1, 2).flatten(2))  # (B, heads, L, d) -> (B, L, D)
         return (output if self.batch_first else output.transpose(0, 1)), None
 
     def _mask(self, mask: Tensor, query: Tensor) -> Tensor:
         if mask.dim() == 3:
-            mask = mask.reshape(-1, self.num_heads, *mask.shape[1:])
+            mask = mask.reshape(-1, self.num_heads, *mask.shape[1:])  # (B * heads, L, S) -> (B, heads, L, S)
+        # True forbids attention in `nn.MultiheadAttention` and allows it in SDPA.
         return ~mask if mask.dtype == torch.bool else mask.to(query.dtype)
 
 
 class SplitProjection(nn.Module):
-    """Drop-in for one `nn.Linear` that yields query, key and value side by side: three of them, concatenated."""
+    """Drop-in for one `nn.Linear` that computes query, key and value: three of them, their outputs concatenated."""
 
     def __init__(self, fused: nn.Linear) -> None:
         """Copies the weights of `fused`, whose rows are query, key and value in this order."""
         super().__init__()
         weight, bias = fused.weight.detach(), fused.bias
         biases = (None,) * 3 if bias is None else bias.detach().chunk(3)
-        self.q_proj, self.k_proj, self.v_proj = map(_linear, weight.chunk(3), biases)
+        self.q_proj, self.k_proj, self.v_proj = map(_linear, weight.chunk(3), biases)  # (3 D, D) -> three (D, D)
         self.train(fused.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,7 +141,7 @@ def _is_plain(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
 
 
 def _is_fused(root: nn.Module, name: str, module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether a layer is a `qkv` that its attention calls; EVA's reads the weight past it where it has a `q_bias`."""
+    """Whether a layer is a `qkv` that its attention calls; EVA's attention bypasses it where it has a `q_bias`."""
     parent, _, leaf = name.rpartition(".")
     return (
         leaf == "qkv"

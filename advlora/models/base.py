@@ -1,4 +1,4 @@
-"""`VisionLanguageModel`: what the rest of the package needs to know of a model, whatever library it comes from."""
+"""`VisionLanguageModel`: what the rest of the package needs to know about a model of any library."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ class VisionLanguageModel(nn.Module):
         """
         if visual.dim() == 4:
             return self.encode_images(visual)
-        frames = normalize(self.encode_images(visual.flatten(0, 1)), dim=-1)
-        return frames.view(*visual.shape[:2], -1).mean(1)
+        frames = normalize(self.encode_images(visual.flatten(0, 1)), dim=-1)  # (B, F, 3, H, W) -> (B * F, D)
+        return frames.view(*visual.shape[:2], -1).mean(1)  # (B * F, D) -> (B, F, D) -> (B, D)
 
     @abstractmethod
     def encode_texts(self, captions: Sequence[str]) -> Tensor:
@@ -130,8 +130,8 @@ class VisionLanguageModel(nn.Module):
         """Scores pairs of an image and a caption; with gradient.
 
         Args:
-            tokens: `(B, T, W)`, of `image_tokens`.
-            captions: B of them.
+            tokens: `(B, T, W)`, from `image_tokens`.
+            captions: One per image.
 
         Returns:
             `(B,)`: logit of "they match" minus logit of "they do not".
@@ -139,9 +139,9 @@ class VisionLanguageModel(nn.Module):
         raise ModelError(f"{type(self).__name__} has no image-text matching head")
 
     def score_pairs(self, images: Tensor, captions: Sequence[str]) -> Tensor:
-        """Scores pairs of images `(B, 3, H, W)` and B captions, `(B,)`: by matching where there is a head for it.
+        """Scores pairs of images `(B, 3, H, W)` and B captions, `(B,)`: by the matching head if there is one.
 
-        Without one: logit scale times cosine.
+        Otherwise by logit scale times cosine.
         """
         if self.matches:
             return self.match(self.image_tokens(images), captions)

@@ -14,9 +14,9 @@ from advlora.models.transformers import place_of, weights
 
 KEY = "protocol.attacks.words"
 PROPOSALS = 10
-"""Tokens that are looked at per word (Lu et al. 2023, section 5.1)."""
+"""Candidate tokens per word (Lu et al. 2023, section 5.1)."""
 RESERVED = 2
-"""Positions that RoBERTa's embeddings hold beyond the tokens of its captions."""
+"""Positions of RoBERTa's embeddings that no token of a caption uses."""
 
 
 class MaskedWords:
@@ -38,11 +38,11 @@ class MaskedWords:
         first, last = (tokens.char_to_token(0, at) for at in (begin, begin + len(words[place]) - 1))
         if first is None or last is None:
             return []
-        ids = tokens["input_ids"][0]
+        ids = tokens["input_ids"][0]  # (L,)
         if first != last:
             mask = torch.tensor([self.tokenizer.mask_token_id])
             ids = torch.cat([ids[:first], mask, ids[last + 1 :]])
-        scores = self.net(input_ids=ids[None].to(self.device)).logits[0, first]
+        scores = self.net(input_ids=ids[None].to(self.device)).logits[0, first]  # (vocabulary,)
         best = scores.topk(min(PROPOSALS, len(scores))).indices.tolist()
         return [word for token in best if (word := self._word(token))]
 
@@ -54,7 +54,7 @@ class MaskedWords:
 
 
 def check_words(name: str) -> list[str]:
-    """Returns what can be known to be wrong with a masked language model before its weights are read."""
+    """Returns the problems of a masked language model that can be found before its weights are read."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 

@@ -13,7 +13,7 @@ def contained() -> Iterator[None]:
     """Drops open_clip's own messages on the root logger, and restores torch's random state.
 
     open_clip logs through `logging.warning(...)`, which also installs a root handler where there is none; a
-    placeholder handler prevents that. Messages of others pass.
+    placeholder handler prevents that. Messages from elsewhere pass.
     """
     import open_clip
     import torch

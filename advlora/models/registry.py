@@ -14,7 +14,7 @@ from advlora.models.transformers import load_transformers
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")
 TEXT_PREFIX = "text/"
-"""Tells the text tower's layers from the vision tower's where names of both are kept together."""
+"""Marks the text tower's layers where the names of both towers are kept together."""
 FILE_SUFFIXES = (*WEIGHT_SUFFIXES, ".pt", ".ckpt", ".npz")
 
 
@@ -109,7 +109,7 @@ def _shelf() -> Path:
 
 
 def _reference(config: ModelConfig) -> str:
-    """Returns the name by which open_clip knows the architecture, once it is certain that it does."""
+    """Returns open_clip's name of the architecture, after checking that there is one."""
     import open_clip
 
     if config.source == "embedded":
@@ -149,7 +149,7 @@ def _check_weights(name: str, pretrained: str | None) -> None:
         return
     folder = Path(name.removeprefix(LOCAL))
     if pretrained is not None:
-        raise ModelError(f"model.pretrained: '{pretrained}' is not used beside folder '{folder}'; leave it out")
+        raise ModelError(f"model.pretrained: '{pretrained}' has no effect with folder '{folder}'; leave it out")
     if not any(file.suffix in WEIGHT_SUFFIXES for file in folder.iterdir()):
         raise ModelError(f"model.name: folder '{folder}' holds no weights ({', '.join(WEIGHT_SUFFIXES)})")
 

@@ -27,7 +27,7 @@ class RoleMap:
 
     Attributes:
         block: Regular expression of a block's name; its group is the number of the block.
-        query: Names inside the block, and so for the other roles; a role may be played by several layers.
+        query: Names inside the block, likewise for the other roles; several layers may have the same role.
     """
 
     block: str

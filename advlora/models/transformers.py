@@ -108,10 +108,10 @@ class TransformersModel(VisionLanguageModel):
         return {name: ids.to(self.logit_scale.device) for name, ids in tokens.items() if name in self._inputs()}
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """Normalises pixels; no images become one, because transformers cannot pass an empty batch.
+        """Normalises pixels; an empty batch gets one black image, because transformers cannot encode an empty one.
 
-        A process that has no sample of a batch must still get a (zero) gradient, so the result is cut to length after
-        the pass.
+        A process without a sample of a batch must still get a (zero) gradient; the result is cut to length after the
+        pass.
         """
         images = images if len(images) else torch.cat([images, images.new_zeros(1, *images.shape[1:])])
         return (images - self.mean) / self.std
@@ -158,7 +158,7 @@ class Clip(TransformersModel):
 
 
 class Siglip(Clip):
-    """`SiglipModel`. Its pooling heads are no part of the blocks, so no adapter attaches there."""
+    """`SiglipModel`. Its pooling heads are not part of the blocks, so no adapter attaches to them."""
 
     def __init__(self, net: Any, tokenizer: Any, processor: Any) -> None:
         TransformersModel.__init__(self, net, tokenizer, processor)
@@ -248,12 +248,12 @@ def load_transformers(
 
     Args:
         name: Where it is.
-        revision: Of the hub; None for the newest.
+        revision: Revision on the hub; None for the newest.
         split: Whether fused projections are split; if not, every module is transformers' own.
         device: `meta` reads no weights.
 
     Raises:
-        ModelError: If it is of no known family, or cannot be downloaded or read.
+        ModelError: If its family is unknown, or cannot be downloaded or read.
     """
     import transformers
 
@@ -281,21 +281,21 @@ def load_transformers(
 
 
 def place_of(name: str, revision: str | None, key: str = "model.name") -> str:
-    """Returns what transformers calls a model, once a folder is certain to hold one.
+    """Returns what `from_pretrained` takes, after checking that a folder holds a model.
 
     Args:
         name: The hub's name or `local-dir:PATH`.
-        revision: Of the hub.
-        key: Where the name was read.
+        revision: Revision on the hub.
+        key: The key of the configuration that holds the name.
 
     Raises:
-        ModelError: If the folder holds no model, or a revision is given beside it.
+        ModelError: If the folder holds no model, or a revision is given with it.
     """
     if not name.startswith(LOCAL):
         return name
     folder = Path(name.removeprefix(LOCAL)).expanduser()
     if revision is not None:
-        raise ModelError(f"model.pretrained: '{revision}' is not used beside folder '{folder}'; leave it out")
+        raise ModelError(f"model.pretrained: '{revision}' has no effect with folder '{folder}'; leave it out")
     if not folder.is_dir():
         raise ModelError(f"{key}: folder '{folder}' does not exist")
     if not (folder / "config.json").is_file():

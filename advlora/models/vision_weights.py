@@ -1,7 +1,7 @@
-"""Files that hold the vision tower of an open_clip model alone, as published robust CLIP models do.
+"""Files with nothing but the vision tower of an open_clip model, as robust CLIP models are published.
 
-TeCoA (Mao et al. 2023) and FARE (Schlarmann et al. 2024) change the vision tower only, and their authors give its
-state: it is laid onto the pretrained model, whose text tower stays as it is.
+TeCoA (Mao et al. 2023) and FARE (Schlarmann et al. 2024) change the vision tower only, and their authors publish its
+state. It replaces that of the pretrained model, whose text tower stays.
 """
 
 from __future__ import annotations
@@ -46,6 +46,6 @@ def load_vision_weights(base: ModelConfig, file: Path) -> VisionLanguageModel:
 
 
 def _reason(error: Exception) -> str:
-    """Says in one line what is wrong; of a state that does not fit, how it differs."""
+    """Says in one line what is wrong; for a state that does not fit, how it differs."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:200] or type(error).__name__

@@ -29,33 +29,14 @@ def step_forwards(config: TrialConfig) -> int:
     update = STEP[config.adapter.kind]
     if not update:
         return 0
-    return 2 * gradient_steps(config.attack) + update + _beside(config, update)
-
-
-def _beside(config: TrialConfig, update: int) -> int:
-    """Returns the cost of a loss's passes beside the attacked images, in F.
-
-    TRADES passes the clean images without and with gradient, PMG-AFT with gradient and the attacked ones through the
-    teacher; matching looks for hard negatives; CleanCLIP passes views with gradient. Text towers are not counted: F is
-    a pass of the vision tower.
-    """
-    passes = {"trades": 1 + update, "pmg_aft": 1 + update, "cleanclip": update}
-    return passes.get(config.loss.kind, int(config.loss.matches))
+    return 2 * gradient_steps(config.attack) + update + config.loss.extra_forwards(update)
 
 
 def training_forwards(config: TrialConfig, images: int) -> float:
-    """Returns the cost of a whole training on `images` images per epoch, in F.
-
-    Includes the one pass over the clean images that FARE and PAR need.
-    """
+    """Returns the cost of a whole training on `images` images per epoch, in F, with what precedes the first step."""
     if config.adapter.kind == "none":
         return 0.0
-    return float(images * (step_forwards(config) * config.optimiser.epochs + once_forwards(config)))
-
-
-def once_forwards(config: TrialConfig) -> int:
-    """Returns the cost per image before the first step, in F."""
-    return int(config.loss.kind in ("fare", "par") and config.adapter.kind != "none")
+    return float(images * (step_forwards(config) * config.optimiser.epochs + config.loss.once_forwards))
 
 
 def evaluation_forwards(

@@ -18,7 +18,7 @@ from advlora.distributed import SOLO, Group
 from advlora.evaluation.guards import guard_metrics, switched, unreliable, watched
 from advlora.evaluation.trial import Evaluator
 from advlora.losses import build_loss
-from advlora.training.cost import Meter, once_forwards, step_forwards
+from advlora.training.cost import Meter, step_forwards
 from advlora.training.updates import Updates
 from advlora.training.workbench import Workbench
 
@@ -100,7 +100,7 @@ def restore(config: TrialConfig, bench: Workbench, state: dict[str, Any] | None 
         config.adapter,
         config.seed,
         bench.cache,
-        keep_originals=config.loss.kind == "pmg_aft",
+        keep_originals=config.loss.needs_originals,
     )
     if state is not None:
         adapted.load_state(state["adapter"])
@@ -153,7 +153,7 @@ class _Trial:
         with self.meter.running():
             loss = self.updates.run(self.epoch)
         images, passes = len(self.updates.data), step_forwards(self.config)
-        self.meter.forwards += images * (passes + (once_forwards(self.config) if self.epoch == 0 else 0))
+        self.meter.forwards += images * (passes + (self.config.loss.once_forwards if self.epoch == 0 else 0))
         self.latest["train/loss"] = loss
         self.epoch += 1
         self._watch(before)

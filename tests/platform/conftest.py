@@ -1,4 +1,4 @@
-"""Makes `stories` importable for the tests of every room of the platform, and gives them MLflow stores."""
+"""MLflow stores, and a factory of trials."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+from advlora_platform.study.trials import TrialFactory
+from tests import builders
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +28,9 @@ def store(migrated, tmp_path, monkeypatch) -> str:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(migrated, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def factory() -> TrialFactory:
+    """Makes trials of the default configuration."""
+    return builders.factory()

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from advlora.config import parse
-from advlora.metrics import Metric
 from advlora_platform.analysis import Summary, summarise
 from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.search.plan import plan_arms, scores_of
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.observer import Failure
-from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
-from advlora_platform.study.trials import Trial, TrialFactory
+from advlora_platform.study.spec import AblationStudy, SweepStudy
+from advlora_platform.study.trials import Trial
+from tests import builders
+from tests.builders import TEST_CLEAN, TEST_ROBUST, VAL_CLEAN, VAL_ROBUST, factory
 
-EPSILON = 8 / 255
-ROBUST, CLEAN = str(Metric.robust("test", EPSILON)), str(Metric.clean("test"))
-VAL_ROBUST, VAL_CLEAN = str(Metric.robust("val", EPSILON)), str(Metric.clean("val"))
+ROBUST, CLEAN = TEST_ROBUST, TEST_CLEAN
 IDENTITY = {
     "study_id": "f00dfeed0123",
     "name": "story",
     "kind": "ablation",
-    "data_hash": "da7a",
+    "data_hash": builders.DATA_HASH,
     "provenance": {"commit": "c0ffee", "dirty": True, "versions": {"torch": "2.9"}},
 }
 
@@ -37,6 +35,7 @@ def ablation(**changes: Any) -> AblationStudy:
     content = {
         "name": "story",
         "description": "What earns its cost?",
+        "seeds": [0, 1, 2],
         "protocol": {"samples": {"val": 400, "test": 1000}},
         "factors": {
             "clustering": {"key": "adapter.clustering.enabled"},
@@ -46,13 +45,12 @@ def ablation(**changes: Any) -> AblationStudy:
         "all_on": "AdvLoRA",
         "arms": {"full": {"adapter.kind": "full"}, "pretrained": {"adapter.kind": "none"}},
     }
-    return parse(AblationStudy, {**content, **changes})
+    return builders.ablation(**{**content, **changes})
 
 
 def sweep(**changes: Any) -> SweepStudy:
     """Rank, and clusters where clustering is on."""
     content = {
-        "kind": "sweep",
         "name": "hunt",
         "parameters": {
             "adapter.rank": {"type": "int", "low": 2, "high": 32},
@@ -66,7 +64,7 @@ def sweep(**changes: Any) -> SweepStudy:
         },
         "search": {"trials": 12, "objectives": ["robust", "clean"]},
     }
-    return parse(SweepStudy, {**content, **changes})
+    return builders.sweep(**{**content, **changes})
 
 
 def accuracies(robust: float, clean: float = 0.8, **more: float) -> dict[str, float]:
@@ -85,25 +83,14 @@ def accuracies(robust: float, clean: float = 0.8, **more: float) -> dict[str, fl
     }
 
 
-def factory(study: Study) -> TrialFactory:
-    """What makes the trials of a story."""
-    confirm = study.confirm if isinstance(study, SweepStudy) else None
-    return TrialFactory(dict(study.base), study.protocol, "da7a", confirm.protocol if confirm else None)
-
-
 def record(trial: Trial, result: Result, began: float = 0.0) -> Record:
     """The record of a trial."""
-    config = trial.config.model_dump(mode="json")
-    known = Record(trial.id, trial.arm, trial.seed, trial.phase, trial.values, config, "running", began=began)
     if result is None or result == "running":
-        return known
+        return builders.record(trial, began=began)
     if isinstance(result, str):
-        return _changed(known, status="failed", failure=Failure(result, f"it {result} [here]"))
-    return _changed(known, status="done", metrics=dict(result), history=({"epoch": 1, **result},))
-
-
-def _changed(known: Record, **changes: Any) -> Record:
-    return Record(**{**vars(known), **changes})
+        failure = Failure(result, f"it {result} [here]")
+        return builders.record(trial, status="failed", failure=failure, began=began)
+    return builders.record(trial, result, began=began)
 
 
 def records_of(study: AblationStudy, story: Story) -> list[Record]:

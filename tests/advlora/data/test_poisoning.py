@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from advlora.config import DataConfig, PoisonConfig, parse
+from advlora.config import BackdoorConfig, DataConfig, PoisonConfig, parse
+from advlora.config.schema import kinds, sections
 from advlora.data import ImageTextSet, check_data, load_manifest, load_split
 from advlora.data.poisoning import poison, stamp, trigger
 from advlora.errors import DataError
 
 pytestmark = pytest.mark.unit
 
-KINDS = ["badnets", "blended", "stripe", "triangle", "label_consistent"]
+KINDS = [kind for kind in kinds(sections(PoisonConfig)) if kind != "none"]
 SIZE = 20
 
 
@@ -21,8 +22,8 @@ def clean() -> ImageTextSet:
     return ImageTextSet(images, torch.arange(200) % 10, tuple(f"caption {i}" for i in range(200)))
 
 
-def config(kind: str, **values) -> PoisonConfig:
-    return parse(PoisonConfig, {"kind": kind, "target": "bag", "rate": 0.1, **values})
+def config(kind: str, **values) -> BackdoorConfig:
+    return parse(DataConfig, {"poison": {"kind": kind, "target": "bag", "rate": 0.1, **values}}).poison
 
 
 def changed(before: ImageTextSet, after: ImageTextSet) -> Tensor:
@@ -75,7 +76,7 @@ def test_patterns_are_everywhere_and_faint(clean, kind: str) -> None:
     assert (stamped - clean.images[:5].float()).abs().max() <= 26
 
 
-def test_patterns_differ() -> None:
+def test_every_backdoor_has_its_trigger_and_they_differ() -> None:
     patterns = [trigger(config(kind), SIZE)[0] for kind in KINDS]
     assert all(not torch.equal(a, b) for i, a in enumerate(patterns) for b in patterns[:i])
 

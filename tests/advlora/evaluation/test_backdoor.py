@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advlora.config import DataConfig, EvaluationProtocol, PoisonConfig, TrialConfig, parse
+from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse
+from advlora.config.poison import BadNetsConfig
 from advlora.data import load_manifest, load_split
 from advlora.data.poisoning import trigger
 from advlora.distributed import Group
@@ -14,7 +15,7 @@ from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.unit
 
-POISON = parse(PoisonConfig, {"kind": "badnets", "target": "bag", "rate": 0})
+POISON = BadNetsConfig(target="bag", rate=0)
 BAG = 8
 CPU = torch.device("cpu")
 

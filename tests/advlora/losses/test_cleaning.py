@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from advlora.errors import ConfigError
 from advlora.losses import CleanClip, Contrastive, Encoder, PerturbAndRecover, Step, build_loss
 from advlora.losses.cleaning import augmented
 from advlora.training.cost import step_forwards, training_forwards
@@ -102,8 +101,3 @@ def test_losses_are_built_against_the_poisoned_model_and_cost_what_they_pass(ben
     objective = loss.objective(Encoder(model, False), images, Step(images, SAMPLES, SAMPLES))
     recover = loss.contrastive(model.model.encode_images(images), SAMPLES, SAMPLES)
     torch.testing.assert_close(objective, recover, rtol=1e-4, atol=1e-4)  # before the first step nothing has moved
-
-
-def test_cleaning_needs_the_vision_tower():
-    with pytest.raises(ConfigError, match="'par' trains image embeddings"):
-        trial({"loss.kind": "par", "adapter.tower": "text"})

@@ -4,7 +4,7 @@ import pytest
 
 from advlora_platform.search.ablation import PlanSearcher
 from advlora_platform.search.early_stopping import tune_name
-from tests.platform.search.conftest import ROBUST, ablation, record
+from tests.platform.search.small_searches import ROBUST, ablation, record
 
 pytestmark = pytest.mark.unit
 RESULT = {tune_name(ROBUST): 0.5}

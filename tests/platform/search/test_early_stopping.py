@@ -6,7 +6,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from advlora_platform.search.early_stopping import build_scheduler, tune_name
-from tests.platform.search.conftest import ROBUST, record, sweep
+from tests.platform.search.small_searches import ROBUST, record, sweep
 
 pytestmark = pytest.mark.unit
 

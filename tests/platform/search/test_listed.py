@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from advlora_platform.search.listed import ListSearcher
-from tests.platform.search.conftest import record
+from tests.platform.search.small_searches import record
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,7 @@ from advlora_platform.search.space import (
     read_point,
     suggest,
 )
-from tests.platform.search.conftest import space
+from tests.platform.search.small_searches import space
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ import pytest
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.observer import Failure, Observer
-from advlora_platform.study.trials import TrialFactory
+from tests import builders
 
 pytestmark = pytest.mark.unit
 
@@ -18,15 +18,8 @@ def ledger(tmp_path):
 
 
 @pytest.fixture
-def trial(protocol):
-    return TrialFactory({}, protocol, "d").trial("LoRA", 0, {"adapter.rank": 4}, "ablate")
-
-
-@pytest.fixture
-def protocol():
-    from advlora.config import EvaluationProtocol
-
-    return EvaluationProtocol()
+def trial():
+    return builders.trial(adapter__rank=4)
 
 
 def test_a_trial_without_a_record_is_missing(ledger, trial):
@@ -90,4 +83,4 @@ def test_records_are_plain_json_and_no_draft_is_left(ledger, trial, tmp_path):
     ledger.trial_started(trial)
     files = list(StudyFolder(tmp_path).ledger.iterdir())
     assert [file.name for file in files] == [f"{trial.id}.json"]
-    assert json.loads(files[0].read_text())["arm"] == "LoRA"
+    assert json.loads(files[0].read_text())["arm"] == "plain"

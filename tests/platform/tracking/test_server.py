@@ -12,7 +12,8 @@ from advlora.errors import UserError
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.tracking import MlflowTracker, known_runs, tracker
 from advlora_platform.tracking.store import open_store
-from tests.platform.tracking.tracking_help import ROBUST, TEST_ROBUST, ablation, folder, play, summary, tracked, trial
+from tests.builders import TEST_ROBUST, VAL_ROBUST, ablation, trial
+from tests.platform.tracking.tracking_help import folder, play, summary, tracked
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +40,7 @@ def test_a_server_needs_nothing_but_its_address(uri, tmp_path):
     observer.conclude(summary(study, opened, observer), [report])
     runs = tracked(uri, "served")
     assert len(runs) == 7
-    assert runs["wide"].data.metrics[f"mean/{ROBUST}"] == pytest.approx(0.6)
+    assert runs["wide"].data.metrics[f"mean/{VAL_ROBUST}"] == pytest.approx(0.6)
     assert runs["wide · seed 0"].data.tags["advlora.best"] == "true"
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     client = open_store(uri)
@@ -62,15 +63,15 @@ def test_what_a_killed_server_does_not_take_is_delivered_when_it_is_back(server,
     ledger, observer = Ledger(opened), MlflowTracker(study, opened)
     play([ledger, observer], trial("plain", 0), 0.3)
     observer.trial_started(trial("plain", 1))
-    observer.trial_reported(trial("plain", 1), 1, {ROBUST: 0.25})
+    observer.trial_reported(trial("plain", 1), 1, {VAL_ROBUST: 0.25})
 
     server.kill()
     with caplog.at_level(logging.WARNING, "advlora"):
         begin = time.monotonic()
-        observer.trial_reported(trial("plain", 1), 2, {ROBUST: 0.5})
+        observer.trial_reported(trial("plain", 1), 2, {VAL_ROBUST: 0.5})
         ledger.trial_started(trial("plain", 1))
         for listener in (ledger, observer):
-            listener.trial_finished(trial("plain", 1), {ROBUST: 0.5, TEST_ROBUST: 0.4}, False)
+            listener.trial_finished(trial("plain", 1), {VAL_ROBUST: 0.5, TEST_ROBUST: 0.4}, False)
         play([ledger, observer], trial("wide", 0), 0.6)
         observer.conclude(summary(study, opened, observer), [])
         assert time.monotonic() - begin < 5
@@ -92,9 +93,9 @@ def test_what_a_killed_server_does_not_take_is_delivered_when_it_is_back(server,
     runs = tracked(uri, "outage")
     assert len(runs) == 7
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    points = open_store(uri).get_metric_history(runs["plain · seed 1"].info.run_id, ROBUST)
+    points = open_store(uri).get_metric_history(runs["plain · seed 1"].info.run_id, VAL_ROBUST)
     assert [(point.step, point.value) for point in points] == [(1, 0.25), (2, 0.5)]
-    assert runs["wide · seed 0"].data.metrics[f"final/{ROBUST}"] == 0.6
+    assert runs["wide · seed 0"].data.metrics[f"final/{VAL_ROBUST}"] == 0.6
     assert set(known_runs(opened)) == {trial(arm, seed).id for arm in ("plain", "wide") for seed in (0, 1)}
 
 
@@ -115,5 +116,5 @@ def test_the_next_launch_delivers_what_an_earlier_one_left_and_twice_is_once(ser
     assert set(runs) == {"left", "plain", "plain · seed 0"}
     run = runs["plain · seed 0"]
     assert run.info.status == "FINISHED"
-    points = open_store(uri).get_metric_history(run.info.run_id, ROBUST)
+    points = open_store(uri).get_metric_history(run.info.run_id, VAL_ROBUST)
     assert [(point.step, point.value) for point in points] == [(1, 0.15), (2, 0.3)]

@@ -13,7 +13,8 @@ import pytest
 from advlora.errors import UserError
 from advlora_platform.tracking import MlflowTracker, public_uri, tracking_uri, ui_command
 from advlora_platform.tracking.store import open_store, reason
-from tests.platform.tracking.tracking_help import ablation, folder, free_port
+from tests.builders import ablation
+from tests.platform.tracking.tracking_help import folder, free_port
 
 pytestmark = pytest.mark.integration
 

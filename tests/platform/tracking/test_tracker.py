@@ -17,18 +17,8 @@ from advlora_platform.tracking import MlflowTracker, known_runs
 from advlora_platform.tracking.events import Event, Spool, TrackedTrial
 from advlora_platform.tracking.experiments import metric_name
 from advlora_platform.tracking.store import open_store
-from tests.platform.tracking.tracking_help import (
-    ROBUST,
-    TEST_ROBUST,
-    ablation,
-    factory,
-    folder,
-    play,
-    summary,
-    sweep,
-    tracked,
-    trial,
-)
+from tests.builders import TEST_ROBUST, VAL_ROBUST, ablation, factory, sweep, trial
+from tests.platform.tracking.tracking_help import folder, play, summary, tracked
 
 pytestmark = pytest.mark.integration
 
@@ -93,9 +83,9 @@ def test_a_trial_holds_what_varies_as_parameters_and_everything_as_an_artefact(s
 def test_epochs_are_steps_and_last_values_are_named(store, study, opened):
     play([MlflowTracker(study, opened)], trial(), robust=0.5)
     run = tracked(store)["plain · seed 0"]
-    points = open_store(store).get_metric_history(run.info.run_id, ROBUST)
+    points = open_store(store).get_metric_history(run.info.run_id, VAL_ROBUST)
     assert [(point.step, point.value) for point in points] == [(1, 0.25), (2, 0.5)]
-    assert run.data.metrics[f"final/{ROBUST}"] == 0.5
+    assert run.data.metrics[f"final/{VAL_ROBUST}"] == 0.5
     assert run.data.metrics[f"final/{TEST_ROBUST}"] == 0.4
 
 
@@ -104,7 +94,7 @@ def test_a_sweep_has_no_arms_and_its_trials_are_named_by_their_values(store, tmp
     tracker = MlflowTracker(study, folder(tmp_path / "study", study))
     tried = trial("search", 0, "search", adapter__rank=4, adapter__clustering__enabled=True, attack__epsilon=1 / 255)
     tracker.trial_started(tried)
-    tracker.trial_finished(tried, {ROBUST: 0.3}, True)
+    tracker.trial_finished(tried, {VAL_ROBUST: 0.3}, True)
     runs = tracked(store)
     run = runs["rank=4, enabled=True, epsilon=0.00392"]
     assert parent(run) == runs["search"].info.run_id
@@ -137,7 +127,7 @@ def test_a_second_launch_continues_the_run_of_an_interrupted_one(store, study, o
     first = MlflowTracker(study, opened)
     play([first], trial("plain", 0))
     first.trial_started(trial("plain", 1))
-    first.trial_reported(trial("plain", 1), 1, {ROBUST: 0.2})
+    first.trial_reported(trial("plain", 1), 1, {VAL_ROBUST: 0.2})
     before = tracked(store)
 
     second = MlflowTracker(study, opened)
@@ -180,17 +170,17 @@ def test_a_run_deleted_in_the_ui_is_made_anew_and_not_brought_back(store, study,
     tracker.trial_started(trial())
     deleted = tracker.runs()[trial().id]
     open_store(store).delete_run(deleted)
-    tracker.trial_finished(trial(), {ROBUST: 0.5}, False)
+    tracker.trial_finished(trial(), {VAL_ROBUST: 0.5}, False)
     run = tracked(store)["plain · seed 0"]
     assert run.info.run_id != deleted
-    assert run.data.metrics[f"final/{ROBUST}"] == 0.5
+    assert run.data.metrics[f"final/{VAL_ROBUST}"] == 0.5
     assert open_store(store).get_run(deleted).info.lifecycle_stage == "deleted"
 
 
 def test_a_run_whose_making_was_never_confirmed_is_found_at_delivery(store, study, opened, tmp_path):
     tracker = MlflowTracker(study, opened)
     MlflowTracker(study, folder(tmp_path / "made", study)).trial_started(trial())
-    Spool(opened.spool).append(Event("finished", TrackedTrial.of_trial(trial()), metrics={ROBUST: 0.5}))
+    Spool(opened.spool).append(Event("finished", TrackedTrial.of_trial(trial()), metrics={VAL_ROBUST: 0.5}))
     assert tracker.runs() == {trial().id: tracked(store)["plain · seed 0"].info.run_id}
     assert tracked(store)["plain · seed 0"].info.status == "FINISHED"
 
@@ -202,7 +192,7 @@ def test_another_store_gets_what_is_done_already(store, study, opened, migrated,
     tracker = MlflowTracker(study, opened)
     run = tracked(f"sqlite:///{tmp_path}/second.db")["plain · seed 0"]
     assert run.info.status == "FINISHED"
-    assert run.data.metrics[f"final/{ROBUST}"] == 0.5
+    assert run.data.metrics[f"final/{VAL_ROBUST}"] == 0.5
     assert read_json(opened.tracking)["uri"] == f"sqlite:///{tmp_path}/second.db"
     assert known_runs(opened) == tracker.runs() == {trial("plain", 0).id: run.info.run_id}
 
@@ -228,14 +218,14 @@ def test_the_conclusion_is_in_the_runs_it_is_about(store, study, opened, tmp_pat
     found = summary(study, opened, tracker)
     tracker.conclude(found, [report, figure])
     runs = tracked(store)
-    assert runs["wide"].data.metrics[f"mean/{ROBUST}"] == pytest.approx(0.7)
-    assert runs["wide"].data.metrics[f"sd/{ROBUST}"] == pytest.approx(0.1414, abs=1e-4)
-    assert runs["wide"].data.metrics[f"n/{ROBUST}"] == 2
-    low, high = (runs["wide"].data.metrics[f"{end}/{ROBUST}"] for end in ("low", "high"))
+    assert runs["wide"].data.metrics[f"mean/{VAL_ROBUST}"] == pytest.approx(0.7)
+    assert runs["wide"].data.metrics[f"sd/{VAL_ROBUST}"] == pytest.approx(0.1414, abs=1e-4)
+    assert runs["wide"].data.metrics[f"n/{VAL_ROBUST}"] == 2
+    low, high = (runs["wide"].data.metrics[f"{end}/{VAL_ROBUST}"] for end in ("low", "high"))
     assert low < 0.7 < high
     top = runs["parts"].data
     assert top.metrics["count/done"] == 4
-    assert top.metrics[f"best/{ROBUST}"] == 0.6
+    assert top.metrics[f"best/{VAL_ROBUST}"] == 0.6
     assert top.metrics[f"comparison/wide/{TEST_ROBUST}"] == pytest.approx(0.3)
     best = runs["wide · seed 0"]
     assert (top.tags["advlora.best_arm"], top.tags["advlora.best_trial"], top.tags["advlora.best_run"]) == (
@@ -267,7 +257,7 @@ def test_concluding_again_moves_the_mark_of_the_best_and_repeats_no_point(store,
     runs = tracked(store)
     assert [name for name, run in runs.items() if "advlora.best" in run.data.tags] == ["wide · seed 0"]
     assert runs["parts"].info.status == "FINISHED"
-    points = open_store(store).get_metric_history(runs["plain"].info.run_id, f"mean/{ROBUST}")
+    points = open_store(store).get_metric_history(runs["plain"].info.run_id, f"mean/{VAL_ROBUST}")
     assert len(points) == 1
 
 

@@ -19,7 +19,8 @@ import pytest
 
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.tracking import MlflowTracker
-from tests.platform.tracking.tracking_help import ablation, folder, free_port, play, summary, trial, wait_for
+from tests.builders import ablation, trial
+from tests.platform.tracking.tracking_help import folder, free_port, play, summary, wait_for
 
 pytestmark = pytest.mark.integration
 

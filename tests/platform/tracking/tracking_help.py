@@ -1,4 +1,4 @@
-"""Studies, trials and a server for the tests of the tracker."""
+"""Folders of studies, trials that are played to observers, and a server for the tests of the tracker."""
 
 from __future__ import annotations
 
@@ -12,28 +12,15 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from advlora.config import parse
 from advlora_platform.analysis import Summary, summarise
 from advlora_platform.search.plan import plan_arms, scores_of
 from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.spec import AblationStudy, SweepStudy
-from advlora_platform.study.trials import Trial, TrialFactory
+from advlora_platform.study.spec import AblationStudy
+from advlora_platform.study.trials import Trial
 from advlora_platform.tracking import ui_command
 from advlora_platform.tracking.store import open_store
-
-ROBUST = "val/robust_r1:8_255"
-TEST_ROBUST = "test/robust_r1:8_255"
-WIDE = {"adapter.rank": 16}
-
-
-def ablation(**changes) -> AblationStudy:
-    content = {"name": "parts", "description": "Which part?", "seeds": [0, 1], "arms": {"plain": {}, "wide": WIDE}}
-    return parse(AblationStudy, {**content, **changes})
-
-
-def sweep() -> SweepStudy:
-    return parse(SweepStudy, {"name": "search", "parameters": {"adapter.rank": {"type": "int", "low": 1, "high": 8}}})
+from tests.builders import TEST_ROBUST, VAL_ROBUST, factory
 
 
 def folder(path: Path, study, study_id: str = "a1b2c3") -> StudyFolder:
@@ -43,22 +30,13 @@ def folder(path: Path, study, study_id: str = "a1b2c3") -> StudyFolder:
     return opened
 
 
-def factory(study) -> TrialFactory:
-    return TrialFactory({}, study.protocol, "data")
-
-
-def trial(arm: str = "plain", seed: int = 0, phase: str = "ablate", **values) -> Trial:
-    dotted = {key.replace("__", "."): value for key, value in values.items()}
-    return factory(ablation()).trial(arm, seed, {**(WIDE if arm == "wide" else {}), **dotted}, phase)
-
-
 def play(observers, trial: Trial, robust: float = 0.5, epochs: int = 2) -> None:
     """A trial from start to end."""
     for observer in observers:
         observer.trial_started(trial)
         for epoch in range(1, epochs + 1):
-            observer.trial_reported(trial, epoch, {ROBUST: robust * epoch / epochs, "train/loss": 1 / epoch})
-        observer.trial_finished(trial, {ROBUST: robust, TEST_ROBUST: robust - 0.1}, False)
+            observer.trial_reported(trial, epoch, {VAL_ROBUST: robust * epoch / epochs, "train/loss": 1 / epoch})
+        observer.trial_finished(trial, {VAL_ROBUST: robust, TEST_ROBUST: robust - 0.1}, False)
 
 
 def summary(study, opened: StudyFolder, tracker) -> Summary:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from advlora_platform.search.plan import plan_arms, scores_of
-from tests.platform.search.conftest import ROBUST, ablation, record
+from tests.platform.search.small_searches import ablation, record
 
 pytestmark = pytest.mark.unit
 
@@ -82,6 +82,6 @@ def test_scores_come_from_settled_records_only(factory):
         record(trials[0], score=0.7),
         record(trials[1], status="running"),
         record(trials[2], status="failed"),
-        record(trials[3], metrics={ROBUST: 0.1}),
+        record(trials[3], score=0.1),
     ]
     assert scores_of(ablation(), records) == {trials[0].id: 0.7, trials[3].id: 0.1}

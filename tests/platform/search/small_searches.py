@@ -1,14 +1,17 @@
+"""Studies of a few trials for the searchers, with a conditional parameter and with tuning."""
+
 from __future__ import annotations
 
-import pytest
+from typing import Any
+
 from pydantic import TypeAdapter
 
-from advlora.config import EvaluationProtocol, parse
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.spec import AblationStudy, Space, SweepStudy
-from advlora_platform.study.trials import TrialFactory
+from advlora_platform.study.trials import Trial
+from tests import builders
 
-ROBUST = "val/robust_r1:8_255"
+ROBUST = builders.VAL_ROBUST
 
 PARAMETERS = {
     "adapter.rank": {"type": "int", "low": 2, "high": 16, "log": True},
@@ -23,19 +26,17 @@ PARAMETERS = {
 }
 
 
-def space(**parameters) -> Space:
+def space(**parameters: Any) -> Space:
     return TypeAdapter(Space).validate_python(parameters or PARAMETERS)
 
 
-def sweep(**changes) -> SweepStudy:
-    content = {"name": "s", "parameters": PARAMETERS, "search": {"trials": 6, "scheduler": {"kind": "none"}}}
-    return parse(SweepStudy, {**content, **changes})
+def sweep(**changes: Any) -> SweepStudy:
+    content = {"parameters": PARAMETERS, "search": {"trials": 6, "scheduler": {"kind": "none"}}}
+    return builders.sweep(**{**content, **changes})
 
 
-def ablation(**changes) -> AblationStudy:
+def ablation(**changes: Any) -> AblationStudy:
     content = {
-        "name": "a",
-        "seeds": [0, 1],
         "factors": {"clustering": {"key": "adapter.clustering.enabled"}},
         "arms": {"full": {"adapter.kind": "full"}, "pretrained": {"adapter.kind": "none"}},
         "tuning": {
@@ -43,24 +44,10 @@ def ablation(**changes) -> AblationStudy:
             "trials": 3,
         },
     }
-    return parse(AblationStudy, {**content, **changes})
+    return builders.ablation(**{**content, **changes})
 
 
-@pytest.fixture
-def factory() -> TrialFactory:
-    return TrialFactory({}, EvaluationProtocol(), "d")
-
-
-def record(trial, status="done", score=0.5, **changes) -> Record:
+def record(trial: Trial, status: str = "done", score: float | None = 0.5, **changes: Any) -> Record:
+    """The record of a trial of one second with this score."""
     metrics = {} if score is None else {ROBUST: score}
-    history = ({"epoch": 1, **metrics},)
-    content = {
-        "values": trial.values,
-        "config": {},
-        "status": status,
-        "metrics": metrics,
-        "history": history,
-        "began": 1.0,
-        "ended": 2.0,
-    }
-    return Record(trial.id, trial.arm, trial.seed, trial.phase, **{**content, **changes})
+    return builders.record(trial, metrics, **{"status": status, "began": 1.0, "ended": 2.0, **changes})

@@ -1,0 +1,191 @@
+"""Losses: one section per method, with its keys, what it costs, and what it needs of model, data and attack."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from advlora.config.base import Section, default_kind
+from advlora.config.schema import kinds, sections
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class BaseLossConfig(Section):
+    """What a loss says of itself, besides its keys.
+
+    Attributes:
+        title: What the literature calls it.
+        needs_classes: Whether it compares images with the classes of the data set.
+        needs_stills: Whether it takes images only, no videos.
+        needs_random_start: Whether it has no gradient at the clean image, so that the attack must start elsewhere.
+        needs_originals: Whether it asks the pretrained model for its opinion in every step.
+        trains_images_only: Whether it is a loss of image embeddings against fixed ones, so that a text tower alone
+            learns nothing from it.
+        once_forwards: Cost per image before the first step, in F, a forward pass of the vision tower.
+    """
+
+    title: ClassVar[str]
+    needs_classes: ClassVar[bool] = False
+    needs_stills: ClassVar[bool] = False
+    needs_random_start: ClassVar[bool] = False
+    needs_originals: ClassVar[bool] = False
+    trains_images_only: ClassVar[bool] = False
+    once_forwards: ClassVar[int] = 0
+
+    @property
+    def matches(self) -> bool:
+        """Whether the loss needs an image-text matching head."""
+        return False
+
+    def extra_forwards(self, update: int) -> int:
+        """Returns what a step costs in addition to the pass of the attacked images, per image in F.
+
+        Text towers are not counted: F is a pass of the vision tower.
+
+        Args:
+            update: The cost of a pass with the gradient of the update.
+        """
+        return int(self.matches)  # the search for hard negatives
+
+
+class CrossEntropyConfig(BaseLossConfig):
+    """Cross-entropy against the text features of the classes (TeCoA, Mao et al. 2023)."""
+
+    title: ClassVar[str] = "TeCoA"
+    needs_classes: ClassVar[bool] = True
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+
+
+class TradesConfig(BaseLossConfig):
+    """Cross-entropy of the clean images, and the divergence of the attacked ones from them (Zhang et al. 2019)."""
+
+    title: ClassVar[str] = "TRADES"
+    needs_classes: ClassVar[bool] = True
+    needs_random_start: ClassVar[bool] = True
+
+    kind: Literal["trades"] = "trades"
+    beta: Weight = 6.0
+    """Weight of the divergence."""
+
+    def extra_forwards(self, update: int) -> int:
+        """Clean images pass without gradient before the attack, and with it in the update."""
+        return 1 + update
+
+
+class PmgAftConfig(BaseLossConfig):
+    """Cross-entropy guided by the pretrained model (PMG-AFT, Wang et al. 2024)."""
+
+    title: ClassVar[str] = "PMG-AFT"
+    needs_classes: ClassVar[bool] = True
+    needs_originals: ClassVar[bool] = True
+
+    kind: Literal["pmg_aft"] = "pmg_aft"
+    teacher_weight: Weight = 1.0
+    """Weight of the divergence from the pretrained model."""
+    clean_weight: Weight = 1.0
+    """Weight of the divergence from the clean image."""
+
+    def extra_forwards(self, update: int) -> int:
+        """Attacked images also pass the teacher, and clean ones the model, with gradient."""
+        return 1 + update
+
+
+class FareConfig(BaseLossConfig):
+    """Keeps the clean embedding of the pretrained model, without labels (FARE, Schlarmann et al. 2024)."""
+
+    title: ClassVar[str] = "FARE"
+    trains_images_only: ClassVar[bool] = True
+    once_forwards: ClassVar[int] = 1
+
+    kind: Literal["fare"] = "fare"
+
+
+class ContrastiveConfig(BaseLossConfig):
+    """Against the captions of the batch, in both directions where the text tower is trained.
+
+    Pairs that share a caption are all positives.
+    """
+
+    title: ClassVar[str] = "Contrastive"
+
+    kind: Literal["contrastive"] = "contrastive"
+    itm: Weight = 0.0
+    """Weight of an image-text matching loss that is added (BLIP)."""
+
+    @property
+    def matches(self) -> bool:
+        """See the base class."""
+        return self.itm > 0
+
+
+class MatchingConfig(BaseLossConfig):
+    """Image-text matching alone (ITM, BLIP, Li et al. 2022)."""
+
+    title: ClassVar[str] = "Image-text matching"
+
+    kind: Literal["itm"] = "itm"
+
+    @property
+    def matches(self) -> bool:
+        """See the base class."""
+        return True
+
+
+class CleanClipConfig(BaseLossConfig):
+    """Contrastive, and made to clean a poisoned model (CleanCLIP, Bansal et al. 2023)."""
+
+    title: ClassVar[str] = "CleanCLIP"
+    needs_stills: ClassVar[bool] = True
+    trains_images_only: ClassVar[bool] = True
+
+    kind: Literal["cleanclip"] = "cleanclip"
+    self_weight: Weight = 1.0
+    """Weight of the loss between images and their augmented views."""
+
+    def extra_forwards(self, update: int) -> int:
+        """Views pass with gradient."""
+        return update
+
+
+class ParConfig(BaseLossConfig):
+    """Contrastive, and made to clean a poisoned model (Perturb and Recover, Singh et al. 2024)."""
+
+    title: ClassVar[str] = "PAR"
+    trains_images_only: ClassVar[bool] = True
+    once_forwards: ClassVar[int] = 1
+
+    kind: Literal["par"] = "par"
+    push_weight: Weight = 0.5
+    """Weight of the distance to the poisoned model's embedding."""
+    push_until: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Squared distance of unit embeddings beyond which an image is pushed no further."""
+
+
+LossConfig = Annotated[
+    CrossEntropyConfig
+    | ContrastiveConfig
+    | FareConfig
+    | TradesConfig
+    | PmgAftConfig
+    | MatchingConfig
+    | CleanClipConfig
+    | ParConfig,
+    Field(discriminator="kind"),
+    default_kind("cross_entropy"),
+]
+"""What the adapted model is trained to do."""
+
+LOSSES = {kind: loss for kind, loss in kinds(sections(LossConfig)).items() if issubclass(loss, BaseLossConfig)}
+"""Kind -> section."""
+
+
+def no_classes(kind: str, data: str) -> str:
+    """Says that a loss against classes does not fit a data set for retrieval."""
+    others = [f"'{other}'" for other, loss in LOSSES.items() if not loss.needs_classes]
+    return (
+        f"loss.kind: '{kind}' needs classes, but data set '{data}' has captions only; "
+        f"use {', '.join(others[:-1])} or {others[-1]}"
+    )

@@ -1,0 +1,59 @@
+"""What a loss is built from, and `built`, the function that every loss registers its builder with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+
+from advlora.adapters import AdaptedModel
+from advlora.config import BaseLossConfig, TrialConfig
+from advlora.data import ImageTextSet
+from advlora.distributed import Group
+from advlora.losses.base import Loss
+from advlora.training.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a loss can be built from.
+
+    Attributes:
+        config: The trial.
+        bench: Serves the pretrained model's features of texts and images.
+        data: The training set.
+        adapted: The model, on the device of training.
+        group: The processes that share a batch.
+    """
+
+    config: TrialConfig
+    bench: Workbench
+    data: ImageTextSet
+    adapted: AdaptedModel
+    group: Group
+
+    @property
+    def scale(self) -> Tensor:
+        """The logit scale."""
+        return self.adapted.model.logit_scale
+
+    @property
+    def device(self) -> torch.device:
+        """Where training computes."""
+        return self.scale.device
+
+    def pretrained_images(self) -> Tensor:
+        """Returns the pretrained model's embeddings of the clean training set, `(N, D)`, not normalised."""
+        return self.bench.image_features(self.config.model, self.data, self.device).to(self.device)
+
+
+@singledispatch
+def built(loss: BaseLossConfig, parts: Parts) -> Loss:
+    """Builds the loss that a section describes; each loss registers its own builder.
+
+    Raises:
+        DataError: If the loss needs classes, and the data set has none.
+    """
+    raise NotImplementedError(f"{type(loss).__name__} has no builder")

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
+
+from advlora.adapters import AdaptedModel
+from advlora.losses import Encoder
+from advlora.losses.captions import CaptionTable, Contrastive, Matching
+from tests.advlora.losses.made_up import BATCH, CAPTION_IDS, CAPTIONS, SCALE, perturb, step
+from tests.advlora.short_trials import trial
+
+pytestmark = pytest.mark.unit
+
+
+def table(captions=CAPTIONS, seed: int = 0) -> CaptionTable:
+    references = [(caption,) if isinstance(caption, str) else caption for caption in captions]
+    return CaptionTable(references, seed, torch.device("cpu"))
+
+
+def contrastive_of(texts: Tensor, adapted: AdaptedModel, **options) -> Contrastive:
+    captions = table()
+    return Contrastive(texts, captions.ids, adapted.model.logit_scale, table=captions, **options)
+
+
+def test_contrastive_is_the_supervised_contrastive_loss_with_every_copy_as_a_positive(contrastive, features):
+    found = contrastive(features, BATCH, BATCH)
+    ids = CAPTION_IDS[BATCH].tolist()
+    assert len(set(ids)) < len(ids)
+    texts = contrastive.captions[CAPTION_IDS[BATCH]].double()
+    for place, own in enumerate(ids):
+        odds = (SCALE * texts @ (features[place] / features[place].norm()).double()).exp()
+        positives = [other for other, caption in enumerate(ids) if caption == own]
+        expected = -sum(float((odds[other] / odds.sum()).log()) for other in positives) / len(positives)
+        assert float(found[place]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_part_of_the_batch_gets_the_contrastive_loss_of_the_whole(contrastive, features):
+    whole = contrastive(features, BATCH, BATCH)
+    torch.testing.assert_close(contrastive(features[1::2], BATCH[1::2], BATCH), whole[1::2])
+    assert (contrastive(features[1::2], BATCH[1::2], BATCH[1::2]) < whole[1::2]).all()
+
+
+def test_the_built_contrastive_loss_embeds_every_distinct_caption_once(bench, set_of, built):
+    config, loss = trial(), built({"loss.kind": "contrastive"})
+    captions = set_of(config).captions
+    assert len(loss.captions) == len(set(captions)) < len(captions)
+    expected = normalize(bench.model(config.model).encode_texts(captions), dim=-1)
+    torch.testing.assert_close(loss.captions[loss.caption_ids], expected, rtol=0, atol=1e-5)
+
+
+def test_contrastive_loss_of_two_trained_towers_is_that_of_clip(made) -> None:
+    adapted, now = made(tower="both"), step()
+    perturb(adapted)
+    loss = contrastive_of(torch.zeros(4, 24), adapted, live=True)
+    encoder = Encoder(adapted, bf16=False)
+    loss.prepare(encoder, now, update=True)
+    images = normalize(adapted.model.encode_images(now.clean), dim=1)
+    texts = normalize(adapted.model.embed_texts(CAPTIONS), dim=1)
+    logits, target = adapted.model.logit_scale * images @ texts.T, torch.arange(4)
+    expected = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    objective = loss.objective(encoder, now.clean, now)
+    torch.testing.assert_close(objective.mean(), expected, atol=1e-5, rtol=1e-4)
+    objective.sum().backward()
+    assert all(parameter.grad is not None for parameter in adapted.parameters())
+
+
+def test_frozen_captions_have_one_direction(made) -> None:
+    adapted, now = made(), step()
+    texts = normalize(adapted.model.encode_texts(CAPTIONS), dim=1)
+    loss = contrastive_of(texts, adapted)
+    logits = adapted.model.logit_scale * normalize(adapted.model.encode_images(now.clean), dim=1) @ texts.T
+    expected = cross_entropy(logits, torch.arange(4), reduction="none")
+    torch.testing.assert_close(
+        loss(adapted.model.encode_images(now.clean), now.samples, now.batch), expected, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_an_epoch_draws_one_caption_per_sample() -> None:
+    many = table([tuple(f"{image} {number}" for number in range(image + 1)) for image in range(50)])
+    drawn = []
+    for epoch in (0, 1, 0):
+        many.start_epoch(epoch)
+        drawn.append([many.distinct[number] for number in many.ids.tolist()])
+        assert all(caption.startswith(f"{image} ") for image, caption in enumerate(drawn[-1]))
+    assert drawn[0] == drawn[2]
+    assert drawn[0] != drawn[1]
+    assert many.own(2) == {3, 4, 5}
+
+
+def test_matching_is_the_formula_with_the_hardest_negative(made) -> None:
+    adapted, now = made("blip"), step()
+    texts = normalize(adapted.model.encode_texts(CAPTIONS), dim=1)
+    loss, encoder = Matching(table(), texts), Encoder(adapted, bf16=False)
+    loss.prepare(encoder, now, update=False)
+    similarity = normalize(adapted.model.encode_images(now.clean), dim=1) @ texts.T
+    hardest = similarity.fill_diagonal_(-2).argmax(1).tolist()
+    assert loss.negatives == hardest
+    right = adapted.model.score_pairs(now.clean, CAPTIONS)
+    wrong = adapted.model.score_pairs(now.clean, [CAPTIONS[place] for place in hardest])
+    expected = (
+        binary_cross_entropy_with_logits(right, torch.ones(4), reduction="none")
+        + binary_cross_entropy_with_logits(wrong, torch.zeros(4), reduction="none")
+    ) / 2
+    torch.testing.assert_close(loss.objective(encoder, now.clean, now), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_another_caption_of_the_same_image_is_no_negative(made) -> None:
+    adapted, now = made("blip"), step(2)
+    two = table([CAPTIONS[:2], CAPTIONS[1:3]])
+    texts = normalize(adapted.model.encode_texts(two.distinct), dim=1)
+    loss, encoder = Matching(two, texts), Encoder(adapted, bf16=False)
+    loss.prepare(encoder, now, update=False)
+    assert loss.negatives == [None, 0]
+    assert loss.objective(encoder, now.clean, now).shape == (2,)
+
+
+def test_matching_beside_contrastive_adds_up(made) -> None:
+    adapted, now = made("blip", tower="both"), step()
+    texts = normalize(adapted.model.encode_texts(CAPTIONS), dim=1)
+    contrastive = contrastive_of(texts, adapted, live=True)
+    alone, encoder = Matching(table(), texts), Encoder(adapted, bf16=False)
+    both = Matching(table(), texts, contrastive, weight=2.0)
+    for loss in (alone, both):
+        loss.prepare(encoder, now, update=False)
+        loss.prepare(encoder, now, update=True)
+    expected = contrastive.objective(encoder, now.clean, now) + 2 * alone.objective(encoder, now.clean, now)
+    torch.testing.assert_close(both.objective(encoder, now.clean, now), expected, atol=1e-4, rtol=1e-4)
