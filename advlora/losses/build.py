@@ -13,22 +13,21 @@ from advlora.data import ImageTextSet, load_manifest
 from advlora.distributed import SOLO, Group
 from advlora.errors import DataError, ModelError
 from advlora.evaluation.zero_shot import live_class_features
-from advlora.losses.base import Loss
+from advlora.losses.base import FrozenFeatures, Loss
 from advlora.losses.captions import CaptionTable, Contrastive, Matching
 from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
 from advlora.losses.cleaning import CleanClip, PerturbAndRecover
 from advlora.losses.fare import Fare
-from advlora.training.workbench import Workbench
 
 
 def build_loss(
-    config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel, group: Group = SOLO
+    config: TrialConfig, frozen: FrozenFeatures, data: ImageTextSet, adapted: AdaptedModel, group: Group = SOLO
 ) -> Loss:
     """Builds the loss of a trial.
 
     Args:
         config: The trial.
-        bench: Gives the frozen features.
+        frozen: Gives the embeddings by the pretrained model.
         data: The training set.
         adapted: The model, on the device of training.
         group: The processes that share a batch.
@@ -43,13 +42,13 @@ def build_loss(
     if kind == "cleanclip" and data.images.dim() != 4:
         raise DataError(f"loss.kind: 'cleanclip' makes views of images, but data set '{config.data.name}' holds videos")
     if kind == "fare":
-        return Fare(bench.image_features(config.model, data, device).to(device))
+        return Fare(frozen.image_features(config.model, data, device).to(device))
     if kind in ("contrastive", "itm", "cleanclip", "par"):
-        return _caption_loss(config, bench, data, adapted, group)
+        return _caption_loss(config, frozen, data, adapted, group)
     manifest = load_manifest(config.data)
     if manifest.task == "retrieval":
         raise DataError(no_classes(kind, manifest.name))
-    classes = bench.class_features(config.model, config.data).to(device)
+    classes = frozen.class_features(config.model, config.data).to(device)
     live = None
     if adapted.trains_text:
         live = partial(live_class_features, adapted.model.embed_texts, manifest)
@@ -62,26 +61,26 @@ def build_loss(
 
 
 def _cleaning_loss(
-    contrastive: Contrastive, config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel
+    contrastive: Contrastive, config: TrialConfig, frozen: FrozenFeatures, data: ImageTextSet, adapted: AdaptedModel
 ) -> Loss:
     scale, settings = adapted.model.logit_scale, config.loss
     if settings.kind == "cleanclip":
         return CleanClip(contrastive, settings.self_weight, scale, config.seed)
-    poisoned = bench.image_features(config.model, data, scale.device).to(scale.device)
+    poisoned = frozen.image_features(config.model, data, scale.device).to(scale.device)
     return PerturbAndRecover(contrastive, settings.push_weight, poisoned, settings.push_until)
 
 
 def _caption_loss(
-    config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel, group: Group
+    config: TrialConfig, frozen: FrozenFeatures, data: ImageTextSet, adapted: AdaptedModel, group: Group
 ) -> Loss:
     scale = adapted.model.logit_scale
     table = CaptionTable(data.references, config.seed, scale.device)
-    texts: Tensor = bench.text_features(config.model, table.distinct).to(scale.device)
+    texts: Tensor = frozen.text_features(config.model, table.distinct).to(scale.device)
     contrastive = Contrastive(texts, table.ids, scale, table=table, live=adapted.trains_text, group=group)
     if config.loss.kind == "itm":
         return Matching(table, texts)
     if config.loss.kind in ("cleanclip", "par"):
-        return _cleaning_loss(contrastive, config, bench, data, adapted)
+        return _cleaning_loss(contrastive, config, frozen, data, adapted)
     if config.loss.itm:
         return Matching(table, texts, contrastive, config.loss.itm)
     return contrastive
