@@ -1,3 +1,5 @@
+"""Clean and robust accuracy of a small model that sees linearly."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,7 +9,8 @@ from torch.nn.functional import normalize
 from advlora.attacks import withstands
 from advlora.config import EvaluationAttackConfig, SamplesConfig
 from advlora.data import ImageTextSet
-from advlora.evaluation.outcomes import Outcomes, outcomes
+from advlora.evaluation.classification import Classification
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.models import VisionLanguageModel
 from advlora.training.cost import evaluation_forwards
 from tests.advlora.short_trials import evaluation
@@ -16,7 +19,6 @@ pytestmark = pytest.mark.unit
 
 COUNT, SIZE, DIM, CLASSES = 60, 8, 6, 4
 EPSILON = 6 / 255
-CPU = torch.device("cpu")
 WEAK = ({"steps": 1, "step_size": 2e-3}, {"steps": 1, "loss": "margin", "step_size": 2e-3}, {"steps": 1, "norm": "l2"})
 """Each breaks some images that the others do not."""
 NOISE = ({"steps": 1, "step_size": 1e-6},)
@@ -71,7 +73,7 @@ def data(model, classes):
 def evaluate(model, classes, data):
     def evaluate(epsilons=(EPSILON,), model=model, **values):
         protocol = evaluation(**{"epsilon": EPSILON, "attacks": ATTACKS[:1], **values})
-        return outcomes(model, classes, data, protocol, epsilons, device=CPU)
+        return Classification(ZeroShotClassifier(model, classes), protocol).outcomes(data, epsilons)
 
     return evaluate
 
@@ -144,15 +146,17 @@ def test_the_cost_that_is_planned_is_what_an_unbroken_model_costs(evaluate):
     assert model.passes == evaluation_forwards(protocol, "val") * (COUNT - wrong) / COUNT + wrong
 
 
-def test_metrics_are_means_under_their_names(model, classes, data):
-    protocol = evaluation(epsilon=EPSILON, curve=(12 / 255,), attacks=ATTACKS[:1])
-    options = {"split": "test", "device": CPU}
-    short, full = (evaluate_model(model, classes, data, protocol, curve=curve, **options) for curve in (False, True))
+def test_a_further_epsilon_adds_a_number_and_changes_none(evaluate):
+    short, full = (evaluate(epsilons).metrics("test") for epsilons in ((EPSILON,), (EPSILON, 12 / 255)))
     assert set(full) == {"test/clean_r1", "test/robust_r1:6_255", "test/robust_r1:12_255"}
     assert short == {name: value for name, value in full.items() if name != "test/robust_r1:12_255"}
     assert full["test/clean_r1"] == pytest.approx(0.8)
-    rows = Outcomes(torch.tensor([True, True, False]), {0.5: torch.tensor([True, False, False])}).metrics("val")
-    assert rows == {"val/clean_r1": 2 / 3, "val/robust_r1:0.5": 1 / 3}
+
+
+def test_every_row_keeps_its_small_type(evaluate):
+    found = evaluate()
+    assert {found.clean.dtype, found.robust[EPSILON].dtype} == {torch.bool}
+    assert {row.dtype for row in found.attacks[EPSILON].values()} == {torch.int8}
 
 
 def test_parameters_get_no_gradient_and_the_model_is_in_eval_mode(evaluate, model):

@@ -1,0 +1,140 @@
+"""One evaluator decides for every caller: the task, the pretrained model, the guards, the backdoor."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from advlora.config import DataConfig, ModelConfig, PoisonConfig, parse
+from advlora.errors import ModelError
+from advlora.evaluation.classification import Classification
+from advlora.evaluation.evaluator import Evaluator
+from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.training.workbench import Workbench
+from tests.advlora.short_trials import evaluation
+
+pytestmark = pytest.mark.unit
+
+BASE, DATA = ModelConfig(), DataConfig()
+GUARDS = {"samples": 6, "queries": 2, "steps": 1}
+TRANSFER = [{"kind": "mi", "steps": 1}]
+SMALL = {"attacks": [{"steps": 1}], "samples": {"val": 12, "test": 8}, "guards": GUARDS}
+
+
+class Counting(Workbench):
+    """Counts how often a pretrained model is asked for; or has none."""
+
+    def __init__(self, missing: bool = False) -> None:
+        super().__init__()
+        self.asked, self.missing = 0, missing
+
+    def model(self, config):
+        self.asked += 1
+        if self.missing:
+            raise ModelError("no weights")
+        return super().model(config)
+
+
+@pytest.fixture(scope="module")
+def moved(bench):
+    """The pretrained model with a vision tower that was moved a little."""
+    model, source = bench.model(BASE), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.vision.parameters():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=source)
+    return model
+
+
+@pytest.fixture
+def evaluator(moved):
+    def evaluator(source=None, **values) -> Evaluator:
+        fields = {name: values.pop(name) for name in ("base", "changed", "own_texts", "merged") if name in values}
+        protocol = evaluation(**SMALL | values)
+        return Evaluator(moved, DATA, protocol, source or Counting(), **{"base": BASE, **fields})
+
+    return evaluator
+
+
+def names(findings):
+    return {finding.name for finding in findings}
+
+
+def test_metrics_are_the_means_of_the_outcomes(evaluator):
+    short, full = (evaluator().measure("val", curve=curve) for curve in (False, True))
+    assert set(short.metrics) == {"val/clean_r1", "val/robust_r1:4_255"}
+    assert set(full.metrics) == {*short.metrics, "val/robust_r1:8_255"}
+    assert len(short.outcomes.clean) == 12
+    assert short.metrics == short.outcomes.metrics("val")
+    assert len(evaluator().measure("test", curve=False).outcomes.clean) == 8
+
+
+def test_class_texts_are_those_of_the_model_or_of_its_base(evaluator, bench, moved):
+    own, shared = (evaluator(own_texts=own).measure("val", curve=False) for own in (True, False))
+    assert own.outcomes.record() == shared.outcomes.record(), "the text tower did not move"
+    blind = copy.deepcopy(moved)
+    blind.encode_texts = lambda captions: torch.ones(len(captions), blind.embed_dim)
+    live, frozen = (replace(evaluator(own_texts=own), model=blind).measure("val", curve=False) for own in (True, False))
+    assert frozen.metrics == shared.metrics
+    assert live.metrics["val/clean_r1"] < 0.5 < frozen.metrics["val/clean_r1"], "all classes were embedded alike"
+
+
+def test_the_pretrained_model_is_loaded_only_where_it_is_needed(evaluator):
+    plain, transfer, guarded, unchanged = (Counting() for _ in range(4))
+    evaluator(plain).measure("val", curve=True)
+    evaluator(transfer, attacks=TRANSFER).measure("val", curve=True)
+    evaluator(guarded).guards()
+    evaluator(unchanged, changed=False).guards()
+    assert [source.asked for source in (plain, transfer, guarded, unchanged)] == [0, 1, 1, 0]
+
+
+def test_a_transfer_attack_starts_from_the_pretrained_model(evaluator, bench, moved):
+    measured = evaluator(attacks=TRANSFER).measure("val", curve=False)
+    classes = bench.class_features(BASE, DATA)
+    classifier, surrogate = (ZeroShotClassifier(model, classes) for model in (moved, bench.model(BASE)))
+    expected = Classification(classifier, evaluation(**SMALL | {"attacks": TRANSFER}), surrogate)
+    data = bench.split(DATA, "val", 28, 12)
+    assert measured.outcomes.record() == expected.outcomes(data, (4 / 255,)).record()
+
+
+def test_a_missing_pretrained_model_is_an_error_of_an_attack_but_not_of_the_guards(evaluator):
+    missing = Counting(missing=True)
+    with pytest.raises(ModelError, match="no weights"):
+        evaluator(missing, attacks=TRANSFER).measure("val", curve=False)
+    assert "transfer" not in names(evaluator(missing).guards())
+    assert "transfer" not in names(evaluator(base=None).guards())
+    with pytest.raises(ValueError, match="surrogate"):
+        evaluator(base=None, attacks=TRANSFER).measure("val", curve=False)
+
+
+def test_guards_compare_with_the_base_and_with_the_merged_weights(evaluator, moved):
+    assert {"monotone", "transfer"} < names(evaluator().guards())
+    assert "transfer" not in names(evaluator(changed=False).guards()), "it would attack itself"
+    assert "merged" not in names(evaluator().guards())
+    findings = {finding.name: finding for finding in evaluator(merged=lambda: copy.deepcopy(moved)).guards()}
+    assert findings["merged"].ok
+    assert evaluator(guards={"enabled": False}).guards() == []
+
+
+def test_the_pretrained_model_is_guarded_under_a_transfer_protocol_too(evaluator):
+    findings = names(evaluator(changed=False, attacks=TRANSFER).guards())
+    assert "monotone" in findings
+    assert "transfer" not in findings
+
+
+def test_guards_take_what_is_known_of_their_split(evaluator):
+    measured = evaluator().measure("test", curve=False)
+    known = replace(measured.outcomes, clean=torch.zeros_like(measured.outcomes.clean))
+    findings = {finding.name: finding for finding in evaluator().guards("test", known)}
+    assert not findings["clean_at_least_robust"].ok, "robust images that are not classified correctly"
+    assert evaluator().guards("test", measured.outcomes) == evaluator().guards("test")
+
+
+def test_a_backdoor_is_measured_where_the_data_is_poisoned(evaluator):
+    poison = parse(PoisonConfig, {"kind": "badnets", "target": "bag", "rate": 0.1})
+    poisoned = replace(evaluator(), data=DATA.model_copy(update={"poison": poison}))
+    metrics = poisoned.measure("val", curve=False).metrics
+    assert 0 <= metrics.pop("val/attack_success_rate") <= 1
+    assert metrics == evaluator().measure("val", curve=False).metrics
