@@ -51,7 +51,7 @@ class Group:
 
         Args:
             tensors: Same names in the same order and same shapes everywhere; bools or small integers, which keep their
-                type. A true may come from one process only.
+                type. Of all processes, at most one may have a true in the same place.
         """
         if self.world_size == 1:
             return dict(tensors)
