@@ -7,7 +7,7 @@ training equal to an uninterrupted one bit for bit (DDP regroups its buckets aft
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 Value = TypeVar("Value")
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,23 @@ class Group:
         dist.all_reduce(total)
         return total
 
+    def sum_named(self, tensors: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
+        """Returns the elementwise sums over all processes by name, in one reduction; every process gets them.
+
+        Args:
+            tensors: Same names in the same order and same shapes everywhere; bools or small integers, which keep their
+                type. Of all processes, at most one may have a true in the same place.
+        """
+        if self.world_size == 1:
+            return dict(tensors)
+        # Not every backend adds int8 or bool; float32 is exact for what these types hold.
+        total = self.sum(torch.cat([tensor.flatten().float() for tensor in tensors.values()]))
+        parts = torch.split(total, [tensor.numel() for tensor in tensors.values()])
+        return {
+            name: part.view_as(tensor).to(tensor.dtype)
+            for (name, tensor), part in zip(tensors.items(), parts, strict=True)
+        }
+
     def broadcast(self, value: Value) -> Value:
         """Returns the small picklable value of process 0."""
         if self.world_size == 1:
@@ -70,6 +88,10 @@ class Group:
     def share(self, indices: Tensor) -> Tensor:
         """Returns the part of `indices` that this process works on."""
         return indices[self.rank :: self.world_size]
+
+    def batches(self, samples: int, size: int) -> tuple[Tensor, ...]:
+        """Returns the positions of every batch that this process works on, out of all batches of so many samples."""
+        return torch.split(torch.arange(samples), size)[self.rank :: self.world_size]
 
     def rows(self, own: Tensor, batch: int) -> Tensor:
         """Returns the rows of a whole batch, in its order; gradients flow back to the process that holds a row.

@@ -9,6 +9,7 @@ second look at the captions they are Co-Attack (Zhang et al. 2022).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,48 +23,56 @@ Candidates = Callable[[Sequence[str], int], Iterable[str]]
 """The words of a caption and a position -> words that could stand there, for example of a masked language model."""
 
 
-def attack_images(
-    model: VisionLanguageModel,
-    images: Tensor,
-    captions: Tensor,
-    own: Tensor,
-    threat: Threat,
-    generators: Iterable[torch.Generator],
-    *,
-    steps: int,
-    step_size: float,
-    scales: Sequence[float],
-) -> Tensor:
-    """Moves images away from all of their captions, at several scales (Lu et al. 2023, equation 2).
+@dataclass(frozen=True)
+class RetrievalCase:
+    """A batch of images under attack.
 
-    Args:
+    Attributes:
         model: Gives the features.
         images: `(B, 3, H, W)` in [0, 1], or videos `(B, F, 3, H, W)`.
-        captions: Features of all captions, `(T, D)`; those of other images do not matter.
         own: `(B, T)`, which captions belong to which images.
         threat: The ball of each image; in the literature L-inf of 2/255.
         generators: One per image, for the random start.
         steps: Number of gradients.
         step_size: Length of a step in the threat's norm.
-        scales: Sizes at which the images must miss their captions, beside 1.
+        scales: Sizes, beside 1, at which the images must miss their captions.
+    """
+
+    model: VisionLanguageModel
+    images: Tensor
+    own: Tensor
+    threat: Threat
+    generators: Sequence[torch.Generator]
+    steps: int
+    step_size: float
+    scales: Sequence[float] = ()
+
+
+def attack_images(case: RetrievalCase, captions: Tensor) -> Tensor:
+    """Moves images away from all of their captions, at several scales (Lu et al. 2023, equation 2).
+
+    Args:
+        case: The images.
+        captions: Features of all captions, `(T, D)`; those of other images do not matter.
 
     Returns:
         Images in [0, 1], detached.
     """
-    weights = own.float() / own.sum(1, keepdim=True).clamp_min(1)
-    aims = weights @ normalize(captions, dim=-1)
+    weights = case.own.float() / case.own.sum(1, keepdim=True).clamp_min(1)  # (B, T), each row sums to 1
+    aims = weights @ normalize(captions, dim=-1)  # (B, T) @ (T, D) -> (B, D)
 
     def distance(points: Tensor) -> Tensor:
-        views = [points, *(_rescaled(points, scale) for scale in scales)]
-        features = torch.stack([normalize(model.embed(view), dim=-1) for view in views])
-        return -(features * aims).sum((0, -1))
+        views = [points, *(_rescaled(points, scale) for scale in case.scales)]
+        features = torch.stack([normalize(case.model.embed(view), dim=-1) for view in views])  # (V, B, D)
+        return -(features * aims).sum((0, -1))  # (B,)
 
-    return pgd(distance, images, threat.draw(images, generators), threat, steps, step_size)
+    start = case.threat.draw(case.images, case.generators)
+    return pgd(distance, case.images, start, case.threat, case.steps, case.step_size)
 
 
 def _rescaled(points: Tensor, scale: float) -> Tensor:
     """Shows images at another size, and back at the size that the model takes."""
-    frames = points.flatten(0, -4)
+    frames = points.flatten(0, -4)  # (B, 3, H, W), or (B * F, 3, H, W) of videos
     small = interpolate(frames, scale_factor=scale, mode="bilinear", align_corners=False)
     return interpolate(small, size=points.shape[-2:], mode="bilinear", align_corners=False).view_as(points)
 
@@ -85,7 +94,8 @@ def attack_captions(
     Returns:
         T captions; one that no candidate moves away stays as it is.
     """
-    aims = normalize((own.float().T / own.sum(0)[:, None].clamp_min(1)) @ normalize(images, dim=-1), dim=-1)
+    weights = own.float().T / own.sum(0)[:, None].clamp_min(1)  # (T, N), each row sums to 1
+    aims = normalize(weights @ normalize(images, dim=-1), dim=-1)  # (T, N) @ (N, D) -> (T, D)
     return [_attack_caption(model, caption, aim, candidates) for caption, aim in zip(captions, aims, strict=True)]
 
 
@@ -105,51 +115,30 @@ def _attack_caption(model: VisionLanguageModel, caption: str, aim: Tensor, candi
 
 
 def _similarity(model: VisionLanguageModel, captions: Sequence[str], aim: Tensor) -> Tensor:
-    return normalize(model.encode_texts(captions), dim=-1) @ aim
+    return normalize(model.encode_texts(captions), dim=-1) @ aim  # (t, D) @ (D,) -> (t,)
 
 
 def attack_jointly(
-    model: VisionLanguageModel,
-    images: Tensor,
-    captions: Sequence[str],
-    own: Tensor,
-    threat: Threat,
-    generators: Iterable[torch.Generator],
-    candidates: Candidates,
-    *,
-    steps: int,
-    step_size: float,
-    scales: Sequence[float],
-    single: bool,
+    case: RetrievalCase, captions: Sequence[str], candidates: Candidates, *, single: bool
 ) -> tuple[Tensor, list[str]]:
     """Attacks captions against images, and images against those captions.
 
     Args:
-        model: Gives the features.
-        images: `(B, 3, H, W)` in [0, 1], or videos.
+        case: The images.
         captions: T of them.
-        own: `(B, T)`, which captions belong to which images.
-        threat: The ball of each image.
-        generators: One per image, for the random start.
         candidates: Substitutes for a word.
-        steps: Number of gradients.
-        step_size: Length of a step in the threat's norm.
-        scales: Beside 1.
         single: Whether an image moves away from its first caption only (Zhang et al. 2022, section 4); if not, from all
-            of them, and the captions are attacked anew against what it became (Lu et al. 2023, section 4.2).
+            of them, and the captions are attacked again, against what it became (Lu et al. 2023, section 4.2).
 
     Returns:
         Attacked images in [0, 1], and T captions.
     """
-    changed = attack_captions(model, captions, _embedded(model, images), own, candidates)
-    guides = own & (own.cumsum(1) == 1) if single else own
-    texts = model.encode_texts(changed)
-    attacked = attack_images(
-        model, images, texts, guides, threat, generators, steps=steps, step_size=step_size, scales=scales
-    )
+    changed = attack_captions(case.model, captions, _embedded(case.model, case.images), case.own, candidates)
+    guides = case.own & (case.own.cumsum(1) == 1) if single else case.own  # (B, T)
+    attacked = attack_images(replace(case, own=guides), case.model.encode_texts(changed))
     if single:
         return attacked, changed
-    return attacked, attack_captions(model, captions, _embedded(model, attacked), own, candidates)
+    return attacked, attack_captions(case.model, captions, _embedded(case.model, attacked), case.own, candidates)
 
 
 @torch.no_grad()

@@ -45,6 +45,10 @@ class ImageTextSet:
         others = self.others or ((),) * len(self.captions)
         return tuple((first, *rest) for first, rest in zip(self.captions, others, strict=True))
 
+    def first(self, count: int) -> ImageTextSet:
+        """Returns the first samples, or all if there are fewer."""
+        return ImageTextSet(self.images[:count], self.labels[:count], self.captions[:count], self.others[:count])
+
     def __len__(self) -> int:
         return len(self.captions)
 

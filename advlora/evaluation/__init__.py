@@ -1,1 +1,1 @@
-"""What a model is evaluated on: zero-shot classification, retrieval, image-text matching, backdoors."""
+"""What a model is worth: zero-shot classification, retrieval, backdoors, and whether the numbers can be trusted."""

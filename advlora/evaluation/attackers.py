@@ -1,4 +1,4 @@
-"""Attackers of retrieval: what becomes of images, and of captions, under the attacks of a protocol."""
+"""`Attacker`: what becomes of the images, and of the captions, of retrieval under the attacks of a protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from advlora.attacks import Threat, pgd
 from advlora.attacks.evaluation import step_size
-from advlora.attacks.retrieval import attack_images, attack_jointly
+from advlora.attacks.retrieval import RetrievalCase, attack_images, attack_jointly
 from advlora.config import JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol
 from advlora.evaluation.gallery import Gallery
 from advlora.models import VisionLanguageModel
@@ -24,11 +24,12 @@ class Attacker:
     """Attacks that act as one, at one epsilon.
 
     Attributes:
-        model: The evaluated one.
+        model: The evaluated model.
         gallery: The captions as they are.
-        attacks: Of one kind, each with its number in the protocol; one only if it is joint. None leave all as it is.
+        attacks: Attacks of one kind, each with its number in the protocol; a single one if it is joint. With no attack
+            everything stays as it is.
         epsilon: Radius of the ball.
-        seed: Of the protocol.
+        seed: The protocol's seed.
     """
 
     model: VisionLanguageModel
@@ -50,19 +51,20 @@ class Attacker:
             positions: `(B,)`, of the images in the set.
 
         Returns:
-            Images, and the captions that belong to them by number if captions are attacked.
+            The images, and, if captions are attacked, number -> caption of those that belong to them.
         """
         if self.joint:
             return self._jointly(images, positions)
         return (self._worst(images, positions) if self.attacks else images), {}
 
     def _worst(self, images: Tensor, positions: Tensor) -> Tensor:
-        """Returns, of the clean image and the last points of all runs, the one of the largest margin."""
+        """Returns for each image the point of largest margin among the clean image and the last points of all runs."""
         worst, hardest = images, self._margin(images, positions)
         for points in self._runs(images, positions):
             loss = self._margin(points, positions)
-            better = loss > hardest
-            worst = torch.where(better.view(-1, *(1,) * (images.dim() - 1)), points, worst)
+            better = loss > hardest  # (B,)
+            as_images = better.view(-1, *(1,) * (images.dim() - 1))  # (B, 1, 1, 1), of videos (B, 1, 1, 1, 1)
+            worst = torch.where(as_images, points, worst)
             hardest = torch.where(better, loss, hardest)
         return worst
 
@@ -75,13 +77,10 @@ class Attacker:
     def _run(
         self, images: Tensor, positions: Tensor, attack: EvaluationAttackConfig, sources: list[torch.Generator]
     ) -> Tensor:
-        threat, size = Threat(attack.norm, self.epsilon), step_size(attack, self.epsilon)
         if attack.kind == "set-level":
-            own, scales = self.gallery.own(positions), attack.scales or ()
-            features, steps = self.gallery.features, attack.steps
-            return attack_images(
-                self.model, images, features, own, threat, sources, steps=steps, step_size=size, scales=scales
-            )
+            case = self._case(images, self.gallery.own(positions), attack, sources)
+            return attack_images(case, self.gallery.features)
+        threat, size = Threat(attack.norm, self.epsilon), step_size(attack, self.epsilon)
 
         def loss(points: Tensor) -> Tensor:
             return self._loss(points, positions, attack.loss)
@@ -91,22 +90,27 @@ class Attacker:
     def _jointly(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[int, str]]:
         ((number, attack),) = self.attacks
         assert attack.words is not None, "joint attacks need words"
-        own = self.gallery.own(positions)
-        numbers = own.any(0).nonzero()[:, 0]
-        attacked, changed = attack_jointly(
-            self.model,
-            images,
-            [self.gallery.captions[place] for place in numbers.tolist()],
-            own[:, numbers],
-            Threat(attack.norm, self.epsilon),
-            self._sources(positions, number, 0),
-            load_words(attack.words, images.device),
+        own = self.gallery.own(positions)  # (B, T)
+        numbers = own.any(0).nonzero()[:, 0]  # (t,), captions of this batch
+        captions = [self.gallery.captions[place] for place in numbers.tolist()]
+        case = self._case(images, own[:, numbers], attack, self._sources(positions, number, 0))
+        words = load_words(attack.words, images.device)
+        attacked, changed = attack_jointly(case, captions, words, single=attack.kind == "co-attack")
+        return attacked, dict(zip(numbers.tolist(), changed, strict=True))
+
+    def _case(
+        self, images: Tensor, own: Tensor, attack: EvaluationAttackConfig, sources: list[torch.Generator]
+    ) -> RetrievalCase:
+        return RetrievalCase(
+            model=self.model,
+            images=images,
+            own=own,
+            threat=Threat(attack.norm, self.epsilon),
+            generators=sources,
             steps=attack.steps,
             step_size=step_size(attack, self.epsilon),
             scales=attack.scales or (),
-            single=attack.kind == "co-attack",
         )
-        return attacked, dict(zip(numbers.tolist(), changed, strict=True))
 
     def _sources(self, positions: Tensor, number: int, restart: int) -> list[torch.Generator]:
         return [generator(self.seed, "retrieval", number, place, restart) for place in positions.tolist()]
@@ -117,13 +121,13 @@ class Attacker:
 
     def _loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
         """Returns what the attacker maximises, `(B,)`: own captions against all others, by probability or by margin."""
-        features = normalize(self.model.embed(images).float(), dim=-1)
-        logits = self.model.logit_scale * (features @ self.gallery.features.T)
-        own = self.gallery.own(positions)
+        features = normalize(self.model.embed(images).float(), dim=-1)  # (B, D)
+        logits = self.model.logit_scale * (features @ self.gallery.features.T)  # (B, T)
+        own = self.gallery.own(positions)  # (B, T)
         right, wrong = logits.masked_fill(~own, -torch.inf), logits.masked_fill(own, -torch.inf)
         if kind == "margin":
-            return wrong.amax(1) - right.amax(1)
-        return logits.logsumexp(1) - right.logsumexp(1)
+            return wrong.amax(1) - right.amax(1)  # (B,)
+        return logits.logsumexp(1) - right.logsumexp(1)  # (B,)
 
 
 def attackers(

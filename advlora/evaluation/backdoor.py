@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from advlora.config import BackdoorConfig
-from advlora.data import ImageTextSet, Manifest
-from advlora.data.poisoning import stamp, target_class
+from advlora.data import ImageTextSet
+from advlora.data.poisoning import stamp
 from advlora.distributed import SOLO, Group
-from advlora.models import VisionLanguageModel
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 
 
 @torch.no_grad()
 def attack_success_rate(
-    model: VisionLanguageModel,
-    class_features: Tensor,
+    classifier: ZeroShotClassifier,
     data: ImageTextSet,
     poison: BackdoorConfig,
-    manifest: Manifest,
+    target: int,
     *,
     batch_size: int,
-    device: torch.device,
     group: Group = SOLO,
 ) -> float:
     """Returns the share of images of other classes that are called the target once they carry the trigger, in [0, 1].
 
     Args:
-        model: On `device`.
-        class_features: `(C, D)`, unit length, on `device`.
+        classifier: The model.
         data: The examples.
-        poison: Trigger and target.
-        manifest: Names the classes.
+        poison: The trigger.
+        target: The class that the trigger stands for.
         batch_size: Images at a time.
-        device: Where to compute.
         group: The processes that share the work.
     """
-    target = target_class(poison, manifest)
     others = (data.labels != target).nonzero()[:, 0]
-    fooled = torch.zeros(1, device=device)
-    for places in torch.split(others, batch_size)[group.rank :: group.world_size]:
-        images = stamp(data.images[places], poison).to(device).float() / 255
-        logits = normalize(model.encode_images(images), dim=-1) @ class_features.T
-        fooled += (logits.argmax(1) == target).sum()
+    fooled = torch.zeros(1, device=classifier.device)
+    for batch in group.batches(len(others), batch_size):
+        images = stamp(data.images[others[batch]], poison).to(classifier.device).float() / 255
+        similarity = classifier.features(images) @ classifier.class_features.T  # (B, C)
+        fooled += (similarity.argmax(1) == target).sum()
     return float(group.sum(fooled)) / max(len(others), 1)

@@ -18,7 +18,7 @@ class Gallery:
     """All captions of a set.
 
     Attributes:
-        captions: Of all images, one image after the other.
+        captions: All captions of the first image, then of the second, and so on: T of them.
         owner: `(T,)`, image of each caption.
         features: `(T, D)`, unit length.
     """
@@ -29,7 +29,7 @@ class Gallery:
 
     def own(self, positions: Tensor) -> Tensor:
         """Returns which captions belong to the images at `positions`, `(B, T)`."""
-        return self.owner[None] == positions.to(self.owner.device)[:, None]
+        return self.owner[None] == positions.to(self.owner.device)[:, None]  # (1, T) == (B, 1) -> (B, T)
 
 
 def gallery(model: VisionLanguageModel, data: ImageTextSet) -> Gallery:

@@ -91,7 +91,7 @@ def truncated_model(
     Args:
         before: The pretrained model.
         after: The trained one, adapters merged.
-        rank: Of every change.
+        rank: Rank to which every change is truncated.
         target: Which layers, by role.
         tower: `vision` or `text`.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-DEPTHS = (1, 5, 10)
+from advlora.metrics import DEPTHS, MEAN_RECALL, recall_name
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,12 @@ class Ranks:
         return Ranks(torch.maximum(self.texts, other.texts), torch.maximum(self.images, other.images))
 
     def recalls(self) -> dict[str, float]:
-        """Returns `tr_r1` ... `ir_r10`, the shares of queries with a right answer among the K best, and their mean.
-
-        All in [0, 1]; the mean is called `mean_recall`.
-        """
+        """Returns by name the shares of queries with a right answer among the K best, and their mean; in [0, 1]."""
         found = {name: right.double().mean().item() for name, right in self._found().items()}
-        return found | {"mean_recall": sum(found.values()) / len(found)}
+        return found | {MEAN_RECALL: sum(found.values()) / len(found)}
 
     def success_rates(self, attacked: Ranks) -> dict[str, float]:
-        """Returns `tr_r1` ... `ir_r10`: which share of the queries found here is not found any more; 0 if none was."""
+        """Returns by name the share of the queries found here that are not found after an attack; 0 if none was."""
         after = attacked._found()
         return {
             name: ((before & ~after[name]).sum() / before.sum().clamp_min(1)).item()
@@ -43,8 +40,8 @@ class Ranks:
         }
 
     def _found(self) -> dict[str, Tensor]:
-        directions = {"tr": self.texts, "ir": self.images}
-        return {f"{name}_r{depth}": ranks < depth for name, ranks in directions.items() for depth in DEPTHS}
+        texts = {recall_name("tr", depth): self.texts < depth for depth in DEPTHS}
+        return texts | {recall_name("ir", depth): self.images < depth for depth in DEPTHS}
 
 
 def ranks(by_image: Tensor, by_caption: Tensor, owner: Tensor) -> Ranks:
@@ -60,12 +57,12 @@ def ranks(by_image: Tensor, by_caption: Tensor, owner: Tensor) -> Ranks:
 
 def text_ranks(scores: Tensor, owner: Tensor) -> Tensor:
     """Returns for each image how many foreign captions score at least as high as its best own one, `(N,)`."""
-    own = owner[None] == torch.arange(len(scores), device=scores.device)[:, None]
-    best = scores.masked_fill(~own, -torch.inf).amax(1, keepdim=True)
+    own = owner[None] == torch.arange(len(scores), device=scores.device)[:, None]  # (1, T) == (N, 1) -> (N, T)
+    best = scores.masked_fill(~own, -torch.inf).amax(1, keepdim=True)  # (N, 1)
     return ((scores >= best) & ~own).sum(1)
 
 
 def image_ranks(scores: Tensor, owner: Tensor) -> Tensor:
     """Returns for each caption how many foreign images score at least as high as its own, `(T,)`."""
-    right = scores[owner, torch.arange(scores.shape[1], device=scores.device)]
-    return (scores >= right[None]).sum(0) - 1
+    right = scores[owner, torch.arange(scores.shape[1], device=scores.device)]  # (T,), score of the pair that belongs
+    return (scores >= right[None]).sum(0) - 1  # the right image itself is not foreign

@@ -1,4 +1,4 @@
-"""Re-ranking: a matching head orders the best candidates of every query anew (Li et al. 2022, section 5.1)."""
+"""Re-ranking: a matching head reorders the best candidates of every query (Li et al. 2022, section 5.1)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ TEXTS = 128
 
 def candidates(similarity: Tensor, count: int, dim: int) -> Tensor:
     """Returns which pairs of `(N, T)` are among the best of their image (`dim` 1) or caption (`dim` 0)."""
-    best = similarity.topk(min(count, similarity.shape[dim]), dim).indices
-    return torch.zeros_like(similarity, dtype=torch.bool).scatter_(dim, best, True)
+    best = similarity.topk(min(count, similarity.shape[dim]), dim).indices  # (N, count), or (count, T)
+    return torch.zeros_like(similarity, dtype=torch.bool).scatter_(dim, best, True)  # (N, T)
 
 
 def first(similarity: Tensor, scores: Tensor, chosen: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def first(similarity: Tensor, scores: Tensor, chosen: Tensor) -> Tensor:
         scores: `(N, T)`: similarity plus matching score.
         chosen: `(N, T)`, bool.
     """
-    lift = similarity.max() - scores.min() + 1
+    lift = similarity.max() - scores.min() + 1  # puts the lowest chosen pair above the best of the others
     return torch.where(chosen, scores + lift, similarity)
 
 
@@ -48,8 +48,8 @@ def matching(
     """
     scores = torch.zeros(wanted.shape, device=wanted.device)
     for place, image in images.items():
-        token = model.image_tokens(image[None].to(wanted.device))
-        for part in torch.split(wanted[place].nonzero()[:, 0], TEXTS):
+        tokens = model.image_tokens(image[None].to(wanted.device))  # (1, tokens, width)
+        for part in torch.split(wanted[place].nonzero()[:, 0], TEXTS):  # (t,), numbers of captions
             some = [captions[number] for number in part.tolist()]
-            scores[place, part] = model.match(token.expand(len(some), -1, -1), some).float()
+            scores[place, part] = model.match(tokens.expand(len(some), -1, -1), some).float()  # (t,)
     return scores

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
+from dataclasses import dataclass
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -17,53 +17,118 @@ from advlora.evaluation.attackers import Attacker, attackers
 from advlora.evaluation.gallery import Gallery, embedded, gallery
 from advlora.evaluation.recall import Ranks, ranks
 from advlora.evaluation.reranking import candidates, first, matching
-from advlora.metrics import Metric, epsilon_label
+from advlora.metrics import RERANKED, Metric, recall_name
 from advlora.models import VisionLanguageModel
 from advlora.models.masked_words import check_words
 
+BY_SIMILARITY = ""
+"""Before the name of a recall by similarity alone."""
 
-def evaluate_retrieval(
-    model: VisionLanguageModel,
-    data: ImageTextSet,
-    protocol: EvaluationProtocol,
-    *,
-    split: str,
-    curve: bool,
-    device: torch.device,
-    group: Group = SOLO,
-) -> dict[str, float]:
-    """Measures a model. Attackers move images, and words of captions, away from what belongs to them.
 
-    The attackers are those of `attackers`; a query counts as found only if it is found under every one of them.
+@dataclass(frozen=True)
+class Retrieval:
+    """A model under a protocol. Attackers move images, and words of captions, away from what belongs to them.
 
-    Args:
-        model: On `device`.
+    The attackers are those of `attackers`; a query counts as found only if it is found under every one of them. The
+    model is put into eval mode.
+
+    Attributes:
+        model: On the device of the evaluation.
         data: The examples.
-        protocol: Attacks, epsilons, and how many candidates a matching head orders anew.
-        split: Prefix of the metric names.
-        curve: Whether the further epsilons are measured too.
-        device: Where to compute.
-        group: The processes that share the work; every one gets all metrics.
-
-    Returns:
-        `clean_r1` and `robust_r1` are text retrieval at 1, by which trials are selected; beside them the metrics of
-        `Ranks.recalls` and, as `success_...`, of `Ranks.success_rates`; those after re-ranking with `itm_` in front.
+        protocol: Attacks, epsilons, and how many candidates a matching head reorders.
+        group: The processes that share the work; every one gets all results.
 
     Raises:
         ConfigError: If the protocol has an attack that retrieval does not know.
     """
-    if problems := check_protocol(protocol, matches=model.matches, video=data.images.dim() == 5):
-        raise ConfigError(problems)
-    evaluator = _Examiner(model.eval(), data, protocol, device, group)
-    clean = evaluator.measure(None)
-    metrics = {f"{split}/clean_{name}": value for name, value in _recalls(clean).items()}
-    metrics[str(Metric.clean(split))] = metrics[f"{split}/clean_tr_r1"]
-    for epsilon in dict.fromkeys((protocol.epsilon, *(protocol.curve if curve else ()))):
-        attacked, place = evaluator.measure(epsilon), epsilon_label(epsilon)
-        metrics |= {f"{split}/robust_{name}:{place}": value for name, value in _recalls(attacked).items()}
-        metrics |= {f"{split}/success_{name}:{place}": value for name, value in _successes(clean, attacked).items()}
-        metrics[str(Metric.robust(split, epsilon))] = metrics[f"{split}/robust_tr_r1:{place}"]
-    return metrics
+
+    model: VisionLanguageModel
+    data: ImageTextSet
+    protocol: EvaluationProtocol
+    group: Group = SOLO
+
+    def __post_init__(self) -> None:
+        video = self.data.images.dim() == 5
+        if problems := check_protocol(self.protocol, matches=self.model.matches, video=video):
+            raise ConfigError(problems)
+        self.model.eval()
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """All captions as they are."""
+        return gallery(self.model, self.data)
+
+    def metrics(self, split: str, curve: bool) -> dict[str, float]:
+        """Measures recalls, and the success of the attackers.
+
+        Args:
+            split: Names the metrics.
+            curve: Whether the further epsilons of the protocol are measured too.
+
+        Returns:
+            Numbers in [0, 1] by metric name. `clean_r1` and `robust_r1`, by which trials are selected, are text
+            retrieval at 1; the others are those of `Ranks`, after re-ranking with `RERANKED` in front.
+        """
+        clean, selecting = self.ranks(None), recall_name("tr", 1)
+        metrics = {Metric.clean(split, name): value for name, value in _recalls(clean).items()}
+        metrics[Metric.clean(split)] = metrics[Metric.clean(split, selecting)]
+        for epsilon in dict.fromkeys((self.protocol.epsilon, *(self.protocol.curve if curve else ()))):
+            attacked = self.ranks(epsilon)
+            metrics |= {Metric.robust(split, epsilon, name): value for name, value in _recalls(attacked).items()}
+            rates = _success_rates(clean, attacked)
+            metrics |= {Metric.success(split, epsilon, name): value for name, value in rates.items()}
+            metrics[Metric.robust(split, epsilon)] = metrics[Metric.robust(split, epsilon, selecting)]
+        return {str(metric): value for metric, value in metrics.items()}
+
+    def ranks(self, epsilon: float | None) -> dict[str, Ranks]:
+        """Returns the outcomes at an epsilon, the worst of all attackers; for None, on clean images.
+
+        They are by similarity and, if the protocol asks for it, re-ranked.
+        """
+        found = [self._outcomes(each) for each in attackers(self.model, self.gallery, self.protocol, epsilon)]
+        return {order: reduce(Ranks.worst, (outcomes[order] for outcomes in found)) for order in found[0]}
+
+    def _outcomes(self, attacker: Attacker) -> dict[str, Ranks]:
+        features: list[Tensor] = []
+        kept: dict[int, Tensor] = {}
+        changed: dict[int, str] = {}
+        for positions in self._batches():
+            clean = self.data.images[positions].to(self._device).float() / 255
+            images, captions = attacker(clean, positions)
+            with torch.no_grad():
+                features.append(normalize(self.model.embed(images).float(), dim=-1))  # (B, D)
+            changed |= captions
+            if self.protocol.rerank:
+                kept |= dict(zip(positions.tolist(), images.cpu(), strict=True))
+        return self._ranked(features, kept, self._changed(changed) if attacker.joint else self.gallery)
+
+    def _changed(self, captions: dict[int, str]) -> Gallery:
+        """Returns the gallery after the attacks of all processes on captions."""
+        attacked = dict(enumerate(self.gallery.captions))
+        for part in self.group.gather(captions):
+            attacked |= part
+        return embedded(self.model, list(attacked.values()), self.gallery.owner)
+
+    def _ranked(self, features: list[Tensor], images: dict[int, Tensor], texts: Gallery) -> dict[str, Ranks]:
+        """Ranks, by the unit features of this process's batches, and again by matching its images if that is wanted."""
+        similarity = torch.zeros(len(self.data), len(texts.captions), device=self._device)  # (N, T)
+        for positions, batch in zip(self._batches(), features, strict=True):
+            similarity[positions] = batch @ texts.features.T  # (B, D) @ (D, T); the rows of other processes stay 0
+        similarity = self.group.sum(similarity)
+        found = {BY_SIMILARITY: ranks(similarity, similarity, texts.owner)}
+        if not self.protocol.rerank:
+            return found
+        rows, columns = (candidates(similarity, self.protocol.rerank, dim) for dim in (1, 0))  # (N, T) each
+        scores = similarity + self.group.sum(matching(self.model, images, texts.captions, rows | columns))
+        again = ranks(first(similarity, scores, rows), first(similarity, scores, columns), texts.owner)
+        return found | {RERANKED: again}
+
+    def _batches(self) -> tuple[Tensor, ...]:
+        return self.group.batches(len(self.data), self.protocol.batch_size)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.logit_scale.device
 
 
 def check_protocol(protocol: EvaluationProtocol, *, matches: bool, video: bool) -> list[str]:
@@ -95,67 +160,9 @@ def _unknown(attack: EvaluationAttackConfig) -> list[str]:
 
 
 def _recalls(found: dict[str, Ranks]) -> dict[str, float]:
-    return {f"{way}{name}": value for way, outcome in found.items() for name, value in outcome.recalls().items()}
+    return {f"{order}{name}": value for order, ranked in found.items() for name, value in ranked.recalls().items()}
 
 
-def _successes(clean: dict[str, Ranks], attacked: dict[str, Ranks]) -> dict[str, float]:
-    rates = {way: before.success_rates(attacked[way]) for way, before in clean.items()}
-    return {f"{way}{name}": value for way, found in rates.items() for name, value in found.items()}
-
-
-class _Examiner:
-    """A model under a protocol."""
-
-    def __init__(
-        self,
-        model: VisionLanguageModel,
-        data: ImageTextSet,
-        protocol: EvaluationProtocol,
-        device: torch.device,
-        group: Group,
-    ) -> None:
-        self.model, self.data, self.protocol, self.device, self.group = model, data, protocol, device, group
-        self.gallery = gallery(model, data)
-
-    def measure(self, epsilon: float | None) -> dict[str, Ranks]:
-        """Returns the outcomes at an epsilon, clean for None, the worst of all attackers; re-ranked under `itm_`."""
-        found = [self._outcomes(each) for each in attackers(self.model, self.gallery, self.protocol, epsilon)]
-        return {way: reduce(Ranks.worst, (outcomes[way] for outcomes in found)) for way in found[0]}
-
-    def _outcomes(self, attacker: Attacker) -> dict[str, Ranks]:
-        features: list[Tensor] = []
-        kept: dict[int, Tensor] = {}
-        changed: dict[int, str] = {}
-        for positions in self._batches():
-            images, captions = attacker(self.data.images[positions].to(self.device).float() / 255, positions)
-            with torch.no_grad():
-                features.append(normalize(self.model.embed(images).float(), dim=-1))
-            changed |= captions
-            if self.protocol.rerank:
-                kept |= dict(zip(positions.tolist(), images.cpu(), strict=True))
-        return self._ranked(features, kept, self._changed(changed) if attacker.joint else self.gallery)
-
-    def _changed(self, captions: dict[int, str]) -> Gallery:
-        """Returns the gallery after the attacks of all processes on captions."""
-        attacked = dict(enumerate(self.gallery.captions))
-        for part in self.group.gather(captions):
-            attacked |= part
-        return embedded(self.model, list(attacked.values()), self.gallery.owner)
-
-    def _ranked(self, features: list[Tensor], images: dict[int, Tensor], texts: Gallery) -> dict[str, Ranks]:
-        """Ranks, by the unit features of this process's batches, and again by matching its images if that is wanted."""
-        similarity = torch.zeros(len(self.data), len(texts.captions), device=self.device)
-        for positions, batch in zip(self._batches(), features, strict=True):
-            similarity[positions] = batch @ texts.features.T
-        similarity = self.group.sum(similarity)
-        found = {"": ranks(similarity, similarity, texts.owner)}
-        if not self.protocol.rerank:
-            return found
-        rows, columns = (candidates(similarity, self.protocol.rerank, dim) for dim in (1, 0))
-        scores = similarity + self.group.sum(matching(self.model, images, texts.captions, rows | columns))
-        again = ranks(first(similarity, scores, rows), first(similarity, scores, columns), texts.owner)
-        return found | {"itm_": again}
-
-    def _batches(self) -> Sequence[Tensor]:
-        batches = torch.split(torch.arange(len(self.data)), self.protocol.batch_size)
-        return batches[self.group.rank :: self.group.world_size]
+def _success_rates(clean: dict[str, Ranks], attacked: dict[str, Ranks]) -> dict[str, float]:
+    rates = {order: before.success_rates(attacked[order]) for order, before in clean.items()}
+    return {f"{order}{name}": value for order, found in rates.items() for name, value in found.items()}

@@ -17,19 +17,32 @@ import psutil
 import torch
 
 from advlora.attacks import expanded, gradient_steps
-from advlora.config import CAPTION_KINDS, JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol, TrialConfig
+from advlora.config import (
+    CAPTION_KINDS,
+    JOINT_KINDS,
+    EvaluationAttackConfig,
+    EvaluationProtocol,
+    TrainingAttackConfig,
+    TrialConfig,
+)
+from advlora.metrics import FORWARDS, PEAK_MEMORY, SECONDS
 
 STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
 """Cost in F of one update, without the attack."""
 MEGABYTE = 2**20
 
 
-def step_forwards(config: TrialConfig) -> int:
-    """Returns the cost of one training step per image, in F."""
+def step_forwards(config: TrialConfig, attack: TrainingAttackConfig | None = None) -> int:
+    """Returns the cost of one training step per image, in F.
+
+    Args:
+        config: The trial.
+        attack: The attack of the step; None for the trial's own.
+    """
     update = STEP[config.adapter.kind]
     if not update:
         return 0
-    return 2 * gradient_steps(config.attack) + update + config.loss.extra_forwards(update)
+    return 2 * gradient_steps(attack or config.attack) + update + config.loss.extra_forwards(update)
 
 
 def training_forwards(config: TrialConfig, images: int) -> float:
@@ -47,8 +60,8 @@ def evaluation_forwards(
     Args:
         protocol: The evaluation.
         split: `val` or `test`.
-        epochs: Of the training; counts the evaluations during training too. None for the final one only.
-        classes: Of the data set; targeted attacks aim at no more than there are.
+        epochs: Epochs of the training, whose own evaluations are counted too; None for the final one only.
+        classes: Number of classes of the data set; targeted attacks aim at no more than there are.
     """
     samples = {"val": protocol.samples.val, "test": protocol.samples.test}[split]
     attacks = sum(attack_forwards(attack, classes) for attack in expanded(protocol.attacks))
@@ -103,11 +116,7 @@ class Meter:
 
     def metrics(self) -> dict[str, float]:
         """Returns the costs under their metric names."""
-        return {
-            "cost/seconds": self.seconds,
-            "cost/forward_equivalents": self.forwards,
-            "cost/peak_memory_mb": self.peak,
-        }
+        return {str(SECONDS): self.seconds, str(FORWARDS): self.forwards, str(PEAK_MEMORY): self.peak}
 
 
 def _forget_peak(device: torch.device) -> None:

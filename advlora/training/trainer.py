@@ -1,4 +1,4 @@
-"""`fine_tune`: one trial as a generator of epoch reports. It knows nothing of who runs it.
+"""`fine_tune`: one trial as a generator of epoch reports. It knows nothing about who runs it.
 
 A training that continues from the state of any epoch gives the numbers of an uninterrupted one.
 """
@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from advlora.adapters import AdaptedModel, adapt
-from advlora.config import EvaluationProtocol, TrialConfig
+from advlora.adapters.export import merged
+from advlora.config import EvaluationProtocol, TrainingAttackConfig, TrialConfig
 from advlora.distributed import SOLO, Group
+from advlora.evaluation.evaluator import Evaluator
 from advlora.evaluation.guards import guard_metrics, switched, unreliable, watched
-from advlora.evaluation.trial import Evaluator
 from advlora.losses import build_loss
+from advlora.metrics import OVERFITTING, OVERFITTING_GAP, TRAINABLE, TRAINABLE_FRACTION, TRAINING_LOSS
 from advlora.training.cost import Meter, step_forwards
+from advlora.training.progress import Progress
 from advlora.training.updates import Updates
 from advlora.training.workbench import Workbench
 
 CPU = torch.device("cpu")
-TRAINING_METRICS = ("train/loss", "guard/overfitting_gap", "guard/overfitting")
+TRAINING_METRICS = (str(TRAINING_LOSS), str(OVERFITTING_GAP), str(OVERFITTING))
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class EpochReport:
 
     Attributes:
         epoch: Number of epochs that are finished; 0 where nothing is trained. A training that was stopped because it
-            overfitted ends with a second report of the epoch before.
+            overfitted ends with a second report of the previous epoch.
         epochs: Number of epochs in all; 0 where nothing is trained.
         metrics: By name. Those on `val` only if it was evaluated after this epoch.
         state: Continues from here; CPU tensors and plain data, fit for `torch.load(weights_only=True)`.
@@ -68,7 +72,7 @@ def fine_tune(
         bench: Gives model, data and frozen features.
         group: The processes that share the trial; all of them iterate in step and get the same metrics.
         device: Where this process computes.
-        state: Of an earlier report of the same trial; training goes on after its epoch.
+        state: State from an earlier report of this trial; training resumes after that epoch.
         test: Whether the final model is also measured on `test`.
         guarded: Whether the final model is checked by the protocol's guards.
 
@@ -82,11 +86,13 @@ def fine_tune(
     """
     _settle_torch(config)
     trial = _Trial(config, protocol, bench, group, device, state)
-    if trial.finished:
+    if trial.progress.finished:
         yield trial.report(test, guarded)
-    while not trial.finished:
-        trial.train_epoch()
-        yield trial.report(test, guarded)
+        return
+    training = _Training(trial, bench, state)
+    while not trial.progress.finished:
+        training.run_epoch()
+        yield trial.report(test, guarded, training.optimiser())
 
 
 def restore(config: TrialConfig, bench: Workbench, state: dict[str, Any] | None = None) -> AdaptedModel:
@@ -117,7 +123,7 @@ def _settle_torch(config: TrialConfig) -> None:
 
 
 class _Trial:
-    """A trial between two epochs."""
+    """The adapted model of a trial and all that is reported about it."""
 
     def __init__(
         self,
@@ -128,102 +134,109 @@ class _Trial:
         device: torch.device,
         state: dict[str, Any] | None,
     ) -> None:
-        self.config, self.protocol, self.bench, self.group, self.device = config, protocol, bench, group, device
+        self.config = config
         self.adapted = restore(config, bench, state)
         self.adapted.model.to(device)
-        self.evaluation = Evaluator(config, protocol, bench, self.adapted, group, device)
-        self.epochs = 0 if config.adapter.kind == "none" else config.optimiser.epochs
-        self.epoch: int = 0 if state is None else state["epoch"]
-        self.latest: dict[str, float] = {} if state is None else dict(state["metrics"])
+        self.progress = Progress.of(config, state)
         self.meter = Meter(device, None if state is None else state["cost"])
-        self.stopped: bool = False if state is None else state["stopped"]
-        self.switched: bool = False if state is None else state["switched"]
-        if self.switched:
-            self.config = _after_switch(config)
-        self.updates = None if self.finished else self._updates(state)
+        self.evaluator = Evaluator(
+            model=self.adapted.model,
+            data=config.data,
+            protocol=protocol,
+            source=bench,
+            base=config.model,
+            changed=self.adapted.trainable > 0,
+            own_texts=self.adapted.trains_text,
+            merged=partial(merged, self.adapted) if self.adapted.mergeable else None,
+            group=group,
+            device=device,
+        )
 
-    @property
-    def finished(self) -> bool:
-        return self.stopped or self.epoch >= self.epochs
-
-    def train_epoch(self) -> None:
-        assert self.updates is not None, "nothing is trained"
-        attack = self.config.attack
-        before = self._state() if watched(attack) and attack.overfitting.action == "stop" else None
-        with self.meter.running():
-            loss = self.updates.run(self.epoch)
-        images, passes = len(self.updates.data), step_forwards(self.config)
-        self.meter.forwards += images * (passes + (self.config.loss.once_forwards if self.epoch == 0 else 0))
-        self.latest["train/loss"] = loss
-        self.epoch += 1
-        self._watch(before)
-
-    def report(self, test: bool, guarded: bool) -> EpochReport:
+    def report(self, test: bool, guarded: bool, optimiser: dict[str, Any] | None = None) -> EpochReport:
         metrics = self._sizes_and_costs() | self._evaluation(test)
-        findings = self.evaluation.guards() if guarded and self.finished else []
+        findings = self.evaluator.guards() if guarded and self.progress.finished else []
         metrics |= guard_metrics(findings) if findings else {}
-        self.latest |= metrics
-        reason = unreliable(findings) or ""
-        return EpochReport(self.epoch, self.epochs, metrics, self._state(), self.finished, reason)
-
-    def _watch(self, before: dict[str, Any] | None) -> None:
-        """Looks for catastrophic overfitting and acts on it; `before` is the state to go back to."""
-        self.latest.pop("guard/overfitting_gap", None)
-        attack = self.config.attack
-        if not (watched(attack) and self.evaluation.zero_shot):  # the watch needs class texts
-            return
-        finding = self.evaluation.overfitting(attack)
-        if finding.overfitted and before is not None:
-            self._return_to(before)
-        elif finding.overfitted and attack.overfitting.action == "switch":
-            assert self.updates is not None, "nothing is trained"
-            self.switched = True
-            self.config = self.updates.config = _after_switch(self.config)
-        self.latest |= finding.metrics()
-
-    def _return_to(self, state: dict[str, Any]) -> None:
-        """Ends the training as it was at a state; what the lost epoch cost still counts."""
-        assert self.updates is not None, "nothing is trained"
-        self.adapted.load_state(state["adapter"])
-        self.updates.load_state(state["optimiser"])
-        self.epoch, self.latest, self.stopped = state["epoch"], dict(state["metrics"]), True
-
-    def _updates(self, state: dict[str, Any] | None) -> Updates:
-        data = self.evaluation.split("train", self.config.data.train_samples)
-        loss = build_loss(self.config, self.bench, data, self.adapted, self.group)
-        updates = Updates(self.adapted, loss, data, self.config, self.group)
-        if state is not None:
-            updates.load_state(state["optimiser"])
-        return updates
+        self.progress = self.progress.measured(metrics)
+        return EpochReport(
+            epoch=self.progress.epoch,
+            epochs=self.progress.epochs,
+            metrics=metrics,
+            state=self._state(optimiser or {}),
+            final=self.progress.finished,
+            unreliable=unreliable(findings) or "",
+        )
 
     def _sizes_and_costs(self) -> dict[str, float]:
-        training = {name: self.latest[name] for name in TRAINING_METRICS if name in self.latest}
+        known = self.progress.metrics
+        training = {name: known[name] for name in TRAINING_METRICS if name in known}
         sizes = {
-            "params/trainable": float(self.adapted.trainable),
-            "params/trainable_fraction": self.adapted.trainable_fraction,
+            str(TRAINABLE): float(self.adapted.trainable),
+            str(TRAINABLE_FRACTION): self.adapted.trainable_fraction,
         }
         return training | self.meter.metrics() | sizes
 
     def _evaluation(self, test: bool) -> dict[str, float]:
         """Measures `val` when it is due, and at the end, with the curve, `val` and, if wanted, `test`."""
-        interval = self.protocol.interval
-        measure = self.evaluation.measure
-        if self.finished:
-            return measure("val", curve=True) | (measure("test", curve=True) if test else {})
-        return measure("val", curve=False) if interval and self.epoch % interval == 0 else {}
+        interval, measure = self.evaluator.protocol.interval, self.evaluator.measure
+        if self.progress.finished:
+            final = measure("val", curve=True).metrics
+            return final | measure("test", curve=True).metrics if test else final
+        return measure("val", curve=False).metrics if interval and self.progress.epoch % interval == 0 else {}
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "adapter": self.adapted.state(),
-            # The last state only has to give the trained model back, and the optimiser's part is the larger one.
-            "optimiser": {} if self.finished or self.updates is None else self.updates.state(),
-            "cost": self.meter.state(),
-            "metrics": dict(self.latest),
-            "stopped": self.stopped,
-            "switched": self.switched,
-        }
+    def _state(self, optimiser: dict[str, Any]) -> dict[str, Any]:
+        progress, cost = self.progress.state(), self.meter.state()
+        return {"adapter": self.adapted.state(), "optimiser": optimiser, "cost": cost, **progress}
 
 
-def _after_switch(config: TrialConfig) -> TrialConfig:
-    return config.model_copy(update={"attack": switched(config.attack)})
+class _Training:
+    """What a trial needs to train on: its updates, whose attack may be replaced, and the watch over them."""
+
+    def __init__(self, trial: _Trial, bench: Workbench, state: dict[str, Any] | None) -> None:
+        config, group = trial.config, trial.evaluator.group
+        data = trial.evaluator.split("train", config.data.train_samples)
+        loss = build_loss(config, bench, data, trial.adapted, group)
+        self.trial, self.updates = trial, Updates(trial.adapted, loss, data, config, group)
+        if trial.progress.switched:
+            self.updates.attack = switched(config.attack)
+        if state is not None:
+            self.updates.load_state(state["optimiser"])
+
+    def run_epoch(self) -> None:
+        trial, attack, epoch = self.trial, self.updates.attack, self.trial.progress.epoch
+        stoppable = watched(attack) and attack.overfitting.action == "stop"
+        before = _Checkpoint(trial.progress, trial.adapted.state()) if stoppable else None
+        with trial.meter.running():
+            loss = self.updates.run(epoch)
+        passes = step_forwards(trial.config, attack) + (trial.config.loss.once_forwards if epoch == 0 else 0)
+        trial.meter.forwards += len(self.updates.data) * passes
+        trial.progress = trial.progress.trained(loss)
+        if watched(attack) and trial.evaluator.zero_shot:  # the watch needs class texts
+            self._watch(attack, before)
+
+    def optimiser(self) -> dict[str, Any]:
+        """Returns the optimiser's part of the state, which is the larger one.
+
+        The last state only has to give the trained model back.
+        """
+        return {} if self.trial.progress.finished else self.updates.state()
+
+    def _watch(self, attack: TrainingAttackConfig, before: _Checkpoint | None) -> None:
+        """Looks for catastrophic overfitting and acts on it; `before` is what to return to."""
+        trial = self.trial
+        finding = trial.evaluator.overfitting(attack)
+        if finding.overfitted and before is not None:
+            # The meter is not set back: what the discarded epoch cost still counts.
+            trial.adapted.load_state(before.adapter)
+            trial.progress = replace(before.progress, stopped=True)
+        elif finding.overfitted and attack.overfitting.action == "switch":
+            self.updates.attack = switched(attack)
+            trial.progress = replace(trial.progress, switched=True)
+        trial.progress = trial.progress.measured(finding.metrics())
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A trial before an epoch that may be discarded."""
+
+    progress: Progress
+    adapter: dict[str, Any]

@@ -33,9 +33,13 @@ class Updates:
     def __init__(
         self, adapted: AdaptedModel, loss: Loss, data: ImageTextSet, config: TrialConfig, group: Group
     ) -> None:
-        """Takes a model that is in eval mode and on the device of training."""
+        """Takes a model that is in eval mode and on the device of training.
+
+        The attack begins as the trial's own and is the one setting that may be replaced between epochs.
+        """
         self.adapted, self.model, self.loss, self.data = adapted, adapted.model, loss, data
         self.config, self.group, self.device = config, group, adapted.model.logit_scale.device
+        self.attack = config.attack
         self.parameters = adapted.parameters()
         self.encoder = Encoder(adapted, config.precision == "bf16")
         self.universal = UniversalPerturbation(config.attack, config.seed, group)
@@ -82,8 +86,8 @@ class Updates:
         return copied
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `state`, which stays as it is."""
-        self.optimiser.load_state_dict(_copied(state))  # torch would go on in the tensors of `state` themselves
+        """Continues from `state`, which stays as it is."""
+        self.optimiser.load_state_dict(_copied(state))  # torch would continue in the tensors of `state` themselves
 
     def _step(self, batch: Tensor, epoch: int, number: int) -> float:
         counted, place = len(self.group.share(batch)), epoch * self.per_epoch + number
@@ -118,10 +122,10 @@ class Updates:
         def loss(points: Tensor) -> Tensor:
             return self.loss.attacked(self.encoder, points, step)[:counted]
 
-        if self.config.attack.kind == "universal":
+        if self.attack.kind == "universal":
             return self.universal.attack(loss, step.clean)
         generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
-        return attack(self.config.attack, loss, step.clean, generators)
+        return attack(self.attack, loss, step.clean, generators)
 
     @contextmanager
     def _dropout(self, epoch: int, number: int) -> Iterator[None]:

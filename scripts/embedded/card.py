@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from advlora.adapters.clustering import kmeans
 from advlora.config import DataConfig, EvaluationAttackConfig, EvaluationProtocol, ModelConfig
-from advlora.evaluation.outcomes import outcomes
+from advlora.evaluation.classification import Classification
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.metrics import Metric
 from advlora.models import linear_shapes, load_model
 from advlora.models.attention import split_attention
@@ -53,13 +54,13 @@ Accuracies = dict[str, float]
 def measure_accuracy(model: ModelConfig, samples: int, steps: int) -> dict[str, Accuracies]:
     """Attacks the first images of `test` under each loss; `clean` is measured on all of them."""
     bench, data = Workbench(), DataConfig()
-    network, features = bench.model(model), bench.class_features(model, data)
+    classifier = ZeroShotClassifier(bench.model(model), bench.class_features(model, data))
     attacks = {loss: EvaluationAttackConfig(loss=loss, steps=steps) for loss in ("cross_entropy", "margin")}
 
     def evaluate(loss: str, limit: int | None, epsilons: tuple[float, ...]) -> Accuracies:
-        images = bench.split(data, "test", network.image_size, limit)
+        images = bench.split(data, "test", classifier.model.image_size, limit)
         protocol = EvaluationProtocol(attacks=(attacks[loss],))
-        return outcomes(network, features, images, protocol, epsilons, device=torch.device("cpu")).metrics("test")
+        return Classification(classifier, protocol).outcomes(images, epsilons).metrics("test")
 
     radii = tuple(epsilon / 255 for epsilon in STRENGTHS)
     return {loss: evaluate(loss, samples, radii) for loss in attacks} | {"clean": evaluate("margin", None, ())}

@@ -52,11 +52,23 @@ def collective(group: Group, folder: Path) -> dict:
         "sum": group.sum(own),
         "untouched": own,
         "broadcast": group.broadcast({"from": group.rank}),
+        "named": group.sum_named(rows_by_name(group)),
+        "batches": group.batches(7, 2),
         "gathered": group.gather({group.rank: "word" * group.rank}),
         "share": group.share(torch.tensor([4, 3, 9, 7, 5])),
         "rows": rows(group, 5),
         "row": rows(group, 1),
         "gradients": [parameter.grad for parameter in parameters],
+    }
+
+
+def rows_by_name(group: Group) -> dict:
+    """What a process knows of three examples, of which the first one is not its own if it is the second process."""
+    own = torch.arange(3) % 2 == group.rank
+    return {
+        "right": own,
+        ("pgd", 0.1): torch.where(own, -1, 0).to(torch.int8),
+        "table": torch.full((2, 1), group.rank, dtype=torch.int8),
     }
 
 
@@ -85,6 +97,19 @@ def test_the_sum_reaches_every_process_and_leaves_the_parts(pair):
     for rank, found in enumerate(pair):
         assert found["sum"].tolist() == [3.0, 30.0]
         assert found["untouched"].tolist() == [rank + 1, 10 * (rank + 1)]
+
+
+def test_named_sums_keep_names_shapes_and_types(pair):
+    for found in pair:
+        named = found["named"]
+        assert list(named) == ["right", ("pgd", 0.1), "table"]
+        assert [row.tolist() for row in named.values()] == [[True] * 3, [-1] * 3, [[1], [1]]]
+        assert [row.dtype for row in named.values()] == [torch.bool, torch.int8, torch.int8]
+
+
+def test_batches_are_dealt_in_turn_and_cut_the_same_everywhere(pair):
+    assert [[batch.tolist() for batch in found["batches"]] for found in pair] == [[[0, 1], [4, 5]], [[2, 3], [6]]]
+    assert [batch.tolist() for batch in SOLO.batches(3, 2)] == [[0, 1], [2]]
 
 
 def test_gradients_are_summed_and_a_missing_one_counts_as_zero(pair):
@@ -119,6 +144,7 @@ def test_one_process_alone_keeps_all_it_has():
     SOLO.sum_gradients([parameter])
     assert parameter.grad is None
     assert torch.equal(SOLO.sum(indices), indices)
+    assert SOLO.sum_named({"a": indices}) == {"a": indices}
     assert torch.equal(SOLO.share(indices), indices)
     assert SOLO.broadcast("word") == "word"
     assert SOLO.rows(parameter, 2) is parameter

@@ -19,8 +19,8 @@ from advlora.config import EvaluationAttackConfig, EvaluationProtocol, GuardConf
 from advlora.data import ImageTextSet
 from advlora.evaluation.guards.finding import GuardFinding
 from advlora.evaluation.guards.gradients import vanishing_share
-from advlora.evaluation.outcomes import Outcomes, classifier, outcomes
-from advlora.models import VisionLanguageModel
+from advlora.evaluation.outcomes import Outcomes
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.training.cost import attack_forwards
 
 WHITE_BOX = ("fgsm", "pgd", "apgd", "apgd-ce", "apgd-dlr", "apgd-t")
@@ -33,44 +33,36 @@ MOST_STEPS, MOST_TARGETS = 200, 3
 
 
 def run_guards(
-    model: VisionLanguageModel,
-    class_features: Tensor,
+    classifier: ZeroShotClassifier,
     data: ImageTextSet,
     protocol: EvaluationProtocol,
+    known: Outcomes,
     *,
-    device: torch.device,
-    known: Outcomes | None = None,
-    surrogate: VisionLanguageModel | None = None,
-    merged: VisionLanguageModel | None = None,
+    surrogate: ZeroShotClassifier | None = None,
+    merged: ZeroShotClassifier | None = None,
 ) -> list[GuardFinding]:
     """Checks a model and its protocol on the first examples of a data set.
 
     Args:
-        model: On `device`.
-        class_features: `(C, D)`, unit length, on `device`.
+        classifier: The model.
         data: The examples; the first `protocol.guards.samples` of them are used.
         protocol: The evaluation whose numbers are judged.
-        device: Where to compute.
-        known: What the evaluation found on the same examples at its main epsilon; measured here if missing.
+        known: What the evaluation found on these examples at its main epsilon; it may hold more examples.
         surrogate: The pretrained model, for a transfer attack; without it this check is left out.
         merged: The same model with its adapter merged into the weights; without it this check is left out.
 
     Returns:
         One finding per check.
     """
-    count = min(protocol.guards.samples, len(data))
-    few = ImageTextSet(data.images[:count], data.labels[:count], data.captions[:count])
-    if known is None:
-        options = {"device": device, "surrogate": surrogate}
-        known = outcomes(model, class_features, few, protocol, (protocol.epsilon,), **options)  # type: ignore[arg-type]
+    count, device = min(protocol.guards.samples, len(data)), classifier.device
     subject = _Subject(
-        classify=classifier(model, class_features),
-        surrogate=None if surrogate is None else classifier(surrogate, class_features),
-        images=few.images.to(device).float() / 255,
-        labels=few.labels.to(device),
+        classify=classifier,
+        surrogate=surrogate,
+        images=data.images[:count].to(device).float() / 255,
+        labels=data.labels[:count].to(device),
         clean=known.clean[:count].to(device),
         standing=known.robust[protocol.epsilon][:count].to(device),
-        attacks=applicable(protocol.attacks, len(class_features)),
+        attacks=applicable(protocol.attacks, len(classifier.class_features)),
         protocol=protocol,
     )
     findings = [
@@ -84,7 +76,7 @@ def run_guards(
         black_box(subject),
     ]
     findings += [transfer(subject)] if subject.surrogate is not None else []
-    return findings + ([same_as_merged(subject, classifier(merged, class_features))] if merged is not None else [])
+    return findings + ([same_as_merged(subject, merged)] if merged is not None else [])
 
 
 def guard_forwards(protocol: EvaluationProtocol, classes: int = 10) -> float:
@@ -228,7 +220,7 @@ def noise_harmless(subject: _Subject) -> GuardFinding:
 
 
 def monotone(subject: _Subject) -> GuardFinding:
-    """A larger ball must not be safer; every epsilon is attacked anew."""
+    """A larger ball must not be safer; every epsilon is attacked from scratch."""
     probes, epsilon = _probes(subject.attacks, subject.guards), subject.protocol.epsilon
     radii = (epsilon / 2, epsilon, 2 * epsilon)
     rows = [subject.share(subject.left(subject.clean, probes, radius, "monotone")) for radius in radii]
@@ -269,7 +261,7 @@ def transfer(subject: _Subject) -> GuardFinding:
 
 
 def same_as_merged(subject: _Subject, merged: Classifier) -> GuardFinding:
-    """The merged weights that are shipped must be the function that was measured, beside the images too."""
+    """The merged weights that are shipped must be the function that was measured, also next to the images."""
     threat, count = Threat("linf", 4 / 255), len(subject.images)
     noise = threat.draw(subject.images, [torch.Generator().manual_seed(place) for place in range(count)])
     value = 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from advlora.metrics import Metric
+
 
 @dataclass(frozen=True)
 class GuardFinding:
@@ -26,8 +28,9 @@ class GuardFinding:
 def guard_metrics(findings: Iterable[GuardFinding]) -> dict[str, float]:
     """Returns the measured values by metric name, and `guard/unreliable`: the number of checks that failed."""
     findings = list(findings)
-    values = {f"guard/{finding.name}": finding.value for finding in findings}
-    return values | {"guard/unreliable": float(sum(not finding.ok for finding in findings))}
+    values = {Metric("guard", finding.name): finding.value for finding in findings}
+    values[Metric("guard", "unreliable")] = float(sum(not finding.ok for finding in findings))
+    return {str(metric): value for metric, value in values.items()}
 
 
 def unreliable(findings: Iterable[GuardFinding]) -> str | None:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from advlora.attacks.training import gradient_steps, step_size
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol, TrainingAttackConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
-from advlora.evaluation.outcomes import outcomes
-from advlora.models import VisionLanguageModel
+from advlora.evaluation.classification import Classification
+from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.metrics import OVERFITTING, OVERFITTING_GAP
 
 SMALLEST_GAP = 0.1
 """Below this difference of accuracies nothing is said: a model that resists neither attack has not overfitted."""
@@ -48,7 +46,7 @@ class OverfittingFinding:
 
     def metrics(self) -> dict[str, float]:
         """Returns the gap and the verdict under their metric names."""
-        return {"guard/overfitting_gap": self.gap, "guard/overfitting": float(self.overfitted)}
+        return {str(OVERFITTING_GAP): self.gap, str(OVERFITTING): float(self.overfitted)}
 
 
 def watched(attack: TrainingAttackConfig) -> bool:
@@ -65,22 +63,14 @@ def switched(attack: TrainingAttackConfig) -> TrainingAttackConfig:
 
 
 def check_overfitting(
-    model: VisionLanguageModel,
-    class_features: Tensor,
-    data: ImageTextSet,
-    attack: TrainingAttackConfig,
-    *,
-    device: torch.device,
-    group: Group = SOLO,
+    classifier: ZeroShotClassifier, data: ImageTextSet, attack: TrainingAttackConfig, group: Group = SOLO
 ) -> OverfittingFinding:
     """Compares the training's attack with a short PGD.
 
     Args:
-        model: On `device`.
-        class_features: `(C, D)`, unit length, on `device`.
+        classifier: The model.
         data: Held-out examples.
-        attack: Of the training, one step.
-        device: Where to compute.
+        attack: The training's attack, which takes one step.
         group: The processes that share the work; every one gets the same finding.
     """
     settings = attack.overfitting
@@ -88,8 +78,6 @@ def check_overfitting(
     pair = (one, {"kind": "pgd", "steps": settings.steps})
     attacks = tuple(EvaluationAttackConfig.model_validate({**each, "norm": attack.norm}) for each in pair)
     protocol = EvaluationProtocol(attacks=attacks, epsilon=attack.epsilon)
-    found = outcomes(
-        model, class_features, data, protocol, (attack.epsilon,), device=device, group=group, exhaustive=True
-    )
-    one_step, several = found.accuracies(attack.epsilon).values()
+    classification = Classification(classifier, protocol, group=group, exhaustive=True)
+    one_step, several = classification.outcomes(data, (attack.epsilon,)).accuracies(attack.epsilon).values()
     return OverfittingFinding(one_step, several, settings.drop)

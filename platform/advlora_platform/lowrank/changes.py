@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from advlora.adapters import AdaptedModel
 from advlora.config import EvaluationProtocol, TrialConfig
-from advlora.distributed import SOLO
+from advlora.evaluation.evaluator import Evaluator
 from advlora.evaluation.lowrank import Spectrum, spectra, summary, truncated_model
-from advlora.evaluation.trial import Evaluator
 from advlora.metrics import Metric
 from advlora.models import VisionLanguageModel, tower_names
 from advlora.training.workbench import Workbench
@@ -52,8 +49,8 @@ class Change:
     """The change of one full fine-tuning.
 
     Attributes:
-        arm: Of the study.
-        seed: Of the training.
+        arm: Arm of the study.
+        seed: Seed of the training.
         adversarial: Whether it was trained against an attack.
         layers: Layer -> spectrum.
         means: Means over the layers.
@@ -80,10 +77,15 @@ def take_apart(trial: Trained, protocol: EvaluationProtocol, ranks: Sequence[int
     config = trial.config
     trained, _ = rebuild(config, trial.folder)
     before, after = bench.model(config.model), trained.model
-
-    def robust(model: VisionLanguageModel) -> float:
-        return _robust(trained, model, config, protocol, bench)
-
+    evaluator = Evaluator(
+        model=after,
+        data=config.data,
+        protocol=protocol,
+        source=bench,
+        base=config.model,
+        own_texts=trained.trains_text,
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+    )
     found: dict[str, Spectrum] = {}
     for tower in tower_names(config.adapter.tower):
         prefix = "text/" if tower == "text" else ""
@@ -94,8 +96,8 @@ def take_apart(trial: Trained, protocol: EvaluationProtocol, ranks: Sequence[int
         adversarial=trial.adversarial,
         layers={name: Layer.of(each) for name, each in found.items()},
         means=summary(found),
-        truncated={rank: robust(_cut(before, after, rank, config)) for rank in ranks},
-        whole=robust(after),
+        truncated={rank: _robust(evaluator, _cut(before, after, rank, config)) for rank in ranks},
+        whole=_robust(evaluator, after),
     )
 
 
@@ -107,16 +109,7 @@ def _cut(
     return after
 
 
-def _robust(
-    trained: AdaptedModel,
-    model: VisionLanguageModel,
-    config: TrialConfig,
-    protocol: EvaluationProtocol,
-    bench: Workbench,
-) -> float:
-    """Examines a model in the place of the trained one."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    subject = copy.copy(trained)
-    subject.model = model.to(device)
-    measured = Evaluator(config, protocol, bench, subject, SOLO, device).measure("test", curve=False)
-    return measured[str(Metric.robust("test", protocol.epsilon))]
+def _robust(evaluator: Evaluator, model: VisionLanguageModel) -> float:
+    """Measures a model in the place of the trained one."""
+    measured = replace(evaluator, model=model.to(evaluator.device)).measure("test", curve=False)
+    return measured.metrics[str(Metric.robust("test", evaluator.protocol.epsilon))]

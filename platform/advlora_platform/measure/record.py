@@ -15,7 +15,7 @@ from advlora_platform.study.folder import write_json
 
 FOLDER = Path("records")
 WORST = "worst case"
-"""The row of `accuracies` beside the attacks'."""
+"""The row of `accuracies` under all attacks together."""
 
 
 class ModelIdentity(Section):

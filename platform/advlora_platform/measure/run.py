@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from advlora.attacks import needs_surrogate
 from advlora.config import DataConfig, EvaluationProtocol
-from advlora.data import ImageTextSet, Manifest, check_data, load_manifest
-from advlora.errors import ConfigError, ModelError, UserError
-from advlora.evaluation.guards import GuardFinding, guard_metrics, run_guards, unreliable
-from advlora.evaluation.outcomes import Outcomes, outcomes
-from advlora.evaluation.retrieval import evaluate_retrieval
-from advlora.evaluation.zero_shot import live_class_features
+from advlora.data import check_data
+from advlora.errors import ConfigError, UserError
+from advlora.evaluation.evaluator import Evaluator
+from advlora.evaluation.guards import guard_metrics, unreliable
+from advlora.evaluation.outcomes import Outcomes
 from advlora.identity import fingerprint
 from advlora.metrics import Metric, epsilon_label
-from advlora.models import VisionLanguageModel, load_model
 from advlora.training.workbench import Workbench
 from advlora_platform.export import provenance
 from advlora_platform.measure.protocols import protocol_hash, read_protocol
@@ -32,7 +29,8 @@ from advlora_platform.measure.record import (
     GuardRecord,
     ModelIdentity,
 )
-from advlora_platform.measure.reference import Subject, load_subject, name_of, weights_hash
+from advlora_platform.measure.reference import load_subject, name_of, weights_hash
+from advlora_platform.measure.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -79,86 +77,38 @@ class Evaluation:
         Raises:
             UserError: If the protocol does not fit the task, or the pretrained model of a transfer attack is missing.
         """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        manifest, network = load_manifest(self.data), self.subject.network.to(device)
-        weights, begin = weights_hash(network), time.perf_counter()
-        images = Workbench().split(
-            self.data, self.split, network.image_size, getattr(self.protocol.samples, self.split)
-        )
-        if manifest.task == "retrieval":
-            found = self._retrieval(network, images, device)
-        else:
-            found = self._zero_shot(network, images, manifest, device)
+        evaluator = self._evaluator()
+        weights, begin = weights_hash(evaluator.model), time.perf_counter()
+        measured = evaluator.measure(self.split, curve=True)
+        findings = evaluator.guards(self.split, measured.outcomes)
         return EvaluationRecord(
             model=self._model(weights),
-            data=self._examples(images, manifest),
+            data=self._examples(evaluator),
             protocol_name=self.protocol_name,
             protocol=self.protocol.model_dump(mode="json"),
             protocol_hash=protocol_hash(self.protocol),
             protocol_text=self.protocol.describe(),
-            curve=self._curve(found["metrics"]),
+            metrics=measured.metrics | (guard_metrics(findings) if findings else {}),
+            curve=self._curve(measured.metrics),
+            guards=tuple(GuardRecord(**vars(finding)) for finding in findings),
+            unreliable=unreliable(findings),
             seconds=time.perf_counter() - begin,
             provenance=provenance(),
-            **found,
+            **({} if measured.outcomes is None else _by_example(measured.outcomes)),
         )
 
-    def _retrieval(self, network: VisionLanguageModel, images: ImageTextSet, device: torch.device) -> dict[str, Any]:
-        metrics = evaluate_retrieval(network, images, self.protocol, split=self.split, curve=True, device=device)
-        return {"metrics": metrics}
-
-    def _zero_shot(
-        self, network: VisionLanguageModel, images: ImageTextSet, manifest: Manifest, device: torch.device
-    ) -> dict[str, Any]:
-        classes = live_class_features(network.encode_texts, manifest).to(device)
-        surrogate = self._surrogate(device)
-        epsilons = (self.protocol.epsilon, *self.protocol.curve)
-        results = outcomes(network, classes, images, self.protocol, epsilons, device=device, surrogate=surrogate)
-        findings = self._guards(results, network, classes, images, surrogate, device)
-        plain = results.record()
-        worst = {epsilon_label(epsilon): right.double().mean().item() for epsilon, right in results.robust.items()}
-        return {
-            "metrics": results.metrics(self.split) | (guard_metrics(findings) if findings else {}),
-            "accuracies": {name: rows | {WORST: worst[name]} for name, rows in plain["accuracies"].items()},
-            "guards": tuple(GuardRecord(**vars(finding)) for finding in findings),
-            "unreliable": unreliable(findings),
-            "examples": Examples(clean=plain["clean"], robust=plain["robust"], attacks=plain["attacks"]),
-        }
-
-    def _guards(
-        self,
-        results: Outcomes,
-        network: VisionLanguageModel,
-        classes: Tensor,
-        images: ImageTextSet,
-        surrogate: VisionLanguageModel | None,
-        device: torch.device,
-    ) -> list[GuardFinding]:
-        if not self.protocol.guards.enabled:
-            return []
-        merged = self.subject.merged
-        return run_guards(
-            network,
-            classes,
-            images,
-            self.protocol,
+    def _evaluator(self) -> Evaluator:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return Evaluator(
+            model=self.subject.network.to(device),
+            data=self.data,
+            protocol=self.protocol,
+            source=Workbench(),
+            base=self.subject.base,
+            changed=self.subject.changed,
+            merged=self.subject.merged,
             device=device,
-            known=results,
-            # The pretrained model attacking itself would be no transfer.
-            surrogate=surrogate if self.subject.changed else None,
-            merged=None if merged is None else merged.to(device),
         )
-
-    def _surrogate(self, device: torch.device) -> VisionLanguageModel | None:
-        """Loads the pretrained model where an attack follows its gradients, or a check, which may do without it."""
-        base, needed = self.subject.base, needs_surrogate(self.protocol)
-        if base is None or not (needed or (self.subject.changed and self.protocol.guards.enabled)):
-            return None
-        try:
-            return load_model(base).to(device)
-        except ModelError:
-            if needed:
-                raise
-            return None
 
     def _curve(self, metrics: dict[str, float]) -> tuple[tuple[float, float], ...]:
         radii = sorted({self.protocol.epsilon, *self.protocol.curve})
@@ -172,8 +122,19 @@ class Evaluation:
             name=subject.name, kind=subject.kind, weights=weights, base=base, run=subject.run, trial_id=subject.trial_id
         )
 
-    def _examples(self, images: ImageTextSet, manifest: Manifest) -> DataIdentity:
+    def _examples(self, evaluator: Evaluator) -> DataIdentity:
+        images, manifest = evaluator.examples(self.split), evaluator.manifest
         examples = fingerprint(images.labels.tolist(), images.references)
         return DataIdentity(
             name=manifest.name, hash=manifest.hash, split=self.split, samples=len(images), examples=examples
         )
+
+
+def _by_example(outcomes: Outcomes) -> dict[str, Any]:
+    """Returns what a record says about single examples, and about single attacks."""
+    plain = outcomes.record()
+    worst = {epsilon_label(epsilon): right.double().mean().item() for epsilon, right in outcomes.robust.items()}
+    return {
+        "accuracies": {name: rows | {WORST: worst[name]} for name, rows in plain["accuracies"].items()},
+        "examples": Examples(clean=plain["clean"], robust=plain["robust"], attacks=plain["attacks"]),
+    }

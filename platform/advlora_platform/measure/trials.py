@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advlora.adapters.export import merged
 from advlora.config import TrialConfig, parse
 from advlora.errors import ConfigError
-from advlora_platform.measure.reference import Subject
+from advlora_platform.measure.subject import Subject
 from advlora_platform.study.folder import StudyFolder, read_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.tracking.store import database_file, explained, open_store, public_uri, tracking_uri
@@ -22,8 +23,8 @@ def load_trial(run_id: str, study: Path | None = None) -> Subject:
     """Rebuilds the model of a trial.
 
     Args:
-        run_id: Of its MLflow run.
-        study: Folder of its study; None looks below `runs/`, here and beside the store.
+        run_id: Identity of its MLflow run.
+        study: Folder of its study; None looks below `runs/`, here and in the folder of the store.
 
     Raises:
         UserError: If the store cannot be used, the run is no finished trial, or its files are not there any more.
@@ -44,7 +45,7 @@ def load_trial(run_id: str, study: Path | None = None) -> Subject:
         kind="trial",
         base=config.model,
         changed=adapted.trainable > 0,
-        merged=merged(adapted) if adapted.mergeable else None,
+        merged=partial(merged, adapted) if adapted.mergeable else None,
         run=run_id,
         trial_id=record.trial_id,
     )

@@ -9,7 +9,7 @@ import torch
 from advlora.adapters import load_adapter, load_trained, save_trained
 from advlora.config import ModelConfig, parse
 from advlora.errors import ModelError
-from advlora.evaluation.outcomes import evaluate
+from advlora.evaluation.evaluator import Evaluator
 from advlora.training.trainer import restore
 from tests.advlora.short_trials import FINISHED, PROTOCOL, trial
 
@@ -67,9 +67,7 @@ def test_where_the_merged_model_is_gone_the_adapter_serves(saved, adapted, pixel
 
 def test_the_loaded_model_has_the_metrics_of_the_last_report(saved, finished, bench):
     model, config = load_trained(saved)
-    classes = bench.class_features(config, trial().data)
-    data = bench.split(trial().data, "test", model.image_size, PROTOCOL.samples.test)
-    metrics = evaluate(model, classes, data, PROTOCOL, split="test", curve=True, device=torch.device("cpu"))
+    metrics = Evaluator(model, trial().data, PROTOCOL, bench, config).measure("test", curve=True).metrics
     expected = {name: finished[-1].metrics[name] for name in metrics}
     assert metrics == pytest.approx(expected, abs=1.01 / PROTOCOL.samples.test)
 

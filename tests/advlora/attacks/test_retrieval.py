@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advlora.attacks import Threat
-from advlora.attacks.retrieval import attack_captions, attack_images, attack_jointly
+from advlora.attacks.retrieval import RetrievalCase, attack_captions, attack_images, attack_jointly
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest
 from advlora.evaluation.recall import ranks
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.unit
 
 CLASSES, THREAT = 10, Threat("linf", 8 / 255)
 OWNER = torch.arange(CLASSES).repeat_interleave(3)
-PGD = {"steps": 5, "step_size": 4 / 255, "scales": (0.75, 1.25)}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +47,18 @@ def sources():
     return [generator(0, "retrieval", place) for place in range(CLASSES)]
 
 
+@pytest.fixture(scope="module")
+def case(model, scene):
+    """The scene under an attack of five steps at three scales."""
+    images, _, own = scene
+
+    def case(images=images, own=own, threat=THREAT, **values) -> RetrievalCase:
+        settings = {"steps": 5, "step_size": 4 / 255, "scales": (0.75, 1.25), **values}
+        return RetrievalCase(model, images, own, threat, sources()[: len(images)], **settings)
+
+    return case
+
+
 @torch.no_grad()
 def looked_up(model, images, captions):
     features = torch.nn.functional.normalize(model.encode_images(images), dim=-1)
@@ -59,9 +70,9 @@ def words(_, __):
     return ["shoe", "dress", "bag", "coat"]
 
 
-def test_an_image_attack_in_the_ball_loses_the_captions(model, scene, texts):
-    images, _, own = scene
-    attacked = attack_images(model, images, texts, own, THREAT, sources(), **PGD)
+def test_an_image_attack_in_the_ball_loses_the_captions(model, scene, texts, case):
+    images, _, _ = scene
+    attacked = attack_images(case(), texts)
     clean, broken = looked_up(model, images, texts), looked_up(model, attacked, texts)
     assert (attacked - images).abs().max() <= THREAT.epsilon + 1e-6
     assert clean.recalls()["tr_r1"] > 0.7
@@ -70,10 +81,10 @@ def test_an_image_attack_in_the_ball_loses_the_captions(model, scene, texts):
     assert clean.success_rates(looked_up(model, noise, texts))["tr_r1"] < 0.2
 
 
-def test_videos_are_attacked_frame_by_frame_and_scale_by_scale(model, scene, texts):
+def test_videos_are_attacked_frame_by_frame_and_scale_by_scale(model, scene, texts, case):
     images, _, own = scene
     videos = images[:2, None].expand(-1, 2, -1, -1, -1)
-    attacked = attack_images(model, videos, texts, own[:2], THREAT, sources()[:2], **PGD)
+    attacked = attack_images(case(videos, own[:2]), texts)
     assert attacked.shape == videos.shape
     with torch.no_grad():
         before, after = (
@@ -82,11 +93,11 @@ def test_videos_are_attacked_frame_by_frame_and_scale_by_scale(model, scene, tex
     assert (after < before).all()
 
 
-def test_the_whole_set_of_captions_is_aimed_at_not_the_first_alone(model, scene, texts):
-    images, _, own = scene
+def test_the_whole_set_of_captions_is_aimed_at_not_the_first_alone(model, scene, texts, case):
+    _, _, own = scene
     first = own & (own.cumsum(1) == 1)
-    whole = attack_images(model, images, texts, own, THREAT, sources(), **{**PGD, "scales": ()})
-    single = attack_images(model, images, texts, first, THREAT, sources(), **{**PGD, "scales": ()})
+    whole = attack_images(case(scales=()), texts)
+    single = attack_images(case(own=first, scales=()), texts)
 
     def similarity(points):
         with torch.no_grad():
@@ -117,11 +128,11 @@ def test_a_caption_without_candidates_stays(model, scene):
 WEAK = {"steps": 3, "step_size": 1 / 255, "scales": ()}
 
 
-def test_image_and_text_together_break_at_least_as_much_as_the_image_alone(model, scene, texts):
-    images, captions, own = scene
-    weak = Threat("linf", 1 / 255)
-    alone = attack_images(model, images, texts, own, weak, sources(), **WEAK)
-    both, changed = attack_jointly(model, images, captions, own, weak, sources(), words, single=False, **WEAK)
+def test_image_and_text_together_break_at_least_as_much_as_the_image_alone(model, scene, texts, case):
+    images, captions, _ = scene
+    weak = case(threat=Threat("linf", 1 / 255), **WEAK)
+    alone = attack_images(weak, texts)
+    both, changed = attack_jointly(case(threat=weak.threat, **WEAK), captions, words, single=False)
     clean = looked_up(model, images, texts)
     single = clean.success_rates(looked_up(model, alone, texts))
     joint = clean.success_rates(looked_up(model, both, model.encode_texts(changed)))
@@ -129,13 +140,12 @@ def test_image_and_text_together_break_at_least_as_much_as_the_image_alone(model
     assert joint["ir_r1"] > single["ir_r1"]
 
 
-def test_co_attack_turns_an_image_from_its_first_caption_only(model, scene):
+def test_co_attack_turns_an_image_from_its_first_caption_only(model, scene, case):
     images, captions, own = scene
-    options = {"single": True, **WEAK}
-    found, changed = attack_jointly(model, images, captions, own, THREAT, sources(), words, **options)
+    found, changed = attack_jointly(case(**WEAK), captions, words, single=True)
     others = [caption if number % 3 == 0 else "a shoe" for number, caption in enumerate(captions)]
-    assert torch.equal(attack_jointly(model, images, others, own, THREAT, sources(), words, **options)[0], found)
+    assert torch.equal(attack_jointly(case(**WEAK), others, words, single=True)[0], found)
     with torch.no_grad():
         assert changed == attack_captions(model, captions, model.encode_images(images), own, words)
-    whole, _ = attack_jointly(model, images, captions, own, THREAT, sources(), words, single=False, **WEAK)
+    whole, _ = attack_jointly(case(**WEAK), captions, words, single=False)
     assert not torch.equal(whole, found)

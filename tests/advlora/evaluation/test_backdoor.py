@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse
 from advlora.config.poison import BadNetsConfig
-from advlora.data import load_manifest, load_split
+from advlora.data import load_split
 from advlora.data.poisoning import trigger
-from advlora.distributed import Group
+from advlora.distributed import SOLO, Group
 from advlora.evaluation.backdoor import attack_success_rate
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 
@@ -17,7 +18,6 @@ pytestmark = pytest.mark.unit
 
 POISON = BadNetsConfig(target="bag", rate=0)
 BAG = 8
-CPU = torch.device("cpu")
 
 
 class Backdoored(nn.Module):
@@ -34,10 +34,9 @@ def data():
     return load_split(DataConfig(), "val", 28, 60)
 
 
-def rate(model: nn.Module, data, group: Group | None = None) -> float:
-    manifest = load_manifest(DataConfig())
-    where = {"batch_size": 7, "device": CPU, **({"group": group} if group else {})}
-    return attack_success_rate(model, torch.eye(10), data, POISON, manifest, **where)
+def rate(model: nn.Module, data, group: Group = SOLO) -> float:
+    classifier = ZeroShotClassifier(model, torch.eye(10))
+    return attack_success_rate(classifier, data, POISON, BAG, batch_size=7, group=group)
 
 
 def test_a_backdoor_succeeds_and_its_absence_does_not(data) -> None:

@@ -1,162 +1,140 @@
+"""One evaluator decides for every caller: the task, the pretrained model, the guards, the backdoor."""
+
 from __future__ import annotations
+
+import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.functional import normalize
 
-from advlora.attacks import withstands
-from advlora.config import EvaluationAttackConfig, SamplesConfig
-from advlora.data import ImageTextSet
-from advlora.evaluation.outcomes import Outcomes, outcomes
-from advlora.models import VisionLanguageModel
-from advlora.training.cost import evaluation_forwards
+from advlora.config import DataConfig, ModelConfig, PoisonConfig, parse
+from advlora.errors import ModelError
+from advlora.evaluation.classification import Classification
+from advlora.evaluation.evaluator import Evaluator
+from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.training.workbench import Workbench
 from tests.advlora.short_trials import evaluation
 
 pytestmark = pytest.mark.unit
 
-COUNT, SIZE, DIM, CLASSES = 60, 8, 6, 4
-EPSILON = 6 / 255
-CPU = torch.device("cpu")
-WEAK = ({"steps": 1, "step_size": 2e-3}, {"steps": 1, "loss": "margin", "step_size": 2e-3}, {"steps": 1, "norm": "l2"})
-"""Each breaks some images that the others do not."""
-NOISE = ({"steps": 1, "step_size": 1e-6},)
-"""Breaks what its random start breaks."""
-ATTACKS = ({"steps": 2}, {"steps": 3, "loss": "margin"}, {"steps": 1, "restarts": 3})
+BASE, DATA = ModelConfig(), DataConfig()
+GUARDS = {"samples": 6, "queries": 2, "steps": 1}
+TRANSFER = [{"kind": "mi", "steps": 1}]
+SMALL = {"attacks": [{"steps": 1}], "samples": {"val": 12, "test": 8}, "guards": GUARDS}
 
 
-class Linear(VisionLanguageModel):
-    """Embeds by a random matrix, and counts the images that pass forwards and backwards."""
+class Counting(Workbench):
+    """Counts how often a pretrained model is asked for; or has none."""
 
-    image_size, embed_dim = SIZE, DIM
-    encode_texts = save = vision = None
-
-    def __init__(self, blind: bool = False) -> None:
+    def __init__(self, missing: bool = False) -> None:
         super().__init__()
-        self.logit_scale, self.blind, self.passes = torch.tensor(10.0), blind, 0
-        generator = torch.Generator().manual_seed(4)
-        self.weight = torch.nn.Parameter(torch.randn(3 * SIZE * SIZE, DIM, generator=generator))
+        self.asked, self.missing = 0, missing
 
-    def encode_images(self, images):
-        features = (images - 0.5).flatten(1) * (0 if self.blind else 1) @ self.weight + 0.1 * self.blind
-        self.passes += len(images)
-        if features.requires_grad and images.requires_grad:
-            features.register_hook(self._count)
-        return features
-
-    def _count(self, gradient):
-        self.passes += len(gradient)
+    def model(self, config):
+        self.asked += 1
+        if self.missing:
+            raise ModelError("no weights")
+        return super().model(config)
 
 
-@pytest.fixture
-def model():
-    return Linear()
-
-
-@pytest.fixture
-def classes():
-    return normalize(torch.randn(CLASSES, DIM, generator=torch.Generator().manual_seed(5)), dim=-1)
+@pytest.fixture(scope="module")
+def moved(bench):
+    """The pretrained model with a vision tower that was moved a little."""
+    model, source = bench.model(BASE), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.vision.parameters():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=source)
+    return model
 
 
 @pytest.fixture
-def data(model, classes):
-    """Every fifth label is wrong."""
-    generator = torch.Generator().manual_seed(6)
-    images = torch.randint(256, (COUNT, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
-    labels = (model.encode_images(images.float() / 255) @ classes.T).argmax(1)
-    labels[::5] = (labels[::5] + 1) % CLASSES
-    return ImageTextSet(images, labels, ("",) * COUNT)
+def evaluator(moved):
+    def evaluator(source=None, **values) -> Evaluator:
+        fields = {name: values.pop(name) for name in ("base", "changed", "own_texts", "merged") if name in values}
+        protocol = evaluation(**SMALL | values)
+        return Evaluator(moved, DATA, protocol, source or Counting(), **{"base": BASE, **fields})
+
+    return evaluator
 
 
-@pytest.fixture
-def evaluate(model, classes, data):
-    def evaluate(epsilons=(EPSILON,), model=model, **values):
-        protocol = evaluation(**{"epsilon": EPSILON, "attacks": ATTACKS[:1], **values})
-        return outcomes(model, classes, data, protocol, epsilons, device=CPU)
-
-    return evaluate
+def names(findings):
+    return {finding.name for finding in findings}
 
 
-def test_an_example_is_clean_where_its_label_is_found(evaluate):
-    found = evaluate().clean
-    assert found.shape == (COUNT,)
-    assert found.dtype == torch.bool
-    assert found.tolist() == [position % 5 != 0 for position in range(COUNT)]
+def test_metrics_are_the_means_of_the_outcomes(evaluator):
+    short, full = (evaluator().measure("val", curve=curve) for curve in (False, True))
+    assert set(short.metrics) == {"val/clean_r1", "val/robust_r1:4_255"}
+    assert set(full.metrics) == {*short.metrics, "val/robust_r1:8_255"}
+    assert len(short.outcomes.clean) == 12
+    assert short.metrics == short.outcomes.metrics("val")
+    assert len(evaluator().measure("test", curve=False).outcomes.clean) == 8
 
 
-def test_robust_is_the_worst_case_over_the_attacks(evaluate, model, classes, data):
-    def classify(images):
-        return 10 * normalize(model.encode_images(images), dim=-1) @ classes.T
-
-    images, alone = data.images.float() / 255, []
-    for number, values in enumerate(WEAK):
-        names = [(0, "examination", number, place) for place in range(COUNT)]
-        attack = EvaluationAttackConfig(**values)
-        alone.append(withstands(classify, images, data.labels, attack, EPSILON, names))
-    together = evaluate(attacks=WEAK).robust[EPSILON]
-    assert torch.equal(together, alone[0] & alone[1] & alone[2])
-    assert 0 < together.sum() < min(each.sum() for each in alone)
-    assert len({tuple(each.tolist()) for each in alone}) == len(alone)
+def test_class_texts_are_those_of_the_model_or_of_its_base(evaluator, bench, moved):
+    own, shared = (evaluator(own_texts=own).measure("val", curve=False) for own in (True, False))
+    assert own.outcomes.record() == shared.outcomes.record(), "the text tower did not move"
+    blind = copy.deepcopy(moved)
+    blind.encode_texts = lambda captions: torch.ones(len(captions), blind.embed_dim)
+    live, frozen = (replace(evaluator(own_texts=own), model=blind).measure("val", curve=False) for own in (True, False))
+    assert frozen.metrics == shared.metrics
+    assert live.metrics["val/clean_r1"] < 0.5 < frozen.metrics["val/clean_r1"], "all classes were embedded alike"
 
 
-def test_a_larger_radius_and_a_further_attack_never_help(evaluate):
-    epsilons = (2 / 255, 6 / 255, 16 / 255)
-    found = evaluate(epsilons)
-    counts = [int(found.clean.sum()), *(int(found.robust[epsilon].sum()) for epsilon in epsilons)]
-    assert counts == sorted(counts, reverse=True)
-    assert counts[0] > counts[1] > counts[-1]
-    assert all((right <= found.clean).all() for right in found.robust.values())
-    assert (evaluate(attacks=ATTACKS).robust[EPSILON] <= evaluate(attacks=ATTACKS[:2]).robust[EPSILON]).all()
+def test_the_pretrained_model_is_loaded_only_where_it_is_needed(evaluator):
+    plain, transfer, guarded, unchanged = (Counting() for _ in range(4))
+    evaluator(plain).measure("val", curve=True)
+    evaluator(transfer, attacks=TRANSFER).measure("val", curve=True)
+    evaluator(guarded).guards()
+    evaluator(unchanged, changed=False).guards()
+    assert [source.asked for source in (plain, transfer, guarded, unchanged)] == [0, 1, 1, 0]
 
 
-def test_a_model_that_does_not_see_is_not_fooled(evaluate, data):
-    found = evaluate(model=Linear(blind=True), attacks=ATTACKS, epsilons=(EPSILON, 1.0))
-    assert 0 < found.clean.sum() < COUNT
-    assert all(torch.equal(right, found.clean) for right in found.robust.values())
+def test_a_transfer_attack_starts_from_the_pretrained_model(evaluator, bench, moved):
+    measured = evaluator(attacks=TRANSFER).measure("val", curve=False)
+    classes = bench.class_features(BASE, DATA)
+    classifier, surrogate = (ZeroShotClassifier(model, classes) for model in (moved, bench.model(BASE)))
+    expected = Classification(classifier, evaluation(**SMALL | {"attacks": TRANSFER}), surrogate)
+    data = bench.split(DATA, "val", 28, 12)
+    assert measured.outcomes.record() == expected.outcomes(data, (4 / 255,)).record()
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
-@pytest.mark.parametrize(("attacks", "epsilon"), [(ATTACKS, EPSILON), (NOISE, 0.1)])
-def test_outcomes_do_not_depend_on_the_batch_size(evaluate, attacks, epsilon, size):
-    ours, theirs = (evaluate((epsilon,), attacks=attacks, batch_size=each) for each in (size, 16))
-    assert 0 < theirs.robust[epsilon].sum() < theirs.clean.sum()
-    assert torch.equal(ours.clean, theirs.clean)
-    assert torch.equal(ours.robust[epsilon], theirs.robust[epsilon])
+def test_a_missing_pretrained_model_is_an_error_of_an_attack_but_not_of_the_guards(evaluator):
+    missing = Counting(missing=True)
+    with pytest.raises(ModelError, match="no weights"):
+        evaluator(missing, attacks=TRANSFER).measure("val", curve=False)
+    assert "transfer" not in names(evaluator(missing).guards())
+    assert "transfer" not in names(evaluator(base=None).guards())
+    with pytest.raises(ValueError, match="surrogate"):
+        evaluator(base=None, attacks=TRANSFER).measure("val", curve=False)
 
 
-def test_the_seed_of_the_protocol_names_the_noise(evaluate):
-    first, same, other = (evaluate((0.1,), attacks=NOISE, seed=seed) for seed in (0, 0, 1))
-    assert torch.equal(first.robust[0.1], same.robust[0.1])
-    assert not torch.equal(first.robust[0.1], other.robust[0.1])
+def test_guards_compare_with_the_base_and_with_the_merged_weights(evaluator, moved):
+    assert {"monotone", "transfer"} < names(evaluator().guards())
+    assert "transfer" not in names(evaluator(changed=False).guards()), "it would attack itself"
+    assert "merged" not in names(evaluator().guards())
+    findings = {finding.name: finding for finding in evaluator(merged=lambda: copy.deepcopy(moved)).guards()}
+    assert findings["merged"].ok
+    assert evaluator(guards={"enabled": False}).guards() == []
 
 
-def test_a_radius_asked_for_twice_is_measured_once(evaluate, model):
-    evaluate()
-    once, model.passes = model.passes, 0
-    assert list(evaluate((EPSILON, EPSILON)).robust) == [EPSILON]
-    assert model.passes < once  # the fixture's own pass was counted the first time
+def test_the_pretrained_model_is_guarded_under_a_transfer_protocol_too(evaluator):
+    findings = names(evaluator(changed=False, attacks=TRANSFER).guards())
+    assert "monotone" in findings
+    assert "transfer" not in findings
 
 
-def test_the_cost_that_is_planned_is_what_an_unbroken_model_costs(evaluate):
-    protocol = evaluation(attacks=ATTACKS, epsilon=EPSILON, curve=(0.2, 0.3), samples=SamplesConfig(val=COUNT))
-    model = Linear(blind=True)
-    found = evaluate((EPSILON, *protocol.curve), model=model, attacks=ATTACKS, batch_size=16)
-    wrong = int((~found.clean).sum())
-    assert model.passes == evaluation_forwards(protocol, "val") * (COUNT - wrong) / COUNT + wrong
+def test_guards_take_what_is_known_of_their_split(evaluator):
+    measured = evaluator().measure("test", curve=False)
+    known = replace(measured.outcomes, clean=torch.zeros_like(measured.outcomes.clean))
+    findings = {finding.name: finding for finding in evaluator().guards("test", known)}
+    assert not findings["clean_at_least_robust"].ok, "robust images that are not classified correctly"
+    assert evaluator().guards("test", measured.outcomes) == evaluator().guards("test")
 
 
-def test_metrics_are_means_under_their_names(model, classes, data):
-    protocol = evaluation(epsilon=EPSILON, curve=(12 / 255,), attacks=ATTACKS[:1])
-    options = {"split": "test", "device": CPU}
-    short, full = (evaluate_model(model, classes, data, protocol, curve=curve, **options) for curve in (False, True))
-    assert set(full) == {"test/clean_r1", "test/robust_r1:6_255", "test/robust_r1:12_255"}
-    assert short == {name: value for name, value in full.items() if name != "test/robust_r1:12_255"}
-    assert full["test/clean_r1"] == pytest.approx(0.8)
-    rows = Outcomes(torch.tensor([True, True, False]), {0.5: torch.tensor([True, False, False])}).metrics("val")
-    assert rows == {"val/clean_r1": 2 / 3, "val/robust_r1:0.5": 1 / 3}
-
-
-def test_parameters_get_no_gradient_and_the_model_is_in_eval_mode(evaluate, model):
-    model.train()
-    evaluate()
-    assert not model.training
-    assert model.weight.grad is None
+def test_a_backdoor_is_measured_where_the_data_is_poisoned(evaluator):
+    poison = parse(PoisonConfig, {"kind": "badnets", "target": "bag", "rate": 0.1})
+    poisoned = replace(evaluator(), data=DATA.model_copy(update={"poison": poison}))
+    metrics = poisoned.measure("val", curve=False).metrics
+    assert 0 <= metrics.pop("val/attack_success_rate") <= 1
+    assert metrics == evaluator().measure("val", curve=False).metrics

@@ -10,7 +10,9 @@ from torch.nn.functional import normalize
 
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol, parse
 from advlora.data import ImageTextSet
-from advlora.evaluation.outcomes import BROKEN, SPARED, WITHSTOOD, Outcomes, outcomes, read_digits
+from advlora.evaluation.classification import Classification
+from advlora.evaluation.outcomes import BROKEN, SPARED, WITHSTOOD, Outcomes
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.models import VisionLanguageModel
 from advlora.training.cost import attack_forwards
 
@@ -63,8 +65,9 @@ def data(classes):
 def evaluate(classes, data):
     def evaluate(epsilons=(EPSILON,), model=None, exhaustive=False, surrogate=None, **values):
         protocol = parse(EvaluationProtocol, {"epsilon": EPSILON, "attacks": ATTACKS, "batch_size": 16, **values})
-        options = {"device": torch.device("cpu"), "exhaustive": exhaustive, "surrogate": surrogate}
-        return outcomes(model or Small(), classes, data, protocol, epsilons, **options)
+        other = None if surrogate is None else ZeroShotClassifier(surrogate, classes)
+        classifier = ZeroShotClassifier(model or Small(), classes)
+        return Classification(classifier, protocol, other, exhaustive=exhaustive).outcomes(data, epsilons)
 
     return evaluate
 
@@ -128,17 +131,20 @@ def test_results_do_not_depend_on_the_batch_size(evaluate):
     assert one.record() == other.record()
 
 
-def test_the_record_is_plain_data_and_reads_back(evaluate):
+def test_the_record_is_plain_data_with_a_character_per_example(evaluate):
     found = evaluate((EPSILON, 6 / 255))
     record = json.loads(json.dumps(found.record()))
     assert set(record["attacks"]) == {"4_255", "6_255"}
-    assert torch.equal(read_digits(record["clean"]).bool(), found.clean)
-    assert torch.equal(read_digits(record["attacks"]["4_255"]["square-40"]), found.attacks[EPSILON]["square-40"])
+    assert [digit == "1" for digit in record["clean"]] == found.clean.tolist()
+    values = [{"1": WITHSTOOD, "0": BROKEN, "-": SPARED}[digit] for digit in record["attacks"]["4_255"]["square-40"]]
+    assert values == found.attacks[EPSILON]["square-40"].tolist()
     assert record["accuracies"]["4_255"] == found.accuracies(EPSILON)
 
 
 def test_outcomes_without_attacks_are_still_accuracies():
     assert Outcomes(torch.tensor([True, False]), {}).metrics("val") == {"val/clean_r1": 0.5}
+    rows = Outcomes(torch.tensor([True, True, False]), {0.5: torch.tensor([True, False, False])}).metrics("val")
+    assert rows == {"val/clean_r1": 2 / 3, "val/robust_r1:0.5": 1 / 3}
 
 
 def test_a_transfer_attack_without_a_surrogate_is_an_error_and_with_one_it_is_weaker(evaluate):

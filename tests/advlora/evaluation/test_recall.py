@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from advlora.evaluation.recall import Ranks, image_ranks, ranks, text_ranks
+from advlora.metrics import MEAN_RECALL, recall_names
 
 pytestmark = pytest.mark.unit
 
@@ -16,6 +17,12 @@ def test_ranks_by_hand() -> None:
     assert image_ranks(scores, OWNER).tolist() == [1, 1, 1, 1]
     perfect = torch.nn.functional.one_hot(OWNER, 3).T.float()
     assert set(ranks(perfect, perfect, OWNER).recalls().values()) == {1.0}
+
+
+def test_numbers_have_the_names_that_others_expect() -> None:
+    found = Ranks(torch.tensor([0, 7]), torch.tensor([0, 3]))
+    assert tuple(found.recalls()) == (*recall_names(), MEAN_RECALL)
+    assert tuple(found.success_rates(found)) == recall_names()
 
 
 def test_recalls_count_ranks_below_the_depth() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from advlora.errors import Diverged
-from advlora.evaluation.outcomes import evaluate
+from advlora.evaluation.classification import Classification
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.training.trainer import restore
 from advlora.training.workbench import Workbench
 from tests.advlora.short_trials import FINISHED, PROTOCOL, evaluation, numbers, trial
@@ -106,7 +107,8 @@ def test_the_last_state_gives_the_model_back_without_its_optimiser(bench, finish
     model = restore(trial(FINISHED), bench, finished[-1].state).model
     classes = bench.class_features(trial().model, trial().data)
     data = bench.split(trial().data, "val", model.image_size, PROTOCOL.samples.val)
-    metrics = evaluate(model, classes, data, PROTOCOL, split="val", curve=True, device=torch.device("cpu"))
+    epsilons = (PROTOCOL.epsilon, *PROTOCOL.curve)
+    metrics = Classification(ZeroShotClassifier(model, classes), PROTOCOL).outcomes(data, epsilons).metrics("val")
     assert metrics == {name: finished[-1].metrics[name] for name in metrics}
     assert not model.training
 

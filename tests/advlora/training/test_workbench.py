@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from advlora import workbench as module
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest, load_split
 from advlora.errors import DataError, ModelError
 from advlora.models import load_model
+from advlora.training import workbench as module
 from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.unit

@@ -5,16 +5,20 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from advlora.adapters import load_trained
-from advlora.config import DataConfig
+from advlora.config import DataConfig, TrialConfig, parse
 from advlora.errors import UserError
-from advlora.evaluation.outcomes import evaluate
+from advlora.evaluation.classification import Classification
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.metrics import Metric
+from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
-from advlora_platform.measure import Evaluation, protocol_hash, read_protocol
+from advlora_platform.execution.states import rebuild, save_state
+from advlora_platform.lowrank.changes import take_apart
+from advlora_platform.lowrank.trials import Trained
+from advlora_platform.measure import Evaluation, Subject, protocol_hash, read_protocol
 from tests.advlora.tiny_transformers import written
 
 pytestmark = pytest.mark.unit
@@ -34,10 +38,28 @@ def record(trained, protocol):
 def test_the_metrics_are_those_that_a_trial_would_have(record, trained, protocol):
     model, base = load_trained(trained)
     bench, evaluation = Workbench(), read_protocol(protocol())
-    classes, data = bench.class_features(base, DataConfig()), bench.split(DataConfig(), "test", 28, 16)
-    options = {"split": "test", "curve": True, "device": torch.device("cpu")}
-    expected = evaluate(model, classes, data, evaluation, **options)
+    classifier = ZeroShotClassifier(model, bench.class_features(base, DataConfig()))
+    data, epsilons = bench.split(DataConfig(), "test", 28, 16), (evaluation.epsilon, *evaluation.curve)
+    expected = Classification(classifier, evaluation).outcomes(data, epsilons).metrics("test")
     assert {name: value for name, value in record.metrics.items() if name.startswith("test/")} == expected
+
+
+def test_trainer_record_and_study_of_ranks_give_the_same_number_for_the_same_model(protocol, tmp_path):
+    values = {
+        "data": {"train_samples": 32},
+        "adapter": {"kind": "full"},
+        "optimiser": {"epochs": 1, "batch_size": 32},
+        "attack": {"steps": 1},
+    }
+    config, evaluation = parse(TrialConfig, values), read_protocol(protocol(guards={"enabled": False}))
+    *_, report = fine_tune(config, evaluation, bench=Workbench(), test=True)
+    save_state(tmp_path, report.state)
+    adapted, _ = rebuild(config, tmp_path)
+    subject = Subject(adapted.model, "trained", "trial", base=config.model)
+    measured = Evaluation(subject, config.data, "test", evaluation, "tiny").measure().metrics
+    assert measured == {name: value for name, value in report.metrics.items() if name.startswith("test/")}
+    change = take_apart(Trained("full", config, report.metrics, tmp_path), evaluation, (0,), Workbench())
+    assert change.whole == measured[ROBUST]
 
 
 def test_every_number_is_the_mean_of_its_examples(record):

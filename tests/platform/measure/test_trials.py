@@ -39,8 +39,8 @@ class Finished:
     folder: StudyFolder
     trial: Trial
     metrics: dict[str, float]
-    trial: str
-    study: str
+    run: str
+    study_run: str
 
 
 @pytest.fixture
@@ -70,17 +70,17 @@ def refused(reference: str, study: Path | None = None) -> str:
 
 
 def test_a_run_is_measured_as_its_trial_was_and_logged_beside_it(finished, store, protocol, tmp_path):
-    evaluation = Evaluation.prepare(finished.trial, "fashion-mnist", "test", protocol(guards={"enabled": False}))
+    evaluation = Evaluation.prepare(finished.run, "fashion-mnist", "test", protocol(guards={"enabled": False}))
     record = evaluation.measure()
     test = {name: value for name, value in finished.metrics.items() if name.startswith("test/")}
     assert record.metrics == test
     assert record.model.name == "parts/low · seed 0"
     assert (record.model.run, record.model.trial_id, record.model.base) == (
-        finished.trial,
-        finished.trial_id.id,
+        finished.run,
+        finished.trial.id,
         "tiny-clip",
     )
-    assert torch.is_tensor(evaluation.subject.merged.logit_scale)
+    assert torch.is_tensor(evaluation.subject.merged().logit_scale)
 
     (tmp_path / "record.json").write_text("{}")
     run_id = EvaluationLog().log(record, tmp_path / "record.json")
@@ -88,7 +88,7 @@ def test_a_run_is_measured_as_its_trial_was_and_logged_beside_it(finished, store
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["advlora.kind"] == "evaluation"
-    assert run.data.tags["advlora.evaluated_run"] == finished.trial
+    assert run.data.tags["advlora.evaluated_run"] == finished.run
     assert run.data.tags["advlora.protocol_hash"] == protocol_hash(evaluation.protocol) == record.protocol_hash
     assert run.data.metrics["test/robust_r1:8_255"] == record.metrics["test/robust_r1:8_255"]
     assert run.data.metrics["attack/pgd-2:8_255"] == record.accuracies["8_255"]["pgd-2"]
@@ -101,21 +101,21 @@ def test_a_run_is_measured_as_its_trial_was_and_logged_beside_it(finished, store
 
 def test_the_study_is_found_elsewhere_if_it_is_named(finished, tmp_path):
     moved = shutil.move(finished.folder.path, tmp_path / "elsewhere")
-    assert "study 'parts'" in refused(finished.trial)
-    assert "is not in runs/; name it with --study FOLDER, or train again" in refused(finished.trial)
-    assert load_subject(finished.trial, study=Path(moved)).trial_id == finished.trial_id.id
+    assert "study 'parts'" in refused(finished.run)
+    assert "is not in runs/; name it with --study FOLDER, or train again" in refused(finished.run)
+    assert load_subject(finished.run, study=Path(moved)).trial_id == finished.trial.id
     other = tmp_path / "other"
     write_json(StudyFolder(other).identity, {"study_id": "another"})
-    assert f"is not in {other}" in refused(finished.trial, other)
+    assert f"is not in {other}" in refused(finished.run, other)
 
 
 def test_what_is_no_finished_trial_is_one_sentence(finished):
     assert "has no run '" in refused("0" * 32)
-    assert "is no trial but: study" in refused(finished.study)
-    (finished.folder.trial(finished.trial_id.id) / "state.pt").unlink()
-    assert "was removed" in refused(finished.trial)
-    Ledger(finished.folder).trial_started(finished.trial_id)
-    assert "has not finished" in refused(finished.trial)
+    assert "is no trial but: study" in refused(finished.study_run)
+    (finished.folder.trial(finished.trial.id) / "state.pt").unlink()
+    assert "was removed" in refused(finished.run)
+    Ledger(finished.folder).trial_started(finished.trial)
+    assert "has not finished" in refused(finished.run)
 
 
 def test_a_deleted_experiment_is_one_sentence(store):

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from advlora.config import EvaluationProtocol, parse, read_yaml
 from advlora.errors import ConfigError, UserError
-from advlora.evaluation.recall import Ranks
-from advlora.evaluation.retrieval import _recalls, _successes
+from advlora.metrics import MEAN_RECALL, RERANKED, Metric, recall_names
 from advlora_platform.study.arms import arms
 from advlora_platform.study.library import load_any, load_study, read_study, shipped, shipped_protocols
 from advlora_platform.study.spec import AblationStudy, SweepStudy, direction, objective_metrics, reportable
@@ -163,13 +161,11 @@ def test_an_unknown_protocol_is_refused_with_the_nearest_name(changes, where):
 
 def test_what_an_ablation_may_report_are_the_names_that_examinations_give():
     plain = study(protocol={"curve": ["4/255"], "rerank": 8})
-    outcomes = {
-        "": Ranks(torch.tensor([0, 7]), torch.tensor([0, 3])),
-        "itm_": Ranks(torch.tensor([1, 2]), torch.tensor([0, 3])),
-    }
-    measured = [f"test/clean_{name}" for name in _recalls(outcomes)]
-    measured += [f"test/robust_{name}:4_255" for name in _recalls(outcomes)]
-    measured += [f"val/success_{name}:8_255" for name in _successes(outcomes, outcomes)]
+    single = [*recall_names(), *recall_names(reranked=True)]
+    recalls = [*single, MEAN_RECALL, f"{RERANKED}{MEAN_RECALL}"]
+    measured = [str(Metric.clean("test", name)) for name in recalls]
+    measured += [str(Metric.robust("test", 4 / 255, name)) for name in recalls]
+    measured += [str(Metric.success("val", 8 / 255, name)) for name in single]
     assert {*measured, "test/attack_success_rate", "test/clean_r1", "val/robust_r1:4_255"} <= set(reportable(plain))
     lower = [name for name in reportable(plain) if direction(name) == "min"]
     assert lower == [name for name in reportable(plain) if "success" in name]

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from advlora.config import DataConfig, EvaluationProtocol, ModelConfig, TrialConfig, parse
+from advlora.evaluation.classification import Classification
 from advlora.evaluation.guards import run_guards
+from advlora.evaluation.zero_shot import ZeroShotClassifier
 
 COUNT = 24
 ROBUST = {
@@ -45,10 +47,15 @@ def guard(bench):
 
     def guard(model, surrogate=None, merged=None, **values):
         protocol = parse(EvaluationProtocol, PROTOCOL | values)
-        options = {"device": torch.device("cpu"), "surrogate": surrogate, "merged": merged}
+        others = {"surrogate": surrogate, "merged": merged}
+        classifiers = {name: ZeroShotClassifier(other, classes) for name, other in others.items() if other is not None}
+        classifier = ZeroShotClassifier(model, classes)
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            findings = run_guards(model, classes, data, protocol, **options)
+            known = Classification(classifier, protocol, classifiers.get("surrogate")).outcomes(
+                data, (protocol.epsilon,)
+            )
+            findings = run_guards(classifier, data, protocol, known, **classifiers)
         return {finding.name: finding for finding in findings}
 
     return guard

@@ -16,15 +16,13 @@ from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError, DataError
 from advlora.evaluation.recall import ranks
-from advlora.evaluation.reranking import candidates, first
-from advlora.evaluation.retrieval import evaluate_retrieval
+from advlora.evaluation.retrieval import Retrieval
 from advlora.models import load_model
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.unit
 
-CPU = torch.device("cpu")
 OWNER = torch.arange(10).repeat_interleave(2)
 
 
@@ -44,7 +42,7 @@ def data() -> ImageTextSet:
 
 def test_clean_recall_is_that_of_the_similarities(tiny, data) -> None:
     model = load_model(tiny("clip"))
-    metrics = evaluate_retrieval(model, data, protocol(), split="val", curve=False, device=CPU)
+    metrics = Retrieval(model, data, protocol()).metrics("val", curve=False)
     captions = [caption for own in data.references for caption in own]
     images = normalize(model.encode_images(data.images.float() / 255), dim=1)
     scores = images @ normalize(model.encode_texts(captions), dim=1).T
@@ -71,7 +69,7 @@ def test_attack_lowers_recall_and_more_so_with_strength(tiny, data) -> None:
     model = trained(tiny, data)
     first_only = ImageTextSet(data.images, data.labels, data.captions)
     settings = protocol(curve=[0.001, 0.21], attacks=[{"steps": 3}, {"steps": 3, "loss": "margin"}])
-    metrics = evaluate_retrieval(model, first_only, settings, split="test", curve=True, device=CPU)
+    metrics = Retrieval(model, first_only, settings).metrics("test", curve=True)
     clean, weak, strong = (metrics[f"test/{name}"] for name in ("clean_r1", "robust_r1:0.001", "robust_r1:0.21"))
     assert clean >= 0.6
     assert clean >= weak >= strong
@@ -83,9 +81,9 @@ def test_attack_lowers_recall_and_more_so_with_strength(tiny, data) -> None:
 def test_a_second_attack_never_helps_the_model(tiny, data) -> None:
     model = trained(tiny, data)
     settings = protocol(epsilon=0.02)
-    one = evaluate_retrieval(model, data, settings, split="val", curve=False, device=CPU)
+    one = Retrieval(model, data, settings).metrics("val", curve=False)
     several = settings.model_copy(update={"attacks": settings.attacks * 2})
-    two = evaluate_retrieval(model, data, several, split="val", curve=False, device=CPU)
+    two = Retrieval(model, data, several).metrics("val", curve=False)
     assert two["val/robust_r1:0.02"] <= one["val/robust_r1:0.02"]
 
 
@@ -104,16 +102,16 @@ def model(tiny, data):
 @pytest.mark.parametrize(("kind", "joint"), CAPTION_ATTACKS)
 def test_attacks_on_captions_are_used_by_name(model, data, bert, kind: str, joint: bool) -> None:
     settings = protocol(attacks=[aimed(kind, bert)], epsilon=0.11)
-    metrics = evaluate_retrieval(model, data, settings, split="val", curve=False, device=CPU)
+    metrics = Retrieval(model, data, settings).metrics("val", curve=False)
     assert metrics["val/robust_mean_recall:0.11"] < metrics["val/clean_mean_recall"]
     assert 0.3 < metrics["val/success_tr_r1:0.11"] <= 1
     weak = settings.model_copy(update={"epsilon": 1e-6})
-    least = evaluate_retrieval(model, data, weak, split="val", curve=False, device=CPU)
+    least = Retrieval(model, data, weak).metrics("val", curve=False)
     assert (least["val/success_ir_r1:1e-06"] > 0) == joint, "an image that hardly moves leaves what words do"
 
 
 def test_success_is_what_the_recalls_have_lost(model, data) -> None:
-    found = evaluate_retrieval(model, data, protocol(epsilon=0.11), split="val", curve=False, device=CPU)
+    found = Retrieval(model, data, protocol(epsilon=0.11)).metrics("val", curve=False)
     for name in ("tr_r1", "ir_r1", "ir_r5"):
         clean, robust = found[f"val/clean_{name}"], found[f"val/robust_{name}:0.11"]
         assert clean * found[f"val/success_{name}:0.11"] >= clean - robust - 1e-9
@@ -124,7 +122,7 @@ def test_a_query_is_found_only_if_every_attacker_leaves_it(model, data, bert) ->
 
     def robust(chosen: list[dict]) -> dict[str, float]:
         settings = protocol(attacks=chosen, epsilon=0.01)
-        found = evaluate_retrieval(model, data, settings, split="val", curve=False, device=CPU)
+        found = Retrieval(model, data, settings).metrics("val", curve=False)
         return {name: value for name, value in found.items() if "/robust_" in name}
 
     together, alone = robust(attacks), [robust([attack]) for attack in attacks]
@@ -138,7 +136,7 @@ def test_a_joint_attack_depends_neither_on_batches_nor_on_processes(tiny, data, 
 
     def measured(values: dict | None = None, group: Group = SOLO) -> dict[str, float]:
         changed = settings.model_copy(update=values or {})
-        return evaluate_retrieval(blip, data, changed, split="val", curve=False, device=CPU, group=group)
+        return Retrieval(blip, data, changed, group).metrics("val", curve=False)
 
     class Pair(Group):
         """One of two threads that meet at every collective operation."""
@@ -171,7 +169,7 @@ def test_matching_reads_the_changed_captions(tiny, data, bert) -> None:
         return match(tokens, captions)
 
     blip.match = noted
-    found = evaluate_retrieval(blip, data, settings, split="val", curve=False, device=CPU)
+    found = Retrieval(blip, data, settings).metrics("val", curve=False)
     captions = [caption.split() for own in data.references for caption in own]
     changed = [words for words in map(str.split, read) if words not in captions]
     assert changed
@@ -184,7 +182,7 @@ def test_matching_reads_the_changed_captions(tiny, data, bert) -> None:
 def test_numbers_do_not_depend_on_batches_or_processes(tiny, data) -> None:
     model = load_model(tiny("blip"))
     settings = protocol(rerank=3)
-    whole = evaluate_retrieval(model, data, settings, split="val", curve=False, device=CPU)
+    whole = Retrieval(model, data, settings).metrics("val", curve=False)
 
     class Recorded(Group):
         """Sums what two processes would have, of which the other one ran before."""
@@ -197,17 +195,17 @@ def test_numbers_do_not_depend_on_batches_or_processes(tiny, data) -> None:
     sums: list = []
     # The re-ranking candidates need the sum of both, so the processes are compared without it.
     plain = settings.model_copy(update={"rerank": 0})
-    evaluate_retrieval(model, data, plain, split="val", curve=False, device=CPU, group=Recorded(0, 2))
+    Retrieval(model, data, plain, Recorded(0, 2)).metrics("val", curve=False)
     before, sums = sums, []
-    shared = evaluate_retrieval(model, data, plain, split="val", curve=False, device=CPU, group=Recorded(1, 2))
+    shared = Retrieval(model, data, plain, Recorded(1, 2)).metrics("val", curve=False)
     assert shared == {name: value for name, value in whole.items() if "itm" not in name}
     small = settings.model_copy(update={"batch_size": 3})
-    assert evaluate_retrieval(model, data, small, split="val", curve=False, device=CPU) == whole
+    assert Retrieval(model, data, small).metrics("val", curve=False) == whole
 
 
 def test_all_candidates_re_ranked_is_the_matching_order(tiny, data) -> None:
     model = load_model(tiny("blip"))
-    found = evaluate_retrieval(model, data, protocol(rerank=100), split="val", curve=False, device=CPU)
+    found = Retrieval(model, data, protocol(rerank=100)).metrics("val", curve=False)
     captions = [caption for own in data.references for caption in own]
     images = data.images.float() / 255
     matching = torch.stack([model.score_pairs(image.expand(20, -1, -1, -1), captions) for image in images])
@@ -220,22 +218,13 @@ def test_all_candidates_re_ranked_is_the_matching_order(tiny, data) -> None:
     assert "val/robust_itm_mean_recall:0.05" in found
 
 
-def test_candidates_come_first_in_their_new_order() -> None:
-    similarity = torch.tensor([[0.9, 0.8, 0.1], [0.5, 0.6, 0.7]])
-    rows = candidates(similarity, 2, 1)
-    assert rows.tolist() == [[True, True, False], [False, True, True]]
-    assert candidates(similarity, 1, 0).tolist() == [[True, True, False], [False, False, True]]
-    ordered = first(similarity, torch.tensor([[-5.0, -4.0, 9.0], [0.0, 3.0, 2.0]]), rows)
-    assert ordered.argsort(1, descending=True).tolist() == [[1, 0, 2], [1, 2, 0]]
-
-
 def test_what_retrieval_does_not_know_is_refused(tiny, data) -> None:
     model = load_model(tiny("clip"))
     with pytest.raises(ConfigError, match=r"protocol\.rerank: needs images, and a model with a matching head"):
-        evaluate_retrieval(model, data, protocol(rerank=2), split="val", curve=False, device=CPU)
+        Retrieval(model, data, protocol(rerank=2))
     unknown = protocol(attacks=[{"kind": "apgd-ce"}, aimed("sga", "local-dir:/absent")])
     with pytest.raises(ConfigError) as caught:
-        evaluate_retrieval(model, data, unknown, split="val", curve=False, device=CPU)
+        Retrieval(model, data, unknown)
     assert caught.value.problems == [
         "protocol.attacks: 'apgd-ce' with loss 'cross_entropy' classifies; retrieval is attacked by 'set-level', "
         "'co-attack', 'sga', and 'pgd' with loss 'cross_entropy' or 'margin'",
@@ -243,7 +232,7 @@ def test_what_retrieval_does_not_know_is_refused(tiny, data) -> None:
     ]
     video = ImageTextSet(data.images[:, None], data.labels, data.captions)
     with pytest.raises(ConfigError, match="'l2' is not defined for videos"):
-        evaluate_retrieval(model, video, protocol(attacks=[{"norm": "l2"}]), split="val", curve=False, device=CPU)
+        Retrieval(model, video, protocol(attacks=[{"norm": "l2"}]))
 
 
 def karpathy(folder: Path) -> DataConfig:
