@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from advlora.config import DataConfig, ModelConfig
+from advlora.data import ImageTextSet
 from advlora.losses.encoder import Encoder
+
+
+class FrozenFeatures(Protocol):
+    """Where a loss gets embeddings by the pretrained model. A workbench is one."""
+
+    def class_features(self, model: ModelConfig, data: DataConfig) -> Tensor:
+        """Returns the unit text features of the classes, `(C, D)`."""
+
+    def text_features(self, model: ModelConfig, captions: tuple[str, ...]) -> Tensor:
+        """Returns the unit features of captions, `(N, D)`."""
+
+    def image_features(self, model: ModelConfig, data: ImageTextSet, device: torch.device) -> Tensor:
+        """Returns the embeddings of clean images, `(N, D)`, not normalised."""
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,18 @@ from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import DataError, ModelError
 from advlora.losses import captions, classes, cleaning, fare  # noqa: F401 - each registers its builders
-from advlora.losses.base import Loss
+from advlora.losses.base import FrozenFeatures, Loss
 from advlora.losses.parts import Parts, built
-from advlora.training.workbench import Workbench
 
 
 def build_loss(
-    config: TrialConfig, bench: Workbench, data: ImageTextSet, adapted: AdaptedModel, group: Group = SOLO
+    config: TrialConfig, frozen: FrozenFeatures, data: ImageTextSet, adapted: AdaptedModel, group: Group = SOLO
 ) -> Loss:
     """Builds the loss of a trial.
 
     Args:
         config: The trial.
-        bench: Serves the frozen features.
+        frozen: Gives the embeddings by the pretrained model.
         data: The training set.
         adapted: The model, on the device of training.
         group: The processes that share a batch.
@@ -34,4 +33,4 @@ def build_loss(
         raise ModelError("loss: image-text matching needs images, and a model with a matching head, such as BLIP")
     if loss.needs_stills and not stills:
         raise DataError(f"loss.kind: '{loss.kind}' needs images, but data set '{config.data.name}' holds videos")
-    return built(loss, Parts(config, bench, data, adapted, group))
+    return built(loss, Parts(config, frozen, data, adapted, group))

@@ -181,7 +181,7 @@ class Matching(Loss):
 def captions_of(parts: Parts) -> tuple[CaptionTable, Tensor]:
     """Returns the captions of the training set, and the pretrained model's unit features of them, `(T, D)`."""
     table = CaptionTable(parts.data.references, parts.config.seed, parts.device)
-    return table, parts.bench.text_features(parts.config.model, table.distinct).to(parts.device)
+    return table, parts.frozen.text_features(parts.config.model, table.distinct).to(parts.device)
 
 
 def contrastive(table: CaptionTable, texts: Tensor, parts: Parts) -> Contrastive:

@@ -122,7 +122,7 @@ def _class_features(parts: Parts) -> tuple[Tensor, Tensor, Tensor, Live | None]:
     manifest = load_manifest(parts.config.data)
     if manifest.task == "retrieval":
         raise DataError(no_classes(parts.config.loss.kind, manifest.name))
-    classes = parts.bench.class_features(parts.config.model, parts.config.data).to(parts.device)
+    classes = parts.frozen.class_features(parts.config.model, parts.config.data).to(parts.device)
     live = partial(live_class_features, parts.adapted.model.embed_texts, manifest)
     return classes, parts.data.labels.to(parts.device), parts.scale, live if parts.adapted.trains_text else None
 

@@ -12,8 +12,7 @@ from advlora.adapters import AdaptedModel
 from advlora.config import BaseLossConfig, TrialConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import Group
-from advlora.losses.base import Loss
-from advlora.training.workbench import Workbench
+from advlora.losses.base import FrozenFeatures, Loss
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,14 @@ class Parts:
 
     Attributes:
         config: The trial.
-        bench: Serves the pretrained model's features of texts and images.
+        frozen: Gives the embeddings by the pretrained model.
         data: The training set.
         adapted: The model, on the device of training.
         group: The processes that share a batch.
     """
 
     config: TrialConfig
-    bench: Workbench
+    frozen: FrozenFeatures
     data: ImageTextSet
     adapted: AdaptedModel
     group: Group
@@ -46,7 +45,7 @@ class Parts:
 
     def pretrained_images(self) -> Tensor:
         """Returns the pretrained model's embeddings of the clean training set, `(N, D)`, not normalised."""
-        return self.bench.image_features(self.config.model, self.data, self.device).to(self.device)
+        return self.frozen.image_features(self.config.model, self.data, self.device).to(self.device)
 
 
 @singledispatch
