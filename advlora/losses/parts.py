@@ -21,7 +21,7 @@ class Parts:
 
     Attributes:
         config: The trial.
-        frozen: Serves the pretrained model's features of texts and images.
+        frozen: Gives the embeddings by the pretrained model.
         data: The training set.
         adapted: The model, on the device of training.
         group: The processes that share a batch.
