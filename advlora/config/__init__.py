@@ -11,6 +11,7 @@ from advlora.config.protocol import (
 )
 from advlora.config.renamed import renamed_key
 from advlora.config.schema import all_keys, applicable, leaves, merged, spelled, takes, vary, with_values
+from advlora.config.training_attacks import OverfittingConfig, TrainingAttackConfig
 from advlora.config.trial import (
     LOCAL,
     LOW_RANK,
@@ -23,11 +24,9 @@ from advlora.config.trial import (
     LossConfig,
     ModelConfig,
     OptimiserConfig,
-    OverfittingConfig,
     PoisonConfig,
     RanksConfig,
     ResourcesConfig,
-    TrainingAttackConfig,
     TrialConfig,
 )
 

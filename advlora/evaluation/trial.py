@@ -12,7 +12,8 @@ from torch import Tensor
 from advlora.adapters import AdaptedModel
 from advlora.adapters.export import merged
 from advlora.attacks import needs_surrogate
-from advlora.config import EvaluationProtocol, TrainingAttackConfig, TrialConfig
+from advlora.config import EvaluationProtocol, TrialConfig
+from advlora.config.training_attacks import AdversarialConfig
 from advlora.data import ImageTextSet, Manifest, load_manifest
 from advlora.distributed import Group
 from advlora.evaluation.backdoor import attack_success_rate
@@ -101,7 +102,7 @@ class Evaluator:
             merged=merged(self.adapted).to(self.device) if self.adapted.mergeable else None,
         )
 
-    def overfitting(self, attack: TrainingAttackConfig) -> OverfittingFinding:
+    def overfitting(self, attack: AdversarialConfig) -> OverfittingFinding:
         """Compares the one-step attack of the training with PGD on held-out images."""
         data = self.split("val", attack.overfitting.samples)
         return check_overfitting(

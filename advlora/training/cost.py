@@ -16,7 +16,7 @@ from math import ceil
 import psutil
 import torch
 
-from advlora.attacks import expanded, gradient_steps
+from advlora.attacks import expanded
 from advlora.config import CAPTION_KINDS, JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol, TrialConfig
 
 STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
@@ -29,7 +29,7 @@ def step_forwards(config: TrialConfig) -> int:
     update = STEP[config.adapter.kind]
     if not update:
         return 0
-    return 2 * gradient_steps(config.attack) + update + _beside(config, update)
+    return 2 * config.attack.gradient_steps + update + _beside(config, update)
 
 
 def _beside(config: TrialConfig, update: int) -> int:

@@ -15,7 +15,7 @@ import torch
 from advlora.adapters import AdaptedModel, adapt
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.distributed import SOLO, Group
-from advlora.evaluation.guards import guard_metrics, switched, unreliable, watched
+from advlora.evaluation.guards import guard_metrics, unreliable
 from advlora.evaluation.trial import Evaluator
 from advlora.losses import build_loss
 from advlora.training.cost import Meter, once_forwards, step_forwards
@@ -148,8 +148,8 @@ class _Trial:
 
     def train_epoch(self) -> None:
         assert self.updates is not None, "nothing is trained"
-        attack = self.config.attack
-        before = self._state() if watched(attack) and attack.overfitting.action == "stop" else None
+        watched = self.config.attack.watched
+        before = self._state() if watched is not None and watched.overfitting.action == "stop" else None
         with self.meter.running():
             loss = self.updates.run(self.epoch)
         images, passes = len(self.updates.data), step_forwards(self.config)
@@ -169,8 +169,8 @@ class _Trial:
     def _watch(self, before: dict[str, Any] | None) -> None:
         """Looks for catastrophic overfitting and acts on it; `before` is the state to go back to."""
         self.latest.pop("guard/overfitting_gap", None)
-        attack = self.config.attack
-        if not (watched(attack) and self.evaluation.zero_shot):  # the watch needs class texts
+        attack = self.config.attack.watched
+        if attack is None or not self.evaluation.zero_shot:  # the watch needs class texts
             return
         finding = self.evaluation.overfitting(attack)
         if finding.overfitted and before is not None:
@@ -226,4 +226,4 @@ class _Trial:
 
 
 def _after_switch(config: TrialConfig) -> TrialConfig:
-    return config.model_copy(update={"attack": switched(config.attack)})
+    return config.model_copy(update={"attack": config.attack.switched()})

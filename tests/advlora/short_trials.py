@@ -13,6 +13,7 @@ from advlora.config import (
     SamplesConfig,
     TrialConfig,
     parse,
+    vary,
     with_values,
 )
 
@@ -38,7 +39,7 @@ MEASURED = {"cost/seconds", "cost/peak_memory_mb"}
 
 
 def trial(values: Mapping[str, Any] | None = None) -> TrialConfig:
-    return parse(TrialConfig, with_values({}, SHORT | dict(values or {})))
+    return parse(TrialConfig, vary(TrialConfig, with_values({}, SHORT), values or {}))
 
 
 def evaluation(**values: Any) -> EvaluationProtocol:

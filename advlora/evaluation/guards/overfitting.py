@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advlora.attacks.training import gradient_steps, step_size
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, TrainingAttackConfig
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol
+from advlora.config.training_attacks import AdversarialConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.evaluation.outcomes import outcomes
@@ -51,24 +51,11 @@ class OverfittingFinding:
         return {"guard/overfitting_gap": self.gap, "guard/overfitting": float(self.overfitted)}
 
 
-def watched(attack: TrainingAttackConfig) -> bool:
-    """Tells whether this training can overfit to its attack, and is to be checked."""
-    return attack.overfitting.check and gradient_steps(attack) == 1 and attack.epsilon > 0
-
-
-def switched(attack: TrainingAttackConfig) -> TrainingAttackConfig:
-    """Returns the attack that training goes on with after action `switch`: PGD of the same ball and its standard step.
-
-    One step of PGD would not help: it becomes two.
-    """
-    return attack.model_copy(update={"kind": "pgd", "step_size": None, "steps": max(attack.steps, 2)})
-
-
 def check_overfitting(
     model: VisionLanguageModel,
     class_features: Tensor,
     data: ImageTextSet,
-    attack: TrainingAttackConfig,
+    attack: AdversarialConfig,
     *,
     device: torch.device,
     group: Group = SOLO,
@@ -84,7 +71,9 @@ def check_overfitting(
         group: The processes that share the work; every one gets the same finding.
     """
     settings = attack.overfitting
-    one = {"kind": "pgd", "steps": 1, "step_size": step_size(attack)} if attack.random_start else {"kind": "fgsm"}
+    one = (
+        {"kind": "pgd", "steps": 1, "step_size": attack.step_size_in_force} if attack.random_start else {"kind": "fgsm"}
+    )
     pair = (one, {"kind": "pgd", "steps": settings.steps})
     attacks = tuple(EvaluationAttackConfig.model_validate({**each, "norm": attack.norm}) for each in pair)
     protocol = EvaluationProtocol(attacks=attacks, epsilon=attack.epsilon)
