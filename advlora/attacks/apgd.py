@@ -9,12 +9,19 @@ import torch
 from torch import Tensor
 
 from advlora.attacks.case import Case, Rows, probe
+from advlora.attacks.registry import on_classes
 from advlora.attacks.threat import Threat
+from advlora.config.evaluation_attacks import Apgd, ApgdCe, ApgdDlr, ApgdT, AutoPgd
 
 MOMENTUM = 0.75
 """alpha of equation 3: weight of the new step against the last one."""
 RISES = 0.75
 """rho of condition 1: share of steps that must raise the objective."""
+
+
+@on_classes(Apgd, ApgdCe, ApgdDlr, ApgdT)
+def _run(case: Case, attack: AutoPgd, _: int) -> Tensor:
+    return apgd(case, attack.objective, attack.steps)
 
 
 def apgd(case: Case, loss: str, steps: int) -> Tensor:

@@ -95,15 +95,24 @@ def probe(
     classify: Classifier,
     points: Tensor,
     labels: Tensor,
-    kind: str,
+    goal: str,
     targets: Tensor | None = None,
     gradient: bool = True,
 ) -> Probe:
-    """Classifies points and differentiates the objective there."""
+    """Classifies points and differentiates an objective there.
+
+    Args:
+        classify: The model; normalisation inside.
+        points: `(B, 3, H, W)`.
+        labels: `(B,)`.
+        goal: Name of the objective.
+        targets: `(B,)`, for a targeted objective.
+        gradient: Whether the gradient is wanted; without it a point costs one F instead of two.
+    """
     with torch.set_grad_enabled(gradient):
         points = points.detach().requires_grad_(gradient)
         logits = classify(points)
-        value = objective(kind, logits, labels, targets)
+        value = objective(goal, logits, labels, targets)
     slope = slope_at(value, points) if gradient else torch.zeros_like(points)
     return Probe(logits.argmax(1) == labels, value.detach(), slope)
 

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from advlora.attacks.case import Case, Rows, slope_at
 from advlora.attacks.objectives import TINY, lead
+from advlora.attacks.registry import on_classes
 from advlora.attacks.threat import Threat
+from advlora.config.evaluation_attacks import Fab, FabT
 
 TOWARDS_IMAGE = 0.1
 """alpha_max: at most so much weight has the step that starts from the clean image (equation 9)."""
@@ -24,6 +26,11 @@ class _Walk(Rows):
     """The state of algorithm 1: the current point of every image."""
 
     point: Tensor
+
+
+@on_classes(Fab, FabT)
+def _run(case: Case, attack: Fab | FabT, restart: int) -> Tensor:
+    return fab(case, attack.steps, random_start=restart > 0)
 
 
 def fab(case: Case, steps: int, *, random_start: bool) -> Tensor:

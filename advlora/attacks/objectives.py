@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
@@ -9,25 +11,56 @@ from torch.nn.functional import cross_entropy, one_hot
 TINY = 1e-12
 
 
-def objective(kind: str, logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Logits `(B, C)`, labels `(B,)`, targets `(B,)` of a targeted attack -> the attacker's gain, `(B,)`."""
+_OBJECTIVES: dict[str, Objective] = {}
+
+
+def named(name: str) -> Callable[[Objective], Objective]:
+    """Registers the decorated function as the objective of this name."""
+
+    def register(function: Objective) -> Objective:
+        _OBJECTIVES[name] = function
+        return function
+
+    return register
+
+
+def objective(name: str, logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
     """Returns the attacker's gain, `(B,)`.
 
     Args:
-        kind: `cross_entropy`, `margin`, `dlr` or `dlr_targeted`.
+        name: Of a registered objective, such as `cross_entropy`.
         logits: `(B, C)`.
         labels: `(B,)`.
         targets: `(B,)`, the classes that a targeted attack aims at.
     """
-    if kind == "cross_entropy":
-        return cross_entropy(logits, labels, reduction="none")
-    if kind == "margin":
-        return margin(logits, labels)
+    return _OBJECTIVES[name](logits, labels, targets)
+
+
+@named("cross_entropy")
+def _cross_entropy(logits: Tensor, labels: Tensor, _: Tensor | None) -> Tensor:
+    return cross_entropy(logits, labels, reduction="none")
+
+
+@named("margin")
+def _margin(logits: Tensor, labels: Tensor, _: Tensor | None) -> Tensor:
+    return margin(logits, labels)
+
+
+@named("dlr")
+def _dlr(logits: Tensor, labels: Tensor, _: Tensor | None) -> Tensor:
+    """The margin over the lead of the first class over the third (Croce & Hein 2020, equation 6)."""
     ordered = logits.sort(dim=1, descending=True).values
-    if kind == "dlr":
-        return margin(logits, labels) / (ordered[:, 0] - ordered[:, 2] + TINY)
+    return margin(logits, labels) / (ordered[:, 0] - ordered[:, 2] + TINY)
+
+
+@named("dlr_targeted")
+def _dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    """The target's lead over that of the first class over the mean of the third and fourth (equation 7)."""
     assert targets is not None, "a targeted loss needs targets"
-    # Equation 7 subtracts the mean of the third and fourth logit; three classes have no fourth.
-    lower = ordered[:, 2:4].mean(1)
+    ordered = logits.sort(dim=1, descending=True).values
+    lower = ordered[:, 2:4].mean(1)  # of three classes there is no fourth: the third alone
     return lead(logits, labels, targets) / (ordered[:, 0] - lower + TINY)
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from advlora.attacks.case import Case, Classifier, Rows
 from advlora.attacks.objectives import TINY, margin
+from advlora.attacks.registry import on_classes
+from advlora.config.evaluation_attacks import Square
 
 FIRST_SHARE = 0.8
 """Share of the pixels that the first squares cover (AutoAttack's value)."""
@@ -32,6 +34,11 @@ class _Search(Rows):
     point: Tensor
     gain: Tensor
     draws: Tensor
+
+
+@on_classes(Square)
+def _run(case: Case, attack: Square, _: int) -> Tensor:
+    return square(case, attack.steps)
 
 
 def square(case: Case, queries: int) -> Tensor:

@@ -8,6 +8,8 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from advlora.attacks.case import Case, Classifier, probe
 from advlora.attacks.objectives import TINY
+from advlora.attacks.registry import on_classes
+from advlora.config.evaluation_attacks import Di, Mi
 
 DECAY = 1.0
 """mu of MI-FGSM (Dong et al. 2018, section 4.1)."""
@@ -15,6 +17,16 @@ DIVERSE = 0.5
 """Probability that DI-FGSM transforms the input (Xie et al. 2019, section 4.1)."""
 SMALLEST = 0.9
 """To which share of its side an image is shrunk at most."""
+
+
+@on_classes(Mi)
+def _mi(case: Case, attack: Mi, _: int) -> Tensor:
+    return momentum(case, attack.objective, attack.steps, attack.step(case.threat.epsilon), diverse=False)
+
+
+@on_classes(Di)
+def _di(case: Case, attack: Di, _: int) -> Tensor:
+    return momentum(case, attack.objective, attack.steps, attack.step(case.threat.epsilon), diverse=True)
 
 
 def momentum(case: Case, loss: str, steps: int, step_size: float, *, diverse: bool) -> Tensor:

@@ -1,14 +1,8 @@
 """Typed configuration of a trial and of the evaluation protocol."""
 
+from advlora.config.evaluation_attacks import EvaluationAttackConfig
 from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
-from advlora.config.protocol import (
-    CAPTION_KINDS,
-    JOINT_KINDS,
-    EvaluationAttackConfig,
-    EvaluationProtocol,
-    GuardConfig,
-    SamplesConfig,
-)
+from advlora.config.protocol import EvaluationProtocol, GuardConfig, SamplesConfig
 from advlora.config.renamed import renamed_key
 from advlora.config.schema import all_keys, applicable, leaves, merged, spelled, takes, vary, with_values
 from advlora.config.training_attacks import OverfittingConfig, TrainingAttackConfig
@@ -31,8 +25,6 @@ from advlora.config.trial import (
 )
 
 __all__ = [
-    "CAPTION_KINDS",
-    "JOINT_KINDS",
     "LOCAL",
     "LOW_RANK",
     "AdaLoraConfig",

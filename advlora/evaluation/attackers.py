@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from advlora.attacks import Threat, pgd
-from advlora.attacks.evaluation import step_size
+from advlora.attacks.registry import on_captions
 from advlora.attacks.retrieval import attack_images, attack_jointly
-from advlora.config import JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol
+from advlora.config.evaluation_attacks import CoAttack, JointAttack, Pgd, SetLevel, Sga
 from advlora.evaluation.gallery import Gallery
 from advlora.models import VisionLanguageModel
 from advlora.models.masked_words import load_words
@@ -40,7 +41,7 @@ class Attacker:
     @property
     def joint(self) -> bool:
         """Whether captions are attacked too."""
-        return any(attack.kind in JOINT_KINDS for _, attack in self.attacks)
+        return any(isinstance(attack, JointAttack) for _, attack in self.attacks)
 
     def __call__(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[int, str]]:
         """Attacks a batch.
@@ -53,7 +54,8 @@ class Attacker:
             Images, and the captions that belong to them by number if captions are attacked.
         """
         if self.joint:
-            return self._jointly(images, positions)
+            ((number, attack),) = self.attacks
+            return self._run(attack, images, positions, self._sources(positions, number, 0))
         return (self._worst(images, positions) if self.attacks else images), {}
 
     def _worst(self, images: Tensor, positions: Tensor) -> Tensor:
@@ -68,54 +70,23 @@ class Attacker:
 
     def _runs(self, images: Tensor, positions: Tensor) -> Iterator[Tensor]:
         for number, attack in self.attacks:
-            for restart in range(attack.restarts):
-                sources = self._sources(positions, number, restart)
-                yield self._run(images, positions, attack, sources)
+            for restart in range(attack.repeats):
+                yield self._run(attack, images, positions, self._sources(positions, number, restart))[0]
 
     def _run(
-        self, images: Tensor, positions: Tensor, attack: EvaluationAttackConfig, sources: list[torch.Generator]
-    ) -> Tensor:
-        threat, size = Threat(attack.norm, self.epsilon), step_size(attack, self.epsilon)
-        if attack.kind == "set-level":
-            own, scales = self.gallery.own(positions), attack.scales or ()
-            features, steps = self.gallery.features, attack.steps
-            return attack_images(
-                self.model, images, features, own, threat, sources, steps=steps, step_size=size, scales=scales
-            )
-
-        def loss(points: Tensor) -> Tensor:
-            return self._loss(points, positions, attack.loss)
-
-        return pgd(loss, images, threat.draw(images, sources), threat, attack.steps, size)
-
-    def _jointly(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[int, str]]:
-        ((number, attack),) = self.attacks
-        assert attack.words is not None, "joint attacks need words"
-        own = self.gallery.own(positions)
-        numbers = own.any(0).nonzero()[:, 0]
-        attacked, changed = attack_jointly(
-            self.model,
-            images,
-            [self.gallery.captions[place] for place in numbers.tolist()],
-            own[:, numbers],
-            Threat(attack.norm, self.epsilon),
-            self._sources(positions, number, 0),
-            load_words(attack.words, images.device),
-            steps=attack.steps,
-            step_size=step_size(attack, self.epsilon),
-            scales=attack.scales or (),
-            single=attack.kind == "co-attack",
-        )
-        return attacked, dict(zip(numbers.tolist(), changed, strict=True))
+        self, attack: EvaluationAttackConfig, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+    ) -> tuple[Tensor, dict[int, str]]:
+        found: tuple[Tensor, dict[int, str]] = on_captions[attack](self, attack, images, positions, sources)
+        return found
 
     def _sources(self, positions: Tensor, number: int, restart: int) -> list[torch.Generator]:
         return [generator(self.seed, "retrieval", number, place, restart) for place in positions.tolist()]
 
     @torch.no_grad()
     def _margin(self, images: Tensor, positions: Tensor) -> Tensor:
-        return self._loss(images, positions, "margin")
+        return self.loss(images, positions, "margin")
 
-    def _loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
+    def loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
         """Returns what the attacker maximises, `(B,)`: own captions against all others, by probability or by margin."""
         features = normalize(self.model.embed(images).float(), dim=-1)
         logits = self.model.logit_scale * (features @ self.gallery.features.T)
@@ -124,6 +95,59 @@ class Attacker:
         if kind == "margin":
             return wrong.amax(1) - right.amax(1)
         return logits.logsumexp(1) - right.logsumexp(1)
+
+
+@on_captions(Pgd)
+def _pgd(
+    attacker: Attacker, attack: Pgd, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+) -> tuple[Tensor, dict[int, str]]:
+    threat = Threat(attack.norm, attacker.epsilon)
+
+    def loss(points: Tensor) -> Tensor:
+        return attacker.loss(points, positions, attack.loss)
+
+    start = threat.draw(images, sources)
+    return pgd(loss, images, start, threat, attack.steps, attack.step(attacker.epsilon)), {}
+
+
+@on_captions(SetLevel)
+def _set_level(
+    attacker: Attacker, attack: SetLevel, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+) -> tuple[Tensor, dict[int, str]]:
+    attacked = attack_images(
+        attacker.model,
+        images,
+        attacker.gallery.features,
+        attacker.gallery.own(positions),
+        Threat(attack.norm, attacker.epsilon),
+        sources,
+        steps=attack.steps,
+        step_size=attack.step(attacker.epsilon),
+        scales=attack.sizes,
+    )
+    return attacked, {}
+
+
+@on_captions(CoAttack, Sga)
+def _jointly(
+    attacker: Attacker, attack: JointAttack, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+) -> tuple[Tensor, dict[int, str]]:
+    own = attacker.gallery.own(positions)  # (B, T)
+    numbers = own.any(0).nonzero()[:, 0]  # (t,), the captions of this batch
+    attacked, changed = attack_jointly(
+        attacker.model,
+        images,
+        [attacker.gallery.captions[place] for place in numbers.tolist()],
+        own[:, numbers],
+        Threat(attack.norm, attacker.epsilon),
+        sources,
+        load_words(attack.words, images.device),
+        steps=attack.steps,
+        step_size=attack.step(attacker.epsilon),
+        scales=attack.sizes,
+        single=attack.PAIRWISE,
+    )
+    return attacked, dict(zip(numbers.tolist(), changed, strict=True))
 
 
 def attackers(
@@ -137,6 +161,6 @@ def attackers(
     if epsilon is None:
         return [Attacker(model, gallery)]
     numbered = list(enumerate(protocol.attacks))
-    together = tuple(entry for entry in numbered if entry[1].kind == "pgd")
-    parties = [*([together] if together else []), *((entry,) for entry in numbered if entry[1].kind != "pgd")]
+    together = tuple(entry for entry in numbered if isinstance(entry[1], Pgd))
+    parties = [*([together] if together else []), *((entry,) for entry in numbered if entry not in together)]
     return [Attacker(model, gallery, party, epsilon, protocol.seed) for party in parties]

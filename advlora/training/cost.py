@@ -16,8 +16,7 @@ from math import ceil
 import psutil
 import torch
 
-from advlora.attacks import expanded
-from advlora.config import CAPTION_KINDS, JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol, TrialConfig
+from advlora.config import EvaluationProtocol, TrialConfig
 
 STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
 """Cost in F of one update, without the attack."""
@@ -70,23 +69,9 @@ def evaluation_forwards(
         classes: Of the data set; targeted attacks aim at no more than there are.
     """
     samples = {"val": protocol.samples.val, "test": protocol.samples.test}[split]
-    attacks = sum(attack_forwards(attack, classes) for attack in expanded(protocol.attacks))
+    attacks = sum(attack.forwards(classes) for attack in protocol.attacks)
     during = 0 if epochs is None or protocol.interval == 0 else ceil(epochs / protocol.interval) - 1
     return float(samples * ((1 + attacks) * (during + 1) + attacks * len(protocol.curve)))
-
-
-def attack_forwards(attack: EvaluationAttackConfig, classes: int) -> int:
-    """Returns the cost per image of an attack that breaks nothing, in F."""
-    if attack.kind == "noise":
-        return attack.restarts
-    if attack.kind in CAPTION_KINDS:
-        views, beside = 1 + len(attack.scales or ()), 2 if attack.kind in JOINT_KINDS else 1
-        return attack.restarts * (2 * views * attack.steps + beside)
-    step = {"fab": 2 + classes, "fab-t": 3, "square": 1}.get(attack.kind, 2)
-    last = 0 if attack.kind.startswith("fab") else 1
-    ranking = int(attack.targets > 0)
-    runs = attack.restarts * (min(attack.targets, classes - 1) if attack.targets else 1)
-    return ranking + runs * (step * attack.steps + last)
 
 
 class Meter:

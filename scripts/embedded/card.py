@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advlora.adapters.clustering import kmeans
-from advlora.config import DataConfig, EvaluationAttackConfig, EvaluationProtocol, ModelConfig
+from advlora.config import DataConfig, EvaluationProtocol, ModelConfig
+from advlora.config.evaluation_attacks import Pgd
 from advlora.evaluation.outcomes import outcomes
 from advlora.metrics import Metric
 from advlora.models import linear_shapes, load_model
@@ -54,7 +55,7 @@ def measure_accuracy(model: ModelConfig, samples: int, steps: int) -> dict[str, 
     """Attacks the first images of `test` under each loss; `clean` is measured on all of them."""
     bench, data = Workbench(), DataConfig()
     network, features = bench.model(model), bench.class_features(model, data)
-    attacks = {loss: EvaluationAttackConfig(loss=loss, steps=steps) for loss in ("cross_entropy", "margin")}
+    attacks = {"cross_entropy": Pgd(steps=steps), "margin": Pgd(loss="margin", steps=steps)}
 
     def evaluate(loss: str, limit: int | None, epsilons: tuple[float, ...]) -> Accuracies:
         images = bench.split(data, "test", network.image_size, limit)

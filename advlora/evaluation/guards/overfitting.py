@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol
+from advlora.config import EvaluationProtocol
+from advlora.config.evaluation_attacks import Fgsm, Pgd
 from advlora.config.training_attacks import AdversarialConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
@@ -71,14 +72,12 @@ def check_overfitting(
         group: The processes that share the work; every one gets the same finding.
     """
     settings = attack.overfitting
-    one = (
-        {"kind": "pgd", "steps": 1, "step_size": attack.step_size_in_force} if attack.random_start else {"kind": "fgsm"}
-    )
-    pair = (one, {"kind": "pgd", "steps": settings.steps})
-    attacks = tuple(EvaluationAttackConfig.model_validate({**each, "norm": attack.norm}) for each in pair)
-    protocol = EvaluationProtocol(attacks=attacks, epsilon=attack.epsilon)
+    step = attack.step_size_in_force
+    one = Pgd(norm=attack.norm, steps=1, step_size=step) if attack.random_start else Fgsm(norm=attack.norm)
+    several = Pgd(norm=attack.norm, steps=settings.steps)
+    protocol = EvaluationProtocol(attacks=(one, several), epsilon=attack.epsilon)
     found = outcomes(
         model, class_features, data, protocol, (attack.epsilon,), device=device, group=group, exhaustive=True
     )
-    one_step, several = found.accuracies(attack.epsilon).values()
-    return OverfittingFinding(one_step, several, settings.drop)
+    one_step, robust = found.accuracies(attack.epsilon).values()
+    return OverfittingFinding(one_step, robust, settings.drop)

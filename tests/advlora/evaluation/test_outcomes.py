@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, parse
+from advlora.config import EvaluationProtocol, parse
 from advlora.data import ImageTextSet
 from advlora.evaluation.outcomes import BROKEN, SPARED, WITHSTOOD, Outcomes, outcomes, read_digits
 from advlora.models import VisionLanguageModel
-from advlora.training.cost import attack_forwards
+from tests.advlora.short_trials import evaluation_attack
 
 pytestmark = pytest.mark.unit
 
@@ -169,4 +169,4 @@ def test_the_planned_cost_is_what_an_unbroken_model_costs(evaluate, data, values
     found = evaluate((epsilon,), model=model, attacks=[values], epsilon=epsilon)
     facing = int(found.clean.sum())
     assert int(found.robust[epsilon].sum()) == facing > 0
-    assert model.passes == COUNT + facing * attack_forwards(EvaluationAttackConfig(**values), CLASSES)
+    assert model.passes == COUNT + facing * evaluation_attack(**values).forwards(CLASSES)
