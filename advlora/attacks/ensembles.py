@@ -14,7 +14,7 @@ def expanded(attacks: Iterable[EvaluationAttackConfig]) -> tuple[EvaluationAttac
 
 
 def applicable(attacks: Iterable[EvaluationAttackConfig], classes: int) -> tuple[EvaluationAttackConfig, ...]:
-    """Expands ensembles and leaves out what cannot be run with so few classes.
+    """Expands ensembles and leaves out what needs more classes than there are.
 
     Raises:
         ConfigError: If nothing is left, or an attack aims at captions.
@@ -26,7 +26,7 @@ def applicable(attacks: Iterable[EvaluationAttackConfig], classes: int) -> tuple
 
 
 def misfits(attacks: Iterable[EvaluationAttackConfig], classes: int) -> list[str]:
-    """Returns one sentence per problem of attacks on a classifier of so many classes."""
+    """Returns one sentence per reason why attacks cannot be run on a classifier of `classes` classes."""
     parts = expanded(attacks)
     problems = [
         f"protocol.attacks: '{kind}' aims at captions, but the data set has classes; use 'pgd' or 'apgd-ce'"
@@ -51,7 +51,7 @@ def needs_surrogate(protocol: EvaluationProtocol) -> bool:
 
 
 def labels(attacks: Iterable[EvaluationAttackConfig]) -> tuple[str, ...]:
-    """Names attacks, each by its label, the second of the same label with a number."""
+    """Names every attack by its label; the second of the same label gets a number."""
     names: list[str] = []
     for attack in attacks:
         seen = sum(name == attack.label or name.startswith(f"{attack.label} (") for name in names)

@@ -1,4 +1,4 @@
-"""What an evaluating attacker maximises: functions of the logits `(B, C)`, one value per image."""
+"""What an attacker of the evaluation maximises: functions of the logits `(B, C)`, one value per image."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _margin(logits: Tensor, labels: Tensor, _: Tensor | None) -> Tensor:
 @named("dlr")
 def _dlr(logits: Tensor, labels: Tensor, _: Tensor | None) -> Tensor:
     """The margin over the lead of the first class over the third (Croce & Hein 2020, equation 6)."""
-    ordered = logits.sort(dim=1, descending=True).values
+    ordered = logits.sort(dim=1, descending=True).values  # (B, C)
     return margin(logits, labels) / (ordered[:, 0] - ordered[:, 2] + TINY)
 
 
@@ -59,15 +59,15 @@ def _dlr(logits: Tensor, labels: Tensor, _: Tensor | None) -> Tensor:
 def _dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     """The target's lead over that of the first class over the mean of the third and fourth (equation 7)."""
     assert targets is not None, "a targeted loss needs targets"
-    ordered = logits.sort(dim=1, descending=True).values
+    ordered = logits.sort(dim=1, descending=True).values  # (B, C)
     lower = ordered[:, 2:4].mean(1)  # of three classes there is no fourth: the third alone
     return lead(logits, labels, targets) / (ordered[:, 0] - lower + TINY)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns the best wrong logit minus the right one, `(B,)` (Carlini & Wagner 2017, section IV-A, f6)."""
-    right = one_hot(labels, logits.shape[1]).bool()
-    return logits.masked_fill(right, -torch.inf).amax(1) - logits[right]
+    right = one_hot(labels, logits.shape[1]).bool()  # (B, C), one True per row
+    return logits.masked_fill(right, -torch.inf).amax(1) - logits[right]  # (B,)
 
 
 def lead(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
@@ -77,6 +77,6 @@ def lead(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 def likely_targets(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     """Returns the most likely wrong classes, best first, `(B, min(count, C - 1))`."""
-    right = one_hot(labels, logits.shape[1]).bool()
+    right = one_hot(labels, logits.shape[1]).bool()  # (B, C)
     ranking = logits.masked_fill(right, -torch.inf).argsort(dim=1, descending=True)
     return ranking[:, : min(count, logits.shape[1] - 1)]
