@@ -55,7 +55,7 @@ class _Climb(Rows):
 
     Attributes:
         point: Current iterate, `(B, 3, H, W)`, and `previous` the one before.
-        gradient: Of the objective at `point`, `(B, 3, H, W)`.
+        gradient: The objective's gradient at `point`, `(B, 3, H, W)`.
         value: The objective at `point`, `(B,)`.
         best: The point of the highest objective so far, with its `best_gradient` and `best_value`.
         marked: `best_value` at the last checkpoint, `(B,)`.

@@ -26,8 +26,8 @@ def withstands(
 ) -> Tensor:
     """Attacks a batch with all targets and restarts.
 
-    One visited point that is misclassified breaks an image, and a broken image is attacked no further. Of a transfer
-    attack only the last point counts.
+    One visited point that is misclassified breaks an image, and a broken image is attacked no further. Only the
+    last point of a transfer attack counts.
 
     Args:
         classify: The model; normalisation inside.

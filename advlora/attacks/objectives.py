@@ -30,7 +30,7 @@ def objective(name: str, logits: Tensor, labels: Tensor, targets: Tensor | None 
     """Returns the attacker's gain, `(B,)`.
 
     Args:
-        name: Of a registered objective, such as `cross_entropy`.
+        name: A registered objective, such as `cross_entropy`.
         logits: `(B, C)`.
         labels: `(B,)`.
         targets: `(B,)`, the classes that a targeted attack aims at.

@@ -27,7 +27,7 @@ class Epoch:
     """What the batches of an epoch share; every epoch gets a new one.
 
     Attributes:
-        seed: Of the trial.
+        seed: The trial's seed.
         number: Counts from 0.
         group: The processes that share the batches.
         perturbation: `(1, 3, H, W)`, carried from batch to batch by an attack that improves one for all images.

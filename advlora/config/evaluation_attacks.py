@@ -25,7 +25,7 @@ relative to the spread of the logits (Croce & Hein 2020, equation 6)."""
 Loss = UntargetedLoss | Literal["dlr_targeted"]
 """`dlr_targeted`: `dlr` towards one class (equation 7)."""
 Scales = tuple[Annotated[float, Field(gt=0, le=4)], ...]
-"""Sizes, beside 1, at which an image must miss its captions; an empty list for size 1 alone."""
+"""Sizes, apart from 1, at which an image must miss its captions; an empty list for size 1 alone."""
 Words = Annotated[str, Field(min_length=1)]
 """Who proposes other words: a masked language model of transformers, by name or as `local-dir:PATH`."""
 Aim = Literal["classes", "captions"]
@@ -94,7 +94,8 @@ class EvaluationAttackConfig(Section, ABC):
         """Returns the cost per image of an attack that breaks nothing, in F.
 
         Args:
-            classes: Of the data set; a targeted attack aims at no more than there are, after one look at the logits.
+            classes: How many classes the data set has; a targeted attack first looks at the logits and aims at no more
+                than there are.
         """
         targets = min(self.target_count, classes - 1) if self.target_count else 1
         return int(self.target_count > 0) + self.repeats * targets * self.run_forwards(classes)
@@ -405,7 +406,7 @@ class CaptionAttack(EvaluationAttackConfig, ABC):
 
     @property
     def sizes(self) -> tuple[float, ...]:
-        """At which sizes, beside 1, an image must miss its captions."""
+        """At which sizes, apart from 1, an image must miss its captions."""
         return tuple(self._own("scales", ()))
 
     def step(self, epsilon: float) -> float:

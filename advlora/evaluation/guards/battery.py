@@ -199,7 +199,7 @@ def noise_harmless(subject: _Subject) -> GuardFinding:
 
 
 def monotone(subject: _Subject) -> GuardFinding:
-    """A larger ball must not be safer; every epsilon is attacked anew."""
+    """A larger ball must not be safer; every epsilon is attacked separately."""
     probes, epsilon = _probes(subject.attacks, subject.guards), subject.protocol.epsilon
     radii = (epsilon / 2, epsilon, 2 * epsilon)
     rows = [subject.share(subject.left(subject.clean, probes, radius, "monotone")) for radius in radii]
@@ -240,7 +240,7 @@ def transfer(subject: _Subject) -> GuardFinding:
 
 
 def same_as_merged(subject: _Subject, merged: Classifier) -> GuardFinding:
-    """The merged weights that are shipped must be the function that was measured, beside the images too."""
+    """The merged weights that are shipped must be the function that was measured, also next to the images."""
     threat, count = Threat("linf", 4 / 255), len(subject.images)
     noise = threat.draw(subject.images, [torch.Generator().manual_seed(place) for place in range(count)])
     value = 0.0
