@@ -260,6 +260,18 @@ class ApgdT(AutoPgd):
     targets: Count = 9
 
 
+class Pma(IteratedAttack):
+    """PGD on the margin in probability space (PMA, Xie et al. 2024), of the standard step."""
+
+    OBJECTIVE: ClassVar[str] = "probability_margin"
+
+    kind: Literal["pma"] = "pma"
+
+    def step(self, epsilon: float) -> float:
+        """Returns 2.5 epsilon / steps, at most epsilon."""
+        return standard_step(epsilon, self.steps)
+
+
 class Fab(EvaluationAttackConfig):
     """White-box: looks for the nearest point beyond the nearest boundary (FAB, Croce & Hein 2020b)."""
 
@@ -479,6 +491,7 @@ AnyEvaluationAttack = Annotated[
     | ApgdCe
     | ApgdDlr
     | ApgdT
+    | Pma
     | Fab
     | FabT
     | Square
