@@ -30,6 +30,7 @@ from advlora.config import (
     TrialConfig,
     parse,
 )
+from advlora.config.evaluation_attacks import ApgdCe, ApgdT, FabT, Pgd, Square
 from advlora.models import VisionLanguageModel
 from advlora.training.trainer import fine_tune, restore
 from advlora.training.workbench import Workbench
@@ -58,12 +59,13 @@ class Logits(torch.nn.Module):
         return self.model.logit_scale * normalize(self.model.encode_images(images), dim=-1) @ self.classes.T
 
 
-def ours(classify: Classifier, images: Tensor, labels: Tensor, attack: dict[str, Any], epsilon: float) -> Tensor:
+def ours(
+    classify: Classifier, images: Tensor, labels: Tensor, attack: EvaluationAttackConfig, epsilon: float
+) -> Tensor:
     """Returns which images withstand our attack."""
-    config = EvaluationAttackConfig.model_validate(attack)
     names = [(0, "benchmark", place) for place in range(len(images))]
     kept = [
-        withstands(classify, part, labels[first : first + BATCH], config, epsilon, names[first : first + BATCH])
+        withstands(classify, part, labels[first : first + BATCH], attack, epsilon, names[first : first + BATCH])
         for first, part in zip(range(0, len(images), BATCH), images.split(BATCH), strict=True)
     ]
     return torch.cat(kept)
@@ -95,13 +97,13 @@ def part_of_autoattack(*parts: str) -> Attack:
     return run
 
 
-PAIRS: tuple[tuple[str, dict[str, Any], str, Attack], ...] = (
-    ("pgd-20", {"steps": 20, "step_size": 1 / 255}, "torchattacks", torchattack("PGD", steps=20, alpha=1 / 255)),
-    ("apgd-ce-100", {"kind": "apgd-ce"}, "torchattacks", torchattack("APGD", steps=100, loss="ce")),
-    ("apgd-ce-100", {"kind": "apgd-ce"}, "pyautoattack", part_of_autoattack("apgd-ce")),
-    ("apgd-t-100", {"kind": "apgd-t"}, "pyautoattack", part_of_autoattack("apgd-t")),
-    ("fab-t-100", {"kind": "fab-t"}, "pyautoattack", part_of_autoattack("fab-t")),
-    ("square-5000", {"kind": "square"}, "pyautoattack", part_of_autoattack("square")),
+PAIRS: tuple[tuple[str, EvaluationAttackConfig, str, Attack], ...] = (
+    ("pgd-20", Pgd(steps=20, step_size=1 / 255), "torchattacks", torchattack("PGD", steps=20, alpha=1 / 255)),
+    ("apgd-ce-100", ApgdCe(), "torchattacks", torchattack("APGD", steps=100, loss="ce")),
+    ("apgd-ce-100", ApgdCe(), "pyautoattack", part_of_autoattack("apgd-ce")),
+    ("apgd-t-100", ApgdT(), "pyautoattack", part_of_autoattack("apgd-t")),
+    ("fab-t-100", FabT(), "pyautoattack", part_of_autoattack("fab-t")),
+    ("square-5000", Square(), "pyautoattack", part_of_autoattack("square")),
 )
 
 

@@ -1,4 +1,4 @@
-"""`Case`: what one run of an evaluating attack works on, and the rows that are left of it while it runs."""
+"""`Case`: what one run of an attack of the evaluation works on, and the rows that are left of it while it runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Case:
         images: `(B, 3, H, W)` in [0, 1].
         labels: `(B,)`.
         threat: The ball that the attacker may search.
-        generators: One per image: its random numbers depend neither on the batch nor on what became of other images.
+        generators: One per image, so that its random numbers depend neither on the batch nor on the fate of other
+            images.
         targets: `(B,)`, the classes that a targeted attack aims at.
         surrogate: The model whose gradients a transfer attack follows.
     """
@@ -38,24 +39,27 @@ class Case:
     surrogate: Classifier | None = None
 
     def places(self) -> Tensor:
-        """Returns `0 .. B - 1`."""
+        """Returns the position of every image in the batch, `(B,)`."""
         return torch.arange(len(self.images), device=self.images.device)
 
     def start(self) -> Tensor:
-        """Returns a random point of every ball."""
+        """Returns a random point of every image's ball, `(B, 3, H, W)`."""
         return self.threat.project(self.images + self.threat.draw(self.images, self.generators), self.images)
 
     def mask(self, places: Tensor) -> Tensor:
-        """Returns `(B,)`, true at `places`."""
+        """Returns `(B,)`, true at the positions `places`, `(B',)`."""
         return torch.isin(self.places(), places)
 
 
 @dataclass
 class Rows:
-    """Images that still stand, one row each in every tensor; the base of an attack's state.
+    """The images that still stand, one row each in every tensor; the base of an attack's state.
 
     Attributes:
-        place: Position in the case.
+        place: Position in the case, `(B',)`.
+        images: Clean, `(B', 3, H, W)`.
+        labels: `(B',)`.
+        targets: `(B',)`, of a targeted attack.
     """
 
     place: Tensor
@@ -64,7 +68,7 @@ class Rows:
     targets: Tensor | None
 
     def keep(self, standing: Tensor) -> None:
-        """Drops the rows that are false in `standing`, `(B,)`: a broken image is attacked no further."""
+        """Drops the rows that are false in `standing`, `(B',)`: a broken image is attacked no further."""
         if bool(standing.all()):
             return
         for field in fields(self):
@@ -95,15 +99,24 @@ def probe(
     classify: Classifier,
     points: Tensor,
     labels: Tensor,
-    kind: str,
+    goal: str,
     targets: Tensor | None = None,
     gradient: bool = True,
 ) -> Probe:
-    """Classifies points and differentiates the objective there."""
+    """Classifies points and differentiates an objective there.
+
+    Args:
+        classify: The model; normalisation inside.
+        points: `(B, 3, H, W)`.
+        labels: `(B,)`.
+        goal: Name of the objective.
+        targets: `(B,)`, for a targeted objective.
+        gradient: Whether the gradient is wanted; without it a point costs one F instead of two.
+    """
     with torch.set_grad_enabled(gradient):
         points = points.detach().requires_grad_(gradient)
         logits = classify(points)
-        value = objective(kind, logits, labels, targets)
+        value = objective(goal, logits, labels, targets)
     slope = slope_at(value, points) if gradient else torch.zeros_like(points)
     return Probe(logits.argmax(1) == labels, value.detach(), slope)
 
@@ -111,14 +124,18 @@ def probe(
 def slope_at(value: Tensor, points: Tensor, *, again: bool = False) -> Tensor:
     """Returns the gradient of each value with respect to its point.
 
-    A model that passes no gradient on to its input is searched without direction, not refused: the guards report it.
+    A model that passes no gradient to its input is attacked without direction rather than refused: the guards flag it.
 
     Args:
         value: `(B,)`.
-        points: `(B, 3, H, W)`, leaf of the graph.
-        again: Whether the graph is needed once more.
+        points: `(B, 3, H, W)`, a leaf of the graph.
+        again: Whether the graph has to be kept for another call.
+
+    Returns:
+        `(B, 3, H, W)`.
     """
     if not value.requires_grad:
         return torch.zeros_like(points)
+    # Images do not mix, so the gradient of the sum holds every image's own.
     (gradient,) = torch.autograd.grad(value.sum(), points, allow_unused=True, retain_graph=again)
     return torch.zeros_like(points) if gradient is None else gradient

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from advlora.config import CAPTION_KINDS, EvaluationAttackConfig, EvaluationProtocol
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol
 from advlora.errors import ConfigError
-
-ENSEMBLES: dict[str, tuple[dict[str, str | int], ...]] = {
-    "autoattack": ({"kind": "apgd-ce"}, {"kind": "apgd-t"}, {"kind": "fab-t"}, {"kind": "square"}),
-    "autoattack-plus": (
-        {"kind": "apgd-ce", "restarts": 5},
-        {"kind": "apgd-dlr", "restarts": 5},
-        {"kind": "fab", "restarts": 5},
-        {"kind": "square"},
-        {"kind": "apgd-t"},
-        {"kind": "fab-t"},
-    ),
-}
-"""AutoAttack's versions `standard` and `plus` (Croce & Hein 2020, section 5 and the authors' code)."""
-FEWEST_CLASSES = 3
-"""The losses of the DLR family divide by the lead over the third class."""
 
 
 def expanded(attacks: Iterable[EvaluationAttackConfig]) -> tuple[EvaluationAttackConfig, ...]:
     """Replaces every ensemble by its parts."""
-    parts: list[EvaluationAttackConfig] = []
-    for attack in attacks:
-        members = ENSEMBLES.get(attack.kind)
-        built = [EvaluationAttackConfig.model_validate({**part, "norm": attack.norm}) for part in members or ()]
-        parts += [attack] if members is None else built
-    return tuple(parts)
+    return tuple(part for attack in attacks for part in attack.parts())
 
 
 def applicable(attacks: Iterable[EvaluationAttackConfig], classes: int) -> tuple[EvaluationAttackConfig, ...]:
-    """Expands ensembles and leaves out what cannot be run with so few classes.
+    """Expands ensembles and leaves out what needs more classes than there are.
 
     Raises:
         ConfigError: If nothing is left, or an attack aims at captions.
@@ -46,33 +26,32 @@ def applicable(attacks: Iterable[EvaluationAttackConfig], classes: int) -> tuple
 
 
 def misfits(attacks: Iterable[EvaluationAttackConfig], classes: int) -> list[str]:
-    """Returns one sentence per problem of attacks on a classifier of so many classes."""
+    """Returns one sentence per reason why attacks cannot be run on a classifier of `classes` classes."""
     parts = expanded(attacks)
     problems = [
         f"protocol.attacks: '{kind}' aims at captions, but the data set has classes; use 'pgd' or 'apgd-ce'"
-        for kind in dict.fromkeys(part.kind for part in parts)
-        if kind in CAPTION_KINDS
+        for kind in dict.fromkeys(part.kind for part in parts if "classes" not in part.aims)
     ]
     if not _kept(parts, classes):
-        names = ", ".join(part.kind for part in parts)
+        names, fewest = ", ".join(part.kind for part in parts), min(part.fewest_classes for part in parts)
         problems.append(
-            f"protocol.attacks: {names} need {FEWEST_CLASSES} classes, but the data set has {classes}; "
+            f"protocol.attacks: {names} need {fewest} classes, but the data set has {classes}; "
             "add an attack such as apgd-ce"
         )
     return problems
 
 
 def _kept(parts: Iterable[EvaluationAttackConfig], classes: int) -> tuple[EvaluationAttackConfig, ...]:
-    return tuple(part for part in parts if classes >= FEWEST_CLASSES or not part.loss.startswith("dlr"))
+    return tuple(part for part in parts if classes >= part.fewest_classes)
 
 
 def needs_surrogate(protocol: EvaluationProtocol) -> bool:
-    """Tells whether an attack follows the gradients of the pretrained model."""
-    return any(attack.source == "pretrained" for attack in protocol.attacks)
+    """Returns whether an attack follows the gradients of the pretrained model."""
+    return any(attack.transferred for attack in protocol.attacks)
 
 
 def labels(attacks: Iterable[EvaluationAttackConfig]) -> tuple[str, ...]:
-    """Names attacks, each by its label, the second of the same label with a number."""
+    """Names every attack by its label; the second of the same label gets a number."""
     names: list[str] = []
     for attack in attacks:
         seen = sum(name == attack.label or name.startswith(f"{attack.label} (") for name in names)

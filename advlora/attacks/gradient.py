@@ -1,4 +1,4 @@
-"""Gradient attacks on any loss. They differentiate with respect to the input only; parameters get no gradient."""
+"""Gradient attacks on any loss. They differentiate with respect to the images; parameters get no gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PerSample = Callable[[Tensor], Tensor]
 
 
 def input_gradient(loss: PerSample, images: Tensor) -> Tensor:
-    """Returns the gradient of each image's loss with respect to that image."""
+    """Returns the gradient of each image's loss with respect to that image, `(B, 3, H, W)`."""
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(loss(images).sum(), images)
@@ -27,7 +27,7 @@ def pgd(loss: PerSample, images: Tensor, start: Tensor, threat: Threat, steps: i
     Args:
         loss: To be maximised.
         images: Clean, `(B, 3, H, W)` in [0, 1].
-        start: Perturbation to begin with, same shape; zeros for none.
+        start: Perturbation to start from, `(B, 3, H, W)`; zeros for none.
         threat: The ball that every iterate is projected into.
         steps: Number of gradients.
         step_size: Length of a step in the threat's norm.

@@ -28,7 +28,7 @@ class Threat:
     def project(self, perturbed: Tensor, images: Tensor) -> Tensor:
         """Moves `perturbed` into the ball around `images` and into [0, 1]; both are `(B, 3, H, W)`.
 
-        In L2, clamping after scaling can only bring the point nearer to an image that lies in [0, 1] itself.
+        In L2 clamping comes last: it can only bring the point nearer to an image that itself lies in [0, 1].
         """
         delta = perturbed - images
         if self.norm == "linf":
@@ -50,11 +50,14 @@ class Threat:
     def draw(self, images: Tensor, generators: Iterable[torch.Generator]) -> Tensor:
         """Draws uniformly from the ball, each image from its own generator.
 
-        So the noise of an image depends neither on the other images of its batch nor on the number of processes.
+        The noise of an image thus depends neither on its batch nor on the number of processes.
 
         Args:
             images: `(B, 3, H, W)`; gives shape, device and type.
             generators: B of them, on the CPU.
+
+        Returns:
+            Perturbations, `(B, 3, H, W)`.
         """
         noise = [self._draw_one(images.shape[1:], source) for source in generators]
         return torch.stack(noise).to(images) if noise else torch.zeros_like(images)
@@ -63,6 +66,7 @@ class Threat:
         if self.norm == "linf":
             return self.epsilon * (2 * torch.rand(shape, generator=source) - 1)
         towards = torch.randn(shape, generator=source)
+        # Volume grows with the d-th power of the radius, so its d-th root makes the draw uniform in the ball.
         radius: Tensor = torch.rand((), generator=source) ** (1 / shape.numel())
         noise: Tensor = self.epsilon * radius * towards / torch.linalg.vector_norm(towards)
         return noise
@@ -79,5 +83,6 @@ def check_range(images: Tensor) -> None:
 
 
 def _length(x: Tensor) -> Tensor:
+    """Returns the Euclidean length of every image, `(B, 1, 1, 1)`."""
     length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
     return length

@@ -3,52 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from advlora.attacks.gradient import PerSample, fgsm_rs, n_fgsm, pgd
+from advlora.attacks.registry import in_training
 from advlora.attacks.threat import Threat
-from advlora.config import TrainingAttackConfig
+from advlora.config.training_attacks import (
+    AdversarialConfig,
+    FgsmRs,
+    NFgsm,
+    NoAttack,
+    TrainingAttackConfig,
+    TrainPgd,
+)
+from advlora.distributed import SOLO, Group
 
-NOISE_RADIUS = 2.0
-"""Radius of N-FGSM's noise in epsilons (de Jorge et al. 2022, section 4)."""
+
+@dataclass
+class Epoch:
+    """What the batches of an epoch share; every epoch gets a new one.
+
+    Attributes:
+        seed: The trial's seed.
+        number: Counts from 0.
+        group: The processes that share the batches.
+        perturbation: `(1, 3, H, W)`, carried from batch to batch by an attack that improves one for all images.
+    """
+
+    seed: int = 0
+    number: int = 0
+    group: Group = SOLO
+    perturbation: Tensor | None = None
 
 
-def attack(
-    config: TrainingAttackConfig, loss: PerSample, images: Tensor, generators: Iterable[torch.Generator]
-) -> Tensor:
+@dataclass(frozen=True)
+class Batch:
+    """What an attack of training works on.
+
+    Attributes:
+        loss: What training minimises, per sample; the attacker maximises it.
+        images: Clean, `(B, 3, H, W)` in [0, 1]; this process's share of the batch.
+        generators: One per image, for the random start.
+        epoch: The epoch that the batch belongs to.
+    """
+
+    loss: PerSample
+    images: Tensor
+    generators: Iterable[torch.Generator]
+    epoch: Epoch = field(default_factory=Epoch)
+
+
+def attack(config: TrainingAttackConfig, batch: Batch) -> Tensor:
     """Attacks a batch.
 
-    Args:
-        config: Kind, radius and steps.
-        loss: What training minimises, per sample; the attacker maximises it.
-        images: Clean, `(B, 3, H, W)` in [0, 1].
-        generators: One per image, for the random start.
-
     Returns:
-        Images in [0, 1], detached; the clean ones for kind `none`.
+        Images in [0, 1], `(B, 3, H, W)`, detached; the clean ones for kind `none`.
     """
-    if config.kind == "none":
-        return images
-    threat = Threat(config.norm, config.epsilon)
-    ball = Threat(config.norm, NOISE_RADIUS * config.epsilon) if config.kind == "n_fgsm" else threat
-    start = ball.draw(images, generators) if config.random_start else torch.zeros_like(images)
-    if config.kind == "n_fgsm":
-        return n_fgsm(loss, images, start, threat, step_size(config))
-    if config.kind == "fgsm_rs":
-        return fgsm_rs(loss, images, start, threat, step_size(config))
-    return pgd(loss, images, start, threat, config.steps, step_size(config))
+    attacked: Tensor = in_training[config](config, batch)
+    return attacked
 
 
-def step_size(config: TrainingAttackConfig) -> float:
-    """Returns the step that is in force: the configured one, or the attack's standard."""
-    if config.step_size is not None:
-        return config.step_size
-    standard = {"fgsm_rs": 1.25, "n_fgsm": 1.0, "none": 0.0}
-    return standard.get(config.kind, min(2.5 / config.steps, 1.0)) * config.epsilon
+@in_training(NoAttack)
+def _none(_: NoAttack, batch: Batch) -> Tensor:
+    return batch.images
 
 
-def gradient_steps(config: TrainingAttackConfig) -> int:
-    """Returns how many input gradients the attack takes."""
-    return {"none": 0, "fgsm_rs": 1, "n_fgsm": 1}.get(config.kind, config.steps)
+@in_training(FgsmRs)
+def _fgsm_rs(config: FgsmRs, batch: Batch) -> Tensor:
+    start = _start(config, batch, config.epsilon)
+    return fgsm_rs(batch.loss, batch.images, start, _threat(config), config.step_size_in_force)
+
+
+@in_training(NFgsm)
+def _n_fgsm(config: NFgsm, batch: Batch) -> Tensor:
+    noise = _start(config, batch, config.NOISE * config.epsilon)
+    return n_fgsm(batch.loss, batch.images, noise, _threat(config), config.step_size_in_force)
+
+
+@in_training(TrainPgd)
+def _pgd(config: TrainPgd, batch: Batch) -> Tensor:
+    start = _start(config, batch, config.epsilon)
+    return pgd(batch.loss, batch.images, start, _threat(config), config.steps, config.step_size_in_force)
+
+
+def _threat(config: AdversarialConfig) -> Threat:
+    return Threat(config.norm, config.epsilon)
+
+
+def _start(config: AdversarialConfig, batch: Batch, radius: float) -> Tensor:
+    """Returns the perturbation that the search starts from, `(B, 3, H, W)`."""
+    if not config.random_start:
+        return torch.zeros_like(batch.images)
+    return Threat(config.norm, radius).draw(batch.images, batch.generators)

@@ -8,13 +8,25 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from advlora.attacks.case import Case, Classifier, probe
 from advlora.attacks.objectives import TINY
+from advlora.attacks.registry import on_classes
+from advlora.config.evaluation_attacks import Di, Mi
 
 DECAY = 1.0
 """mu of MI-FGSM (Dong et al. 2018, section 4.1)."""
 DIVERSE = 0.5
 """Probability that DI-FGSM transforms the input (Xie et al. 2019, section 4.1)."""
 SMALLEST = 0.9
-"""To which share of its side an image is shrunk at most."""
+"""Smallest side of a shrunk image, as a share of the whole."""
+
+
+@on_classes(Mi)
+def _mi(case: Case, attack: Mi, _: int) -> Tensor:
+    return momentum(case, attack.objective, attack.steps, attack.step(case.threat.epsilon), diverse=False)
+
+
+@on_classes(Di)
+def _di(case: Case, attack: Di, _: int) -> Tensor:
+    return momentum(case, attack.objective, attack.steps, attack.step(case.threat.epsilon), diverse=True)
 
 
 def momentum(case: Case, loss: str, steps: int, step_size: float, *, diverse: bool) -> Tensor:
@@ -23,7 +35,7 @@ def momentum(case: Case, loss: str, steps: int, step_size: float, *, diverse: bo
     Only the last point counts: the attacker does not see the evaluated model.
 
     Args:
-        case: The batch; without a surrogate the evaluated model takes its place.
+        case: The batch. Without a surrogate the gradients are those of the evaluated model.
         loss: The attacker's objective.
         steps: Number of gradients.
         step_size: Length of a step in the threat's norm.
@@ -35,7 +47,8 @@ def momentum(case: Case, loss: str, steps: int, step_size: float, *, diverse: bo
     source, point, velocity = case.surrogate or case.classify, case.images, torch.zeros_like(case.images)
     for _ in range(steps):
         seen = _shaken(source, _views(case)) if diverse else source
-        gradient = probe(seen, point, case.labels, loss).gradient
+        gradient = probe(seen, point, case.labels, loss).gradient  # (B, 3, H, W)
+        # Mean instead of the paper's sum of magnitudes: it scales all terms alike and leaves the direction as it is.
         velocity = DECAY * velocity + gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(TINY)
         point = case.threat.project(point + step_size * case.threat.direction(velocity), case.images)
     with torch.no_grad():
@@ -43,17 +56,23 @@ def momentum(case: Case, loss: str, steps: int, step_size: float, *, diverse: bo
 
 
 def _views(case: Case) -> Tensor:
-    """Draws `(B, 2, 3)`: the affine map from the places of the shrunk image to those of the whole one."""
-    drawn = torch.stack([torch.rand(4, generator=source) for source in case.generators]).to(case.images)
-    side = torch.where(drawn[:, 0] < DIVERSE, SMALLEST + (1 - SMALLEST) * drawn[:, 1], 1.0)
-    shift = (2 * drawn[:, 2:] - 1) * (1 - side[:, None])
-    scale = torch.diag_embed(torch.stack([1 / side, 1 / side], dim=1))
+    """Draws `(B, 2, 3)`: per image the affine map from places in its shrunk view to places in the image.
+
+    A view that is left as it is has the identity as its map.
+    """
+    drawn = torch.stack([torch.rand(4, generator=source) for source in case.generators]).to(case.images)  # (B, 4)
+    side = torch.where(drawn[:, 0] < DIVERSE, SMALLEST + (1 - SMALLEST) * drawn[:, 1], 1.0)  # (B,)
+    shift = (2 * drawn[:, 2:] - 1) * (1 - side[:, None])  # (B, 2), within the border that shrinking leaves
+    scale = torch.diag_embed(torch.stack([1 / side, 1 / side], dim=1))  # (B, 2, 2)
+    # A place p of the view shows the place (p - shift) / side of the image.
     return torch.cat([scale, -(shift / side[:, None])[:, :, None]], dim=2)
 
 
 def _shaken(classify: Classifier, views: Tensor) -> Classifier:
+    """Returns a classifier that sees every image through its view, zeros around it."""
+
     def classify_shaken(points: Tensor) -> Tensor:
-        grid = affine_grid(views, list(points.shape), align_corners=False)
+        grid = affine_grid(views, list(points.shape), align_corners=False)  # (B, H, W, 2)
         return classify(grid_sample(points, grid, align_corners=False))
 
     return classify_shaken

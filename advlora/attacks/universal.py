@@ -6,61 +6,59 @@ import torch
 from torch import Tensor
 
 from advlora.attacks.gradient import PerSample
+from advlora.attacks.registry import in_training
 from advlora.attacks.threat import TINY, Threat, check_range
-from advlora.attacks.training import step_size
-from advlora.config import TrainingAttackConfig
-from advlora.distributed import Group
+from advlora.attacks.training import Batch
+from advlora.config.training_attacks import Universal
 from advlora.randomness import generator
 
 
-class UniversalPerturbation:
-    """One perturbation of the shape of an image. Every batch continues its ascent; an epoch begins it anew.
+@in_training(Universal)
+def universal(config: Universal, batch: Batch) -> Tensor:
+    """Improves the perturbation of the epoch by some steps and applies it.
 
-    The published code steps along the raw gradient; here the step has a fixed length in the threat's norm, as in the
-    universal adversarial training of Shafahi et al. (2020, algorithm 3).
+    Every batch continues the ascent of the last one; an epoch starts over. The published code steps along the raw
+    gradient; here the step has a fixed length in the threat's norm, as in the universal adversarial training of Shafahi
+    et al. (2020, algorithm 3).
+
+    Args:
+        config: Radius and steps.
+        batch: Its loss is summed over the whole batch, over all processes.
+
+    Returns:
+        `(b, 3, H, W)` in [0, 1].
     """
+    check_range(batch.images)
+    threat, epoch = Threat(config.norm, config.epsilon), batch.epoch
+    delta = _start(config, batch, threat) if epoch.perturbation is None else epoch.perturbation  # (1, 3, H, W)
+    for _ in range(config.steps):
+        gradient = epoch.group.sum(_gradient(batch.loss, batch.images, delta))
+        delta = _inside(delta + config.step_size_in_force * threat.direction(gradient), threat)
+    epoch.perturbation = delta
+    return (batch.images + delta).clamp(0, 1)
 
-    def __init__(self, config: TrainingAttackConfig, seed: int, group: Group) -> None:
-        """Takes the attack, the trial's seed and the processes, which share the perturbation."""
-        self.config, self.seed, self.group = config, seed, group
-        self.threat = Threat(config.norm, config.epsilon)
-        self.epoch = 0
-        self.delta: Tensor | None = None
 
-    def start_epoch(self, epoch: int) -> None:
-        """Forgets the perturbation."""
-        self.epoch, self.delta = epoch, None
+def _start(config: Universal, batch: Batch, threat: Threat) -> Tensor:
+    images = batch.images
+    # A process without images of its own still takes part in the sums, and so needs a perturbation of their shape.
+    blank = torch.zeros_like(images[:1]) if len(images) else images.new_zeros(1, *images.shape[1:])
+    if not config.random_start:
+        return blank
+    return threat.draw(blank, [generator(batch.epoch.seed, "universal", batch.epoch.number)])
 
-    def attack(self, loss: PerSample, images: Tensor) -> Tensor:
-        """Improves the perturbation by some steps and applies it.
 
-        Args:
-            loss: To be maximised, summed over the whole batch.
-            images: This process's share, `(b, 3, H, W)` in [0, 1].
+def _gradient(loss: PerSample, images: Tensor, delta: Tensor) -> Tensor:
+    """Returns the gradient of the summed loss with respect to the shared perturbation, `(1, 3, H, W)`."""
+    point = delta.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(loss((images + point).clamp(0, 1)).sum(), point)
+    return gradient
 
-        Returns:
-            `(b, 3, H, W)` in [0, 1].
-        """
-        check_range(images)
-        delta = self._start(images) if self.delta is None else self.delta
-        for _ in range(self.config.steps):
-            point = delta.detach().requires_grad_()
-            with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(loss((images + point).clamp(0, 1)).sum(), point)
-            step = step_size(self.config) * self.threat.direction(self.group.sum(gradient))
-            delta = self._inside(delta + step)
-        self.delta = delta
-        return (images + delta).clamp(0, 1)
 
-    def _start(self, images: Tensor) -> Tensor:
-        blank = torch.zeros_like(images[:1]) if len(images) else images.new_zeros(1, *images.shape[1:])
-        if not self.config.random_start:
-            return blank
-        return self.threat.draw(blank, [generator(self.seed, "universal", self.epoch)])
-
-    def _inside(self, delta: Tensor) -> Tensor:
-        if self.threat.norm == "linf":
-            return delta.clamp(-self.threat.epsilon, self.threat.epsilon)
-        length = torch.linalg.vector_norm(delta)
-        shorter: Tensor = delta * (self.threat.epsilon / length.clamp_min(TINY)).clamp_max(1)
-        return shorter
+def _inside(delta: Tensor, threat: Threat) -> Tensor:
+    """Projects into the ball alone: the pixel range differs from image to image and is kept when it is applied."""
+    if threat.norm == "linf":
+        return delta.clamp(-threat.epsilon, threat.epsilon)
+    length = torch.linalg.vector_norm(delta)
+    shorter: Tensor = delta * (threat.epsilon / length.clamp_min(TINY)).clamp_max(1)
+    return shorter

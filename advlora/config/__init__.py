@@ -1,18 +1,13 @@
 """Typed configuration of a trial and of the evaluation protocol."""
 
+from advlora.config.evaluation_attacks import EvaluationAttackConfig
 from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
 from advlora.config.losses import BaseLossConfig, LossConfig
 from advlora.config.poison import BackdoorConfig, PoisonConfig
-from advlora.config.protocol import (
-    CAPTION_KINDS,
-    JOINT_KINDS,
-    EvaluationAttackConfig,
-    EvaluationProtocol,
-    GuardConfig,
-    SamplesConfig,
-)
+from advlora.config.protocol import EvaluationProtocol, GuardConfig, SamplesConfig
 from advlora.config.renamed import renamed_key
 from advlora.config.schema import all_keys, applicable, leaves, merged, spelled, takes, vary, with_values
+from advlora.config.training_attacks import OverfittingConfig, TrainingAttackConfig
 from advlora.config.trial import (
     LOCAL,
     LOW_RANK,
@@ -24,16 +19,12 @@ from advlora.config.trial import (
     DataConfig,
     ModelConfig,
     OptimiserConfig,
-    OverfittingConfig,
     RanksConfig,
     ResourcesConfig,
-    TrainingAttackConfig,
     TrialConfig,
 )
 
 __all__ = [
-    "CAPTION_KINDS",
-    "JOINT_KINDS",
     "LOCAL",
     "LOW_RANK",
     "AdaLoraConfig",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-KEYS: dict[str, str] = {}
+KEYS: dict[str, str] = {"attack.overfitting.check": "attack.overfitting.enabled"}
 """Ending of an old key's path -> what to write instead."""
 
 VALUES: dict[tuple[str, str], str] = {}

@@ -7,9 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config.base import Count, Positive, Ratio, Section, Share
+from advlora.config.base import Count, Positive, Section, Share
 from advlora.config.losses import CrossEntropyConfig, LossConfig
 from advlora.config.poison import NoPoisonConfig, PoisonConfig
+from advlora.config.training_attacks import AnyTrainingAttack, TrainPgd
 
 LOCAL = "local-dir:"
 """Begins the name of a model that lies in a folder."""
@@ -209,49 +210,6 @@ class AdapterConfig(Section):
         return self.clustering.clusters or self.rank
 
 
-class OverfittingConfig(Section):
-    """Watch for catastrophic overfitting, after every epoch of training with a one-step attack."""
-
-    check: bool = True
-    """Whether one-step training is watched; training with several steps never is."""
-    steps: Count = 10
-    """Of the PGD that the one-step attack is compared with."""
-    samples: Count = 100
-    """How many images of `val` are attacked (the first ones)."""
-    drop: Share = 0.7
-    """Share of the accuracy under the one-step attack that may vanish under PGD."""
-    action: Literal["none", "stop", "switch"] = "none"
-    """What follows. `none`: it is logged. `stop`: training ends with the epoch before. `switch`: it goes on with PGD,
-    of `attack.steps` steps."""
-
-
-class TrainingAttackConfig(Section):
-    """The threat that the trial trains against, in pixel space [0, 1]."""
-
-    kind: Literal["none", "fgsm_rs", "n_fgsm", "pgd", "universal"] = "pgd"
-    """`none`: clean training. `fgsm_rs`: Wong et al. 2020. `n_fgsm`: de Jorge et al. 2022.
-    `pgd`: Madry et al. 2018. `universal`: one perturbation for all images (AdvCLIP-LoRA, Ghiasvand et al. 2025)."""
-    norm: Literal["linf", "l2"] = "linf"
-    epsilon: Annotated[Ratio, Field(ge=0)] = 8 / 255
-    """Radius: at most 1 for L-inf; in L2 the length of the perturbation of one image."""
-    steps: Count = 2
-    """Gradient steps of PGD, or of the universal perturbation per batch; the one-step attacks ignore it."""
-    step_size: Annotated[Ratio, Field(gt=0)] | None = None
-    """None means the attack's standard: 1.25 epsilon (FGSM-RS), epsilon (N-FGSM), 2.5 epsilon / steps (PGD and
-    universal, at most epsilon)."""
-    random_start: bool = True
-    overfitting: OverfittingConfig = OverfittingConfig()
-
-    @model_validator(mode="after")
-    def _epsilon_fits_norm(self) -> Self:
-        if self.norm == "linf" and self.epsilon > 1:
-            raise ValueError(
-                f"epsilon {self.epsilon:g} is larger than the whole pixel range [0, 1]; write it as a fraction, "
-                f"such as '{self.epsilon:g}/255'"
-            )
-        return self
-
-
 class OptimiserConfig(Section):
     """AdamW with warm-up and cosine decay."""
 
@@ -282,7 +240,7 @@ class TrialConfig(Section):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     adapter: AdapterConfig = AdapterConfig()
-    attack: TrainingAttackConfig = TrainingAttackConfig()
+    attack: AnyTrainingAttack = TrainPgd()
     loss: LossConfig = CrossEntropyConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -295,6 +253,6 @@ class TrialConfig(Section):
         adapter, loss, attack = self.adapter, self.loss, self.attack
         if adapter.tower == "text" and loss.trains_images_only:
             raise ValueError(f"loss.kind: '{loss.kind}' trains image embeddings, but adapter.tower is 'text'")
-        if loss.needs_random_start and attack.kind in ("pgd", "universal") and not attack.random_start:
+        if loss.needs_random_start and attack.starts_clean:
             raise ValueError(f"attack.random_start: {loss.title} has no gradient at the clean image; set it to true")
         return self

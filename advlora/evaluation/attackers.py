@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from advlora.attacks import Threat, pgd
-from advlora.attacks.evaluation import step_size
+from advlora.attacks.registry import on_captions
 from advlora.attacks.retrieval import RetrievalCase, attack_images, attack_jointly
-from advlora.config import JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol
+from advlora.config.evaluation_attacks import CaptionAttack, CoAttack, JointAttack, Pgd, SetLevel, Sga
 from advlora.evaluation.gallery import Gallery
 from advlora.models import VisionLanguageModel
 from advlora.models.masked_words import load_words
@@ -41,7 +42,7 @@ class Attacker:
     @property
     def joint(self) -> bool:
         """Whether captions are attacked too."""
-        return any(attack.kind in JOINT_KINDS for _, attack in self.attacks)
+        return any(isinstance(attack, JointAttack) for _, attack in self.attacks)
 
     def __call__(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[int, str]]:
         """Attacks a batch.
@@ -54,7 +55,8 @@ class Attacker:
             The images, and, if captions are attacked, number -> caption of those that belong to them.
         """
         if self.joint:
-            return self._jointly(images, positions)
+            ((number, attack),) = self.attacks
+            return self._run(attack, images, positions, self._sources(positions, number, 0))
         return (self._worst(images, positions) if self.attacks else images), {}
 
     def _worst(self, images: Tensor, positions: Tensor) -> Tensor:
@@ -70,37 +72,17 @@ class Attacker:
 
     def _runs(self, images: Tensor, positions: Tensor) -> Iterator[Tensor]:
         for number, attack in self.attacks:
-            for restart in range(attack.restarts):
-                sources = self._sources(positions, number, restart)
-                yield self._run(images, positions, attack, sources)
+            for restart in range(attack.repeats):
+                yield self._run(attack, images, positions, self._sources(positions, number, restart))[0]
 
     def _run(
-        self, images: Tensor, positions: Tensor, attack: EvaluationAttackConfig, sources: list[torch.Generator]
-    ) -> Tensor:
-        if attack.kind == "set-level":
-            case = self._case(images, self.gallery.own(positions), attack, sources)
-            return attack_images(case, self.gallery.features)
-        threat, size = Threat(attack.norm, self.epsilon), step_size(attack, self.epsilon)
+        self, attack: EvaluationAttackConfig, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+    ) -> tuple[Tensor, dict[int, str]]:
+        found: tuple[Tensor, dict[int, str]] = on_captions[attack](self, attack, images, positions, sources)
+        return found
 
-        def loss(points: Tensor) -> Tensor:
-            return self._loss(points, positions, attack.loss)
-
-        return pgd(loss, images, threat.draw(images, sources), threat, attack.steps, size)
-
-    def _jointly(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[int, str]]:
-        ((number, attack),) = self.attacks
-        assert attack.words is not None, "joint attacks need words"
-        own = self.gallery.own(positions)  # (B, T)
-        numbers = own.any(0).nonzero()[:, 0]  # (t,), captions of this batch
-        captions = [self.gallery.captions[place] for place in numbers.tolist()]
-        case = self._case(images, own[:, numbers], attack, self._sources(positions, number, 0))
-        words = load_words(attack.words, images.device)
-        attacked, changed = attack_jointly(case, captions, words, single=attack.kind == "co-attack")
-        return attacked, dict(zip(numbers.tolist(), changed, strict=True))
-
-    def _case(
-        self, images: Tensor, own: Tensor, attack: EvaluationAttackConfig, sources: list[torch.Generator]
-    ) -> RetrievalCase:
+    def case(self, attack: CaptionAttack, images: Tensor, own: Tensor, sources: list[torch.Generator]) -> RetrievalCase:
+        """Returns what an attack on captions works on; `own` is `(B, T)`."""
         return RetrievalCase(
             model=self.model,
             images=images,
@@ -108,8 +90,8 @@ class Attacker:
             threat=Threat(attack.norm, self.epsilon),
             generators=sources,
             steps=attack.steps,
-            step_size=step_size(attack, self.epsilon),
-            scales=attack.scales or (),
+            step_size=attack.step(self.epsilon),
+            scales=attack.sizes,
         )
 
     def _sources(self, positions: Tensor, number: int, restart: int) -> list[torch.Generator]:
@@ -117,9 +99,9 @@ class Attacker:
 
     @torch.no_grad()
     def _margin(self, images: Tensor, positions: Tensor) -> Tensor:
-        return self._loss(images, positions, "margin")
+        return self.loss(images, positions, "margin")
 
-    def _loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
+    def loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
         """Returns what the attacker maximises, `(B,)`: own captions against all others, by probability or by margin."""
         features = normalize(self.model.embed(images).float(), dim=-1)  # (B, D)
         logits = self.model.logit_scale * (features @ self.gallery.features.T)  # (B, T)
@@ -128,6 +110,40 @@ class Attacker:
         if kind == "margin":
             return wrong.amax(1) - right.amax(1)  # (B,)
         return logits.logsumexp(1) - right.logsumexp(1)  # (B,)
+
+
+@on_captions(Pgd)
+def _pgd(
+    attacker: Attacker, attack: Pgd, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+) -> tuple[Tensor, dict[int, str]]:
+    threat = Threat(attack.norm, attacker.epsilon)
+
+    def loss(points: Tensor) -> Tensor:
+        return attacker.loss(points, positions, attack.loss)
+
+    start = threat.draw(images, sources)
+    return pgd(loss, images, start, threat, attack.steps, attack.step(attacker.epsilon)), {}
+
+
+@on_captions(SetLevel)
+def _set_level(
+    attacker: Attacker, attack: SetLevel, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+) -> tuple[Tensor, dict[int, str]]:
+    case = attacker.case(attack, images, attacker.gallery.own(positions), sources)
+    return attack_images(case, attacker.gallery.features), {}
+
+
+@on_captions(CoAttack, Sga)
+def _jointly(
+    attacker: Attacker, attack: JointAttack, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+) -> tuple[Tensor, dict[int, str]]:
+    own = attacker.gallery.own(positions)  # (B, T)
+    numbers = own.any(0).nonzero()[:, 0]  # (t,), the captions of this batch
+    captions = [attacker.gallery.captions[place] for place in numbers.tolist()]
+    case = attacker.case(attack, images, own[:, numbers], sources)
+    words = load_words(attack.words, images.device)
+    attacked, changed = attack_jointly(case, captions, words, single=attack.PAIRWISE)
+    return attacked, dict(zip(numbers.tolist(), changed, strict=True))
 
 
 def attackers(
@@ -141,6 +157,6 @@ def attackers(
     if epsilon is None:
         return [Attacker(model, gallery)]
     numbered = list(enumerate(protocol.attacks))
-    together = tuple(entry for entry in numbered if entry[1].kind == "pgd")
-    parties = [*([together] if together else []), *((entry,) for entry in numbered if entry[1].kind != "pgd")]
+    together = tuple(entry for entry in numbered if isinstance(entry[1], Pgd))
+    parties = [*([together] if together else []), *((entry,) for entry in numbered if entry not in together)]
     return [Attacker(model, gallery, party, epsilon, protocol.seed) for party in parties]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from advlora.attacks import needs_surrogate
-from advlora.config import DataConfig, EvaluationProtocol, ModelConfig, TrainingAttackConfig
+from advlora.config import DataConfig, EvaluationProtocol, ModelConfig
+from advlora.config.training_attacks import AdversarialConfig
 from advlora.data import ImageTextSet, Manifest, load_manifest
 from advlora.data.poisoning import target_class
 from advlora.distributed import SOLO, Group
@@ -145,7 +146,7 @@ class Evaluator:
             merged=None if self.merged is None else self._with(classifier, self.merged()),
         )
 
-    def overfitting(self, attack: TrainingAttackConfig) -> OverfittingFinding:
+    def overfitting(self, attack: AdversarialConfig) -> OverfittingFinding:
         """Compares the one-step attack of the training with PGD on held-out images."""
         data = self.split("val", attack.overfitting.samples)
         return check_overfitting(self._classifier(), data, attack, self.group)

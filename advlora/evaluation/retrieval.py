@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from advlora.config import CAPTION_KINDS, EvaluationAttackConfig, EvaluationProtocol
+from advlora.config import EvaluationAttackConfig, EvaluationProtocol
+from advlora.config.evaluation_attacks import CAPTION_KINDS, JointAttack
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError
@@ -140,7 +141,7 @@ def check_protocol(protocol: EvaluationProtocol, *, matches: bool, video: bool) 
         video: Whether the set holds videos.
     """
     problems = [problem for attack in protocol.attacks for problem in _unknown(attack)]
-    for words in dict.fromkeys(attack.words for attack in protocol.attacks if attack.words is not None):
+    for words in dict.fromkeys(attack.words for attack in protocol.attacks if isinstance(attack, JointAttack)):
         problems += check_words(words)
     if video and any(attack.norm == "l2" for attack in protocol.attacks):
         problems.append("protocol.attacks: norm 'l2' is not defined for videos; use 'linf'")
@@ -150,11 +151,11 @@ def check_protocol(protocol: EvaluationProtocol, *, matches: bool, video: bool) 
 
 
 def _unknown(attack: EvaluationAttackConfig) -> list[str]:
-    known = ", ".join(f"'{kind}'" for kind in CAPTION_KINDS)
-    if attack.kind in CAPTION_KINDS or (attack.kind == "pgd" and attack.loss in ("cross_entropy", "margin")):
+    if "captions" in attack.aims:
         return []
+    known = ", ".join(f"'{kind}'" for kind in CAPTION_KINDS)
     return [
-        f"protocol.attacks: '{attack.kind}' with loss '{attack.loss}' classifies; retrieval is attacked by {known}, "
+        f"protocol.attacks: '{attack.label}' attacks a classifier; retrieval is attacked by {known}, "
         f"and 'pgd' with loss 'cross_entropy' or 'margin'"
     ]
 

@@ -16,15 +16,7 @@ from math import ceil
 import psutil
 import torch
 
-from advlora.attacks import expanded, gradient_steps
-from advlora.config import (
-    CAPTION_KINDS,
-    JOINT_KINDS,
-    EvaluationAttackConfig,
-    EvaluationProtocol,
-    TrainingAttackConfig,
-    TrialConfig,
-)
+from advlora.config import EvaluationProtocol, TrainingAttackConfig, TrialConfig
 from advlora.metrics import FORWARDS, PEAK_MEMORY, SECONDS
 
 STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
@@ -42,7 +34,7 @@ def step_forwards(config: TrialConfig, attack: TrainingAttackConfig | None = Non
     update = STEP[config.adapter.kind]
     if not update:
         return 0
-    return 2 * gradient_steps(attack or config.attack) + update + config.loss.extra_forwards(update)
+    return 2 * (attack or config.attack).gradient_steps + update + config.loss.extra_forwards(update)
 
 
 def training_forwards(config: TrialConfig, images: int) -> float:
@@ -64,23 +56,9 @@ def evaluation_forwards(
         classes: Number of classes of the data set; targeted attacks aim at no more than there are.
     """
     samples = {"val": protocol.samples.val, "test": protocol.samples.test}[split]
-    attacks = sum(attack_forwards(attack, classes) for attack in expanded(protocol.attacks))
+    attacks = sum(attack.forwards(classes) for attack in protocol.attacks)
     during = 0 if epochs is None or protocol.interval == 0 else ceil(epochs / protocol.interval) - 1
     return float(samples * ((1 + attacks) * (during + 1) + attacks * len(protocol.curve)))
-
-
-def attack_forwards(attack: EvaluationAttackConfig, classes: int) -> int:
-    """Returns the cost per image of an attack that breaks nothing, in F."""
-    if attack.kind == "noise":
-        return attack.restarts
-    if attack.kind in CAPTION_KINDS:
-        views, beside = 1 + len(attack.scales or ()), 2 if attack.kind in JOINT_KINDS else 1
-        return attack.restarts * (2 * views * attack.steps + beside)
-    step = {"fab": 2 + classes, "fab-t": 3, "square": 1}.get(attack.kind, 2)
-    last = 0 if attack.kind.startswith("fab") else 1
-    ranking = int(attack.targets > 0)
-    runs = attack.restarts * (min(attack.targets, classes - 1) if attack.targets else 1)
-    return ranking + runs * (step * attack.steps + last)
 
 
 class Meter:

@@ -15,10 +15,11 @@ import torch
 
 from advlora.adapters import AdaptedModel, adapt
 from advlora.adapters.export import merged
-from advlora.config import EvaluationProtocol, TrainingAttackConfig, TrialConfig
+from advlora.config import EvaluationProtocol, TrialConfig
+from advlora.config.training_attacks import AdversarialConfig
 from advlora.distributed import SOLO, Group
 from advlora.evaluation.evaluator import Evaluator
-from advlora.evaluation.guards import guard_metrics, switched, unreliable, watched
+from advlora.evaluation.guards import guard_metrics, unreliable
 from advlora.losses import build_loss
 from advlora.metrics import OVERFITTING, OVERFITTING_GAP, TRAINABLE, TRAINABLE_FRACTION, TRAINING_LOSS
 from advlora.training.cost import Meter, step_forwards
@@ -197,21 +198,22 @@ class _Training:
         loss = build_loss(config, bench, data, trial.adapted, group)
         self.trial, self.updates = trial, Updates(trial.adapted, loss, data, config, group)
         if trial.progress.switched:
-            self.updates.attack = switched(config.attack)
+            self.updates.attack = config.attack.switched()
         if state is not None:
             self.updates.load_state(state["optimiser"])
 
     def run_epoch(self) -> None:
         trial, attack, epoch = self.trial, self.updates.attack, self.trial.progress.epoch
-        stoppable = watched(attack) and attack.overfitting.action == "stop"
+        watched = attack.watched if trial.evaluator.zero_shot else None  # the watch needs class texts
+        stoppable = watched is not None and watched.overfitting.action == "stop"
         before = _Checkpoint(trial.progress, trial.adapted.state()) if stoppable else None
         with trial.meter.running():
             loss = self.updates.run(epoch)
         passes = step_forwards(trial.config, attack) + (trial.config.loss.once_forwards if epoch == 0 else 0)
         trial.meter.forwards += len(self.updates.data) * passes
         trial.progress = trial.progress.trained(loss)
-        if watched(attack) and trial.evaluator.zero_shot:  # the watch needs class texts
-            self._watch(attack, before)
+        if watched is not None:
+            self._watch(watched, before)
 
     def optimiser(self) -> dict[str, Any]:
         """Returns the optimiser's part of the state, which is the larger one.
@@ -220,7 +222,7 @@ class _Training:
         """
         return {} if self.trial.progress.finished else self.updates.state()
 
-    def _watch(self, attack: TrainingAttackConfig, before: _Checkpoint | None) -> None:
+    def _watch(self, attack: AdversarialConfig, before: _Checkpoint | None) -> None:
         """Looks for catastrophic overfitting and acts on it; `before` is what to return to."""
         trial = self.trial
         finding = trial.evaluator.overfitting(attack)
@@ -229,7 +231,7 @@ class _Training:
             trial.adapted.load_state(before.adapter)
             trial.progress = replace(before.progress, stopped=True)
         elif finding.overfitted and attack.overfitting.action == "switch":
-            self.updates.attack = switched(attack)
+            self.updates.attack = attack.switched()
             trial.progress = replace(trial.progress, switched=True)
         trial.progress = trial.progress.measured(finding.metrics())
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from advlora.adapters import AdaptedModel
-from advlora.attacks import UniversalPerturbation, attack
-from advlora.config import TrialConfig
+from advlora.attacks import Batch, Epoch, attack
+from advlora.config import TrainingAttackConfig, TrialConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import Group
 from advlora.errors import Diverged
@@ -39,10 +39,10 @@ class Updates:
         """
         self.adapted, self.model, self.loss, self.data = adapted, adapted.model, loss, data
         self.config, self.group, self.device = config, group, adapted.model.logit_scale.device
-        self.attack = config.attack
+        self.attack: TrainingAttackConfig = config.attack
         self.parameters = adapted.parameters()
         self.encoder = Encoder(adapted, config.precision == "bf16")
-        self.universal = UniversalPerturbation(config.attack, config.seed, group)
+        self.shared = Epoch(config.seed, 0, group)
         self.per_epoch = steps_per_epoch(len(data), config.optimiser.batch_size)
         self.steps = config.optimiser.epochs * self.per_epoch
         adapted.schedule(self.steps)
@@ -64,7 +64,7 @@ class Updates:
         """
         settings, total = self.config.optimiser, 0.0
         self.loss.start_epoch(epoch)
-        self.universal.start_epoch(epoch)
+        self.shared = Epoch(self.config.seed, epoch, self.group)
         for number, batch in enumerate(batches(len(self.data), settings.batch_size, self.config.seed, epoch)):
             rate = learning_rate(epoch * self.per_epoch + number, self.steps, settings)
             for parameters in self.optimiser.param_groups:
@@ -122,10 +122,8 @@ class Updates:
         def loss(points: Tensor) -> Tensor:
             return self.loss.attacked(self.encoder, points, step)[:counted]
 
-        if self.attack.kind == "universal":
-            return self.universal.attack(loss, step.clean)
         generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
-        return attack(self.attack, loss, step.clean, generators)
+        return attack(self.attack, Batch(loss, step.clean, generators, self.shared))
 
     @contextmanager
     def _dropout(self, epoch: int, number: int) -> Iterator[None]:

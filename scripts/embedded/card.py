@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advlora.adapters.clustering import kmeans
-from advlora.config import DataConfig, EvaluationAttackConfig, EvaluationProtocol, ModelConfig
+from advlora.config import DataConfig, EvaluationProtocol, ModelConfig
+from advlora.config.evaluation_attacks import Pgd
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.metrics import Metric
@@ -55,7 +56,7 @@ def measure_accuracy(model: ModelConfig, samples: int, steps: int) -> dict[str, 
     """Attacks the first images of `test` under each loss; `clean` is measured on all of them."""
     bench, data = Workbench(), DataConfig()
     classifier = ZeroShotClassifier(bench.model(model), bench.class_features(model, data))
-    attacks = {loss: EvaluationAttackConfig(loss=loss, steps=steps) for loss in ("cross_entropy", "margin")}
+    attacks = {"cross_entropy": Pgd(steps=steps), "margin": Pgd(loss="margin", steps=steps)}
 
     def evaluate(loss: str, limit: int | None, epsilons: tuple[float, ...]) -> Accuracies:
         images = bench.split(data, "test", classifier.model.image_size, limit)

@@ -13,8 +13,10 @@ from advlora.config import (
     SamplesConfig,
     TrialConfig,
     parse,
+    vary,
     with_values,
 )
+from advlora.config.evaluation_attacks import Pgd
 
 SHORT = {
     "data.train_samples": 48,
@@ -25,7 +27,7 @@ SHORT = {
     "attack.steps": 1,
 }
 PROTOCOL = EvaluationProtocol(
-    attacks=(EvaluationAttackConfig(steps=2),),
+    attacks=(Pgd(steps=2),),
     epsilon=4 / 255,
     curve=(8 / 255,),
     samples=SamplesConfig(val=48, test=32),
@@ -38,11 +40,16 @@ MEASURED = {"cost/seconds", "cost/peak_memory_mb"}
 
 
 def trial(values: Mapping[str, Any] | None = None) -> TrialConfig:
-    return parse(TrialConfig, with_values({}, SHORT | dict(values or {})))
+    return parse(TrialConfig, vary(TrialConfig, with_values({}, SHORT), values or {}))
 
 
 def evaluation(**values: Any) -> EvaluationProtocol:
     return parse(EvaluationProtocol, PROTOCOL.model_dump() | values)
+
+
+def evaluation_attack(**values: Any) -> EvaluationAttackConfig:
+    """Returns an attack as a protocol names it."""
+    return parse(EvaluationProtocol, {"attacks": [values]}).attacks[0]
 
 
 def numbers(report: Any) -> dict[str, float]:

@@ -72,7 +72,7 @@ def test_protocols_that_do_not_fit_the_task_are_known(tiny, bert, tmp_path: Path
     assert found(sga, captions) == []
     assert "'sga' aims at captions" in found(sga, classes)[0]
     assert found({"kind": "square"}, classes) == []
-    assert "'square' with loss 'margin' classifies; retrieval is attacked by" in found({"kind": "square"}, captions)[0]
+    assert "'square-5000' attacks a classifier; retrieval is attacked by" in found({"kind": "square"}, captions)[0]
     assert "no masked language model" in found({**sga, "words": tiny("clip").name}, captions)[0]
     assert "protocol.rerank: needs images, and a model with a matching head" in found({}, captions, rerank=3)[0]
     assert found({"kind": "square"}, "absent") == []

@@ -2,7 +2,7 @@
 
 from advlora.evaluation.guards.battery import guard_forwards, run_guards
 from advlora.evaluation.guards.finding import GuardFinding, guard_metrics, unreliable
-from advlora.evaluation.guards.overfitting import OverfittingFinding, check_overfitting, switched, watched
+from advlora.evaluation.guards.overfitting import OverfittingFinding, check_overfitting
 
 __all__ = [
     "GuardFinding",
@@ -11,7 +11,5 @@ __all__ = [
     "guard_forwards",
     "guard_metrics",
     "run_guards",
-    "switched",
     "unreliable",
-    "watched",
 ]

@@ -16,20 +16,18 @@ from torch import Tensor
 
 from advlora.attacks import Classifier, Threat, applicable, withstands
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol, GuardConfig
+from advlora.config.evaluation_attacks import Di, GradientAttack, Noise, Pgd, Square
+from advlora.config.perturbation import Norm
 from advlora.data import ImageTextSet
 from advlora.evaluation.guards.finding import GuardFinding
 from advlora.evaluation.guards.gradients import vanishing_share
 from advlora.evaluation.outcomes import Outcomes
 from advlora.evaluation.zero_shot import ZeroShotClassifier
-from advlora.training.cost import attack_forwards
 
-WHITE_BOX = ("fgsm", "pgd", "apgd", "apgd-ce", "apgd-dlr", "apgd-t")
 SAME_LOGITS = 1e-4
 """Largest difference between equal logits, relative to their spread: rounding, not chance."""
 LARGE = 0.5
 """Radius at which every image can be made grey."""
-MOST_STEPS, MOST_TARGETS = 200, 3
-"""Bounds of the stronger attack."""
 
 
 def run_guards(
@@ -85,12 +83,9 @@ def guard_forwards(protocol: EvaluationProtocol, classes: int = 10) -> float:
     if not guards.enabled:
         return 0.0
     attacks = applicable(protocol.attacks, classes)
-    again = [*4 * _probes(attacks, guards), *_stronger(attacks), _square(guards, "linf"), _TRANSFER, _NOISE]
-    return float(guards.samples * (8 + sum(attack_forwards(attack, classes) for attack in again)))
-
-
-_TRANSFER = EvaluationAttackConfig(kind="di")
-_NOISE = EvaluationAttackConfig(kind="noise", restarts=1)
+    others = [Square(steps=guards.queries), Di(), Noise(restarts=1)]
+    again = [*4 * _probes(attacks, guards), *_stronger(attacks), *others]
+    return float(guards.samples * (8 + sum(attack.forwards(classes) for attack in again)))
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,7 @@ class _Subject:
         return self.protocol.guards
 
     @property
-    def norm(self) -> str:
+    def norm(self) -> Norm:
         return self.attacks[0].norm
 
     def share(self, rows: Tensor) -> float:
@@ -139,43 +134,19 @@ class _Subject:
         return self.share(self.standing & ~kept)
 
 
+def _guided(attacks: tuple[EvaluationAttackConfig, ...]) -> list[GradientAttack]:
+    return [attack for attack in attacks if isinstance(attack, GradientAttack)]
+
+
 def _probes(attacks: tuple[EvaluationAttackConfig, ...], guards: GuardConfig) -> list[EvaluationAttackConfig]:
     """Returns the protocol's gradient attacks, shortened; PGD on the margin if it has none."""
-    shortened = [
-        attack.model_copy(
-            update={
-                "steps": min(attack.steps, guards.steps),
-                "restarts": 1,
-                "targets": min(attack.targets, 1),
-                "step_size": None,
-            }
-        )
-        for attack in attacks
-        if attack.kind in WHITE_BOX
-    ]
-    unguided = EvaluationAttackConfig(loss="margin", norm=attacks[0].norm, steps=guards.steps)
-    return shortened or [unguided]
+    shortened = [attack.weakened(guards.steps) for attack in _guided(attacks)]
+    return [*shortened] or [Pgd(loss="margin", norm=attacks[0].norm, steps=guards.steps)]
 
 
 def _stronger(attacks: tuple[EvaluationAttackConfig, ...]) -> list[EvaluationAttackConfig]:
     """Returns the gradient attacks with twice the steps, one more start, and iterated where they were not."""
-    return [
-        attack.model_copy(
-            update={
-                "kind": "pgd" if attack.kind == "fgsm" else attack.kind,
-                "steps": max(min(2 * attack.steps, MOST_STEPS), 20),
-                "restarts": 2 if attack.steps <= MOST_STEPS // 4 else 1,
-                "targets": min(attack.targets, MOST_TARGETS),
-                "step_size": None,
-            }
-        )
-        for attack in attacks
-        if attack.kind in WHITE_BOX
-    ]
-
-
-def _square(guards: GuardConfig, norm: str) -> EvaluationAttackConfig:
-    return EvaluationAttackConfig.model_validate({"kind": "square", "steps": guards.queries, "norm": norm})
+    return [attack.strengthened() for attack in _guided(attacks)]
 
 
 def deterministic_forward(subject: _Subject) -> GuardFinding:
@@ -201,7 +172,7 @@ def clean_at_least_robust(subject: _Subject) -> GuardFinding:
 
 def gradients(subject: _Subject) -> GuardFinding:
     """The attacker's gradients must not vanish, as cross-entropy's do under a large logit scale."""
-    losses = {attack.loss for attack in subject.attacks if attack.kind in WHITE_BOX} or {"margin"}
+    losses = {attack.objective for attack in _guided(subject.attacks)} or {"margin"}
     images, labels = subject.images[subject.clean], subject.labels[subject.clean]
     shares = {loss: vanishing_share(subject.classify, images, labels, loss) for loss in sorted(losses)}
     loss, value = min(shares.items(), key=lambda item: item[1])
@@ -211,7 +182,7 @@ def gradients(subject: _Subject) -> GuardFinding:
 
 def noise_harmless(subject: _Subject) -> GuardFinding:
     """Random noise must do little, or much less than the attack."""
-    noise = _NOISE.model_copy(update={"norm": subject.norm})
+    noise = Noise(norm=subject.norm, restarts=1)
     kept = subject.left(subject.clean, [noise], subject.protocol.epsilon, "noise")
     value, attacked = subject.share(subject.clean & ~kept), subject.share(subject.clean & ~subject.standing)
     ok = value <= max(subject.guards.tolerance, attacked / 2)
@@ -248,14 +219,14 @@ def more_effort(subject: _Subject) -> GuardFinding:
 
 def black_box(subject: _Subject) -> GuardFinding:
     """An attack that sees logits only must not beat one that sees gradients."""
-    value = subject.broken([_square(subject.guards, subject.norm)], "black box")
+    value = subject.broken([Square(norm=subject.norm, steps=subject.guards.queries)], "black box")
     reason = f"Square with {subject.guards.queries} queries breaks {value:.1%} that the protocol's attacks do not"
     return GuardFinding("black_box", value <= subject.guards.tolerance, value, reason)
 
 
 def transfer(subject: _Subject) -> GuardFinding:
     """An attack on the pretrained model must not beat one on the evaluated model."""
-    value = subject.broken([_TRANSFER.model_copy(update={"norm": subject.norm})], "transfer")
+    value = subject.broken([Di(norm=subject.norm)], "transfer")
     reason = f"a transfer attack from the pretrained model breaks {value:.1%} that the protocol's attacks do not"
     return GuardFinding("transfer", value <= subject.guards.tolerance, value, reason)
 

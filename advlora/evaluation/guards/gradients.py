@@ -8,7 +8,9 @@ from torch import Tensor
 from advlora.attacks import Classifier, probe
 
 SATURATED = 3e-7
-"""Below this part of the margin's gradient cross-entropy's is rounding: 1 - p is no longer told from 0 in float32."""
+"""Below this part of the margin's gradient a saturated objective's is rounding: float32 cannot tell 1 - p from 0."""
+UNSATURATED = ("margin", "dlr", "dlr_targeted")
+"""Objectives of the logits themselves, whose gradient vanishes only where the margin's does."""
 FLAT = 1e-3
 """A margin is flat where its gradient promises less than this part of it for a change of the whole pixel range."""
 
@@ -33,10 +35,10 @@ def _vanishing(classify: Classifier, images: Tensor, labels: Tensor, loss: str) 
     found = probe(classify, images, labels, "margin")
     slope = _length(found.gradient)
     flat = ~torch.isfinite(slope) | (slope <= FLAT * found.value.abs())
-    if loss != "cross_entropy":
+    if loss in UNSATURATED:
         return flat
-    entropy = _length(probe(classify, images, labels, loss).gradient)
-    return flat | ~torch.isfinite(entropy) | (entropy <= SATURATED * slope)
+    own = _length(probe(classify, images, labels, loss).gradient)
+    return flat | ~torch.isfinite(own) | (own <= SATURATED * slope)
 
 
 def _length(gradient: Tensor) -> Tensor:

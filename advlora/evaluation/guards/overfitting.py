@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advlora.attacks.training import gradient_steps, step_size
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, TrainingAttackConfig
+from advlora.config import EvaluationProtocol
+from advlora.config.evaluation_attacks import Fgsm, Pgd
+from advlora.config.training_attacks import AdversarialConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.evaluation.classification import Classification
@@ -49,21 +50,8 @@ class OverfittingFinding:
         return {str(OVERFITTING_GAP): self.gap, str(OVERFITTING): float(self.overfitted)}
 
 
-def watched(attack: TrainingAttackConfig) -> bool:
-    """Tells whether this training can overfit to its attack, and is to be checked."""
-    return attack.overfitting.check and gradient_steps(attack) == 1 and attack.epsilon > 0
-
-
-def switched(attack: TrainingAttackConfig) -> TrainingAttackConfig:
-    """Returns the attack that training goes on with after action `switch`: PGD of the same ball and its standard step.
-
-    One step of PGD would not help: it becomes two.
-    """
-    return attack.model_copy(update={"kind": "pgd", "step_size": None, "steps": max(attack.steps, 2)})
-
-
 def check_overfitting(
-    classifier: ZeroShotClassifier, data: ImageTextSet, attack: TrainingAttackConfig, group: Group = SOLO
+    classifier: ZeroShotClassifier, data: ImageTextSet, attack: AdversarialConfig, group: Group = SOLO
 ) -> OverfittingFinding:
     """Compares the training's attack with a short PGD.
 
@@ -74,10 +62,10 @@ def check_overfitting(
         group: The processes that share the work; every one gets the same finding.
     """
     settings = attack.overfitting
-    one = {"kind": "pgd", "steps": 1, "step_size": step_size(attack)} if attack.random_start else {"kind": "fgsm"}
-    pair = (one, {"kind": "pgd", "steps": settings.steps})
-    attacks = tuple(EvaluationAttackConfig.model_validate({**each, "norm": attack.norm}) for each in pair)
-    protocol = EvaluationProtocol(attacks=attacks, epsilon=attack.epsilon)
+    step = attack.step_size_in_force
+    one = Pgd(norm=attack.norm, steps=1, step_size=step) if attack.random_start else Fgsm(norm=attack.norm)
+    several = Pgd(norm=attack.norm, steps=settings.steps)
+    protocol = EvaluationProtocol(attacks=(one, several), epsilon=attack.epsilon)
     classification = Classification(classifier, protocol, group=group, exhaustive=True)
-    one_step, several = classification.outcomes(data, (attack.epsilon,)).accuracies(attack.epsilon).values()
-    return OverfittingFinding(one_step, several, settings.drop)
+    one_step, robust = classification.outcomes(data, (attack.epsilon,)).accuracies(attack.epsilon).values()
+    return OverfittingFinding(one_step, robust, settings.drop)

@@ -36,7 +36,7 @@ class Trained:
     @property
     def adversarial(self) -> bool:
         """Whether it was trained against an attack."""
-        return self.config.attack.kind != "none"
+        return self.config.attack.adversarial
 
 
 @dataclass(frozen=True)

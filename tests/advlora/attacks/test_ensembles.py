@@ -3,14 +3,15 @@ from __future__ import annotations
 import pytest
 
 from advlora.attacks import applicable, expanded, labels, needs_surrogate
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, parse
+from advlora.config import EvaluationProtocol, parse
 from advlora.errors import ConfigError
+from tests.advlora.short_trials import evaluation_attack
 
 pytestmark = pytest.mark.unit
 
 
 def attacks(*kinds, **values):
-    return [EvaluationAttackConfig(kind=kind, **values) for kind in kinds]
+    return [evaluation_attack(kind=kind, **values) for kind in kinds]
 
 
 def test_autoattack_is_its_four_parts_in_their_order_and_norm():

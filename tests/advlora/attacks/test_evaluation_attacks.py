@@ -6,8 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from advlora.attacks import Threat, margin, withstands
-from advlora.attacks.evaluation import step_size
-from advlora.config import EvaluationAttackConfig
+from advlora.config.evaluation_attacks import Pgd
 from advlora.randomness import generator
 
 pytestmark = pytest.mark.unit
@@ -36,7 +35,7 @@ NAMES = [(0, "examination", index) for index in range(COUNT)]
 
 
 def withstood(net, images, labels, epsilon=EPSILON, names=NAMES, **values):
-    return withstands(net, images, labels, EvaluationAttackConfig(**values), epsilon, names)
+    return withstands(net, images, labels, Pgd(**values), epsilon, names)
 
 
 def reference(net, images, labels, attack, epsilon):
@@ -52,7 +51,7 @@ def reference(net, images, labels, attack, epsilon):
                 logits = net(point)
                 right &= bool(logits.argmax(1) == label)
                 cross_entropy(logits, label).backward()
-                moved = point.detach() + step_size(attack, epsilon) * point.grad.sign()
+                moved = point.detach() + attack.step(epsilon) * point.grad.sign()
                 point = (image + (moved - image).clamp(-epsilon, epsilon)).clamp(0, 1)
             right &= bool(net(point).argmax(1) == label)
         kept.append(right)
@@ -60,7 +59,7 @@ def reference(net, images, labels, attack, epsilon):
 
 
 def test_it_is_the_reference_written_out_image_by_image(net, images, labels):
-    expected = reference(net, images, labels, EvaluationAttackConfig(steps=4, restarts=2), EPSILON)
+    expected = reference(net, images, labels, Pgd(steps=4, restarts=2), EPSILON)
     assert 0 < expected.sum() < COUNT
     assert torch.equal(withstood(net, images, labels, steps=4, restarts=2), expected)
 
@@ -128,6 +127,6 @@ def test_normalised_images_are_refused(net, images, labels):
 
 
 def test_the_standard_step_is_never_longer_than_epsilon():
-    assert step_size(EvaluationAttackConfig(steps=10), 0.1) == pytest.approx(0.025)
-    assert step_size(EvaluationAttackConfig(steps=1), 0.1) == 0.1
-    assert step_size(EvaluationAttackConfig(steps=1, step_size=0.3), 0.1) == 0.3
+    assert Pgd(steps=10).step(0.1) == pytest.approx(0.025)
+    assert Pgd(steps=1).step(0.1) == 0.1
+    assert Pgd(steps=1, step_size=0.3).step(0.1) == 0.3

@@ -13,8 +13,8 @@ from advlora.attacks.fab import to_plane
 from advlora.attacks.objectives import likely_targets
 from advlora.attacks.square import _bump, edge, square
 from advlora.attacks.transfer import _shaken, _views
-from advlora.config import EvaluationAttackConfig
 from advlora.randomness import generator
+from tests.advlora.short_trials import evaluation_attack
 
 pytestmark = pytest.mark.unit
 
@@ -56,7 +56,7 @@ def labels(net, images):
 
 
 def withstood(net, images, labels, epsilon=EPSILON, names=NAMES, surrogate=None, **values):
-    return withstands(net, images, labels, EvaluationAttackConfig(**values), epsilon, names, surrogate)
+    return withstands(net, images, labels, evaluation_attack(**values), epsilon, names, surrogate)
 
 
 def case(net, images, labels, norm="linf", epsilon=EPSILON):

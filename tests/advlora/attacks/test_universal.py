@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from advlora.attacks import UniversalPerturbation, gradient_steps
-from advlora.config import TrainingAttackConfig
-from advlora.distributed import SOLO
+from advlora.attacks import Batch, Epoch, attack
+from advlora.config.training_attacks import Universal
 
 pytestmark = pytest.mark.unit
 
@@ -27,16 +26,15 @@ def target() -> Tensor:
     return torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
-def made(**values) -> UniversalPerturbation:
-    config = TrainingAttackConfig(kind="universal", epsilon=EPSILON, **values)
-    attack = UniversalPerturbation(config, 0, SOLO)
-    attack.start_epoch(0)
-    return attack
+def attacked(images, target, epoch=None, **values) -> Tensor:
+    """Returns the perturbation of every image, on the ascent that `epoch` carries."""
+    config = Universal(**{"epsilon": EPSILON, **values})
+    return attack(config, Batch(towards(target), images, [], epoch or Epoch())) - images
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_all_images_share_one_perturbation_inside_the_ball(images, target, norm: str) -> None:
-    delta = made(norm=norm, steps=3).attack(towards(target), images) - images
+    delta = attacked(images, target, norm=norm, steps=3)
     torch.testing.assert_close(delta, delta[:1].expand_as(delta), atol=1e-6, rtol=0)
     length = delta[0].abs().max() if norm == "linf" else delta[0].norm()
     assert EPSILON / 2 < length <= EPSILON + 1e-6
@@ -44,33 +42,26 @@ def test_all_images_share_one_perturbation_inside_the_ball(images, target, norm:
 
 
 def test_linear_loss_is_maximised_by_the_sign(images, target) -> None:
-    attack = made(steps=8)
-    delta = attack.attack(towards(target), images)[0] - images[0]
+    delta = attacked(images, target, steps=8)[0]
     torch.testing.assert_close(delta, EPSILON * target.sign(), atol=1e-6, rtol=0)
 
 
-def test_the_next_batch_continues_and_the_next_epoch_begins_anew(images, target) -> None:
-    attack = made(steps=1, step_size=0.01, random_start=False)
-    first = attack.attack(towards(target), images)[0] - images[0]
-    second = attack.attack(towards(target), images)[0] - images[0]
+def test_the_next_batch_continues_and_the_next_epoch_starts_over(images, target) -> None:
+    epoch, small = Epoch(), {"steps": 1, "step_size": 0.01, "random_start": False}
+    first = attacked(images, target, epoch, **small)[0]
+    second = attacked(images, target, epoch, **small)[0]
     torch.testing.assert_close(second, 2 * first, atol=1e-6, rtol=0)
-    attack.start_epoch(1)
-    torch.testing.assert_close(attack.attack(towards(target), images)[0] - images[0], first, atol=1e-6, rtol=0)
+    torch.testing.assert_close(attacked(images, target, Epoch(number=1), **small)[0], first, atol=1e-6, rtol=0)
 
 
 def test_random_starts_belong_to_the_epoch(images, target) -> None:
-    deltas = []
-    for epoch in (0, 1, 0):
-        attack = made(steps=1, step_size=1e-6)
-        attack.start_epoch(epoch)
-        deltas.append(attack.attack(towards(target), images) - images)
+    deltas = [attacked(images, target, Epoch(number=number), steps=1, step_size=1e-6) for number in (0, 1, 0)]
     assert torch.equal(deltas[0], deltas[2])
     assert not torch.equal(deltas[0], deltas[1])
 
 
-def test_its_gradients_are_counted_and_pixels_stay_in_range(target) -> None:
-    assert gradient_steps(TrainingAttackConfig(kind="universal", steps=4)) == 4
+def test_pixels_stay_in_range(target) -> None:
     extreme = torch.cat([torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)])
-    attacked = made(steps=2).attack(towards(target), extreme)
-    assert attacked.min() >= 0
-    assert attacked.max() <= 1
+    found = extreme + attacked(extreme, target)
+    assert found.min() >= 0
+    assert found.max() <= 1

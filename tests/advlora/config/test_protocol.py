@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, parse
-from advlora.config.protocol import ATTACK_KINDS, JOINT_KINDS
+from advlora.config import EvaluationProtocol, parse
+from advlora.config.evaluation_attacks import AnyEvaluationAttack, Apgd, Fgsm, GradientAttack, JointAttack, Pgd
+from advlora.config.schema import kinds, sections
 from advlora.errors import ConfigError
 from advlora.metrics import Metric, epsilon_label
+from tests.advlora.short_trials import evaluation_attack as attack
 
 pytestmark = pytest.mark.unit
 
@@ -39,41 +41,43 @@ def test_a_protocol_needs_an_attack():
         parse(EvaluationProtocol, {"attacks": []})
 
 
-def attack(**values):
-    return parse(EvaluationAttackConfig, values)
+METHODS = kinds(sections(AnyEvaluationAttack))
 
 
 def test_an_attack_has_the_standards_of_its_kind():
-    assert (attack(kind="apgd-t").loss, attack(kind="apgd-t").targets, attack(kind="apgd-t").steps) == (
-        "dlr_targeted",
-        9,
-        100,
-    )
-    assert (attack(kind="square").steps, attack(kind="fgsm").steps, attack(kind="mi").source) == (5000, 1, "pretrained")
+    assert (attack(kind="apgd-t").targets, attack(kind="apgd-t").steps) == (9, 100)
+    assert (attack(kind="square").steps, attack(kind="mi").source) == (5000, "pretrained")
     assert attack(kind="apgd", loss="dlr_targeted").targets == 9
     assert attack(kind="apgd", loss="margin").targets == 0
-    assert attack().kind == "pgd"
+    assert attack() == Pgd()
+    assert parse(EvaluationProtocol, {"attacks": ["fgsm"]}).attacks == (Fgsm(),)
 
 
-@pytest.mark.parametrize("kind", [*ATTACK_KINDS])
+@pytest.mark.parametrize("kind", METHODS)
 def test_what_is_written_out_is_read_back_as_the_same_attack(kind):
-    written = attack(kind=kind, **({"words": "some-bert"} if kind in JOINT_KINDS else {}))
+    written = attack(kind=kind, **({"words": "some-bert"} if issubclass(METHODS[kind], JointAttack) else {}))
+    assert type(written) is METHODS[kind]
     assert attack(**written.model_dump(mode="json")) == written
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "square", "step_size": 0.1}, "kind 'square' does not take step_size; it takes norm, steps, restarts"),
-        ({"kind": "apgd-ce", "loss": "margin"}, "does not take loss"),
-        ({"kind": "pgd", "targets": 3}, "does not take targets"),
-        ({"kind": "fgsm", "steps": 2, "restarts": 3}, "does not take steps, restarts"),
-        ({"kind": "pgd", "loss": "dlr_targeted"}, "not targeted; use kind 'apgd-t'"),
+        (
+            {"kind": "square", "step_size": 0.1},
+            r"attacks\.0\.step_size: has no effect with attacks\.0\.kind 'square'; it takes norm, steps, restarts",
+        ),
+        ({"kind": "apgd-ce", "loss": "margin"}, "loss: has no effect with .* it takes norm, steps, restarts"),
+        ({"kind": "pgd", "targets": 3}, r"targets: has no effect .* \(kinds that take it: apgd, apgd-t, fab-t\)"),
+        ({"kind": "fgsm", "steps": 1}, "it takes norm, loss"),
+        ({"kind": "noise", "epsilon": 1}, "unknown key 'attacks.0.epsilon'"),
+        ({"kind": "pgd", "loss": "dlr_targeted"}, "loss: 'dlr_targeted' is not allowed; allowed: 'cross_entropy',"),
         ({"kind": "apgd", "targets": 2}, "targets belong to loss 'dlr_targeted'"),
-        ({"kind": "apgd-t", "targets": 0}, "at least 1"),
-        ({"kind": "set-level", "words": "some-bert"}, "does not take words; it takes norm, steps, step_size, restarts"),
-        ({"kind": "co-attack", "words": "some-bert", "scales": [0.5]}, "does not take scales"),
-        ({"kind": "sga"}, "needs words, a masked language model by name or as 'local-dir:PATH'; kind 'set-level'"),
+        ({"kind": "apgd", "loss": "dlr_targeted", "targets": 0}, "targets belong to loss 'dlr_targeted'"),
+        ({"kind": "apgd-t", "targets": 0}, "greater than or equal to 1"),
+        ({"kind": "set-level", "words": "some-bert"}, "it takes norm, steps, step_size, restarts, scales"),
+        ({"kind": "co-attack", "words": "some-bert", "scales": [0.5]}, "scales: has no effect .* 'co-attack'"),
+        ({"kind": "sga"}, "words is required: a masked language model .* kind 'set-level'"),
         ({"kind": "autoattak"}, "did you mean 'autoattack'"),
     ],
 )
@@ -128,3 +132,24 @@ def test_a_protocol_says_what_its_numbers_mean():
 )
 def test_a_description_names_every_kind(values, text):
     assert attack(**values).describe(8 / 255) == text
+
+
+GUIDED = [method for method in METHODS.values() if issubclass(method, GradientAttack)]
+
+
+@pytest.mark.parametrize("method", GUIDED)
+def test_a_weakened_attack_costs_less_and_a_strengthened_one_more(method):
+    plain = method(norm="l2")
+    weak, strong = plain.weakened(3), plain.strengthened()
+    assert {weak.norm, strong.norm} == {"l2"}
+    assert {weak.objective, strong.objective} == {plain.objective}
+    assert weak.repeats == 1
+    assert weak.target_count <= 1
+    assert strong.target_count <= 3
+    assert weak.forwards(4) <= plain.forwards(4) < strong.forwards(4)
+
+
+def test_a_strengthened_attack_takes_the_standard_step():
+    assert Pgd(steps=30, step_size=0.1, loss="margin").strengthened() == Pgd(steps=60, restarts=2, loss="margin")
+    assert Fgsm(loss="margin").strengthened() == Pgd(steps=20, restarts=2, loss="margin")
+    assert Apgd(loss="dlr_targeted", steps=150).strengthened() == Apgd(loss="dlr_targeted", steps=200, targets=3)

@@ -7,13 +7,13 @@ import torch
 from torch.nn.functional import normalize
 
 from advlora.attacks import withstands
-from advlora.config import EvaluationAttackConfig, SamplesConfig
+from advlora.config import SamplesConfig
 from advlora.data import ImageTextSet
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.models import VisionLanguageModel
 from advlora.training.cost import evaluation_forwards
-from tests.advlora.short_trials import evaluation
+from tests.advlora.short_trials import evaluation, evaluation_attack
 
 pytestmark = pytest.mark.unit
 
@@ -92,7 +92,7 @@ def test_robust_is_the_worst_case_over_the_attacks(evaluate, model, classes, dat
     images, alone = data.images.float() / 255, []
     for number, values in enumerate(WEAK):
         names = [(0, "examination", number, place) for place in range(COUNT)]
-        attack = EvaluationAttackConfig(**values)
+        attack = evaluation_attack(**values)
         alone.append(withstands(classify, images, data.labels, attack, EPSILON, names))
     together = evaluate(attacks=WEAK).robust[EPSILON]
     assert torch.equal(together, alone[0] & alone[1] & alone[2])

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from advlora.config import EvaluationAttackConfig, EvaluationProtocol, parse
+from advlora.config import EvaluationProtocol, parse
 from advlora.data import ImageTextSet
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.outcomes import BROKEN, SPARED, WITHSTOOD, Outcomes
 from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.models import VisionLanguageModel
-from advlora.training.cost import attack_forwards
+from tests.advlora.short_trials import evaluation_attack
 
 pytestmark = pytest.mark.unit
 
@@ -175,4 +175,4 @@ def test_the_planned_cost_is_what_an_unbroken_model_costs(evaluate, data, values
     found = evaluate((epsilon,), model=model, attacks=[values], epsilon=epsilon)
     facing = int(found.clean.sum())
     assert int(found.robust[epsilon].sum()) == facing > 0
-    assert model.passes == COUNT + facing * attack_forwards(EvaluationAttackConfig(**values), CLASSES)
+    assert model.passes == COUNT + facing * evaluation_attack(**values).forwards(CLASSES)

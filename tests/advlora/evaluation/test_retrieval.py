@@ -226,7 +226,7 @@ def test_what_retrieval_does_not_know_is_refused(tiny, data) -> None:
     with pytest.raises(ConfigError) as caught:
         Retrieval(model, data, unknown)
     assert caught.value.problems == [
-        "protocol.attacks: 'apgd-ce' with loss 'cross_entropy' classifies; retrieval is attacked by 'set-level', "
+        "protocol.attacks: 'apgd-ce-100' attacks a classifier; retrieval is attacked by 'set-level', "
         "'co-attack', 'sga', and 'pgd' with loss 'cross_entropy' or 'margin'",
         "protocol.attacks.words: folder '/absent' does not exist",
     ]
