@@ -1,5 +1,15 @@
 """Typed configuration of a trial and of the evaluation protocol."""
 
+from advlora.config.adapters import (
+    AdapterConfig,
+    AdaptiveConfig,
+    AlignmentConfig,
+    LoraAdapter,
+    LowRankAdapter,
+)
+from advlora.config.inits import (
+    InitConfig,
+)
 from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
 from advlora.config.protocol import (
     CAPTION_KINDS,
@@ -10,22 +20,26 @@ from advlora.config.protocol import (
     SamplesConfig,
 )
 from advlora.config.renamed import renamed_key
-from advlora.config.schema import all_keys, applicable, leaves, merged, spelled, takes, vary, with_values
+from advlora.config.schema import (
+    all_keys,
+    applicable,
+    in_effect,
+    kind_path,
+    leaves,
+    merged,
+    spelled,
+    takes,
+    vary,
+    with_values,
+)
 from advlora.config.trial import (
     LOCAL,
-    LOW_RANK,
-    AdaLoraConfig,
-    AdapterConfig,
-    AdaptiveConfig,
-    AlignmentConfig,
-    ClusteringConfig,
     DataConfig,
     LossConfig,
     ModelConfig,
     OptimiserConfig,
     OverfittingConfig,
     PoisonConfig,
-    RanksConfig,
     ResourcesConfig,
     TrainingAttackConfig,
     TrialConfig,
@@ -35,28 +49,29 @@ __all__ = [
     "CAPTION_KINDS",
     "JOINT_KINDS",
     "LOCAL",
-    "LOW_RANK",
-    "AdaLoraConfig",
     "AdapterConfig",
     "AdaptiveConfig",
     "AlignmentConfig",
-    "ClusteringConfig",
     "DataConfig",
     "EvaluationAttackConfig",
     "EvaluationProtocol",
     "GuardConfig",
+    "InitConfig",
+    "LoraAdapter",
     "LossConfig",
+    "LowRankAdapter",
     "ModelConfig",
     "OptimiserConfig",
     "OverfittingConfig",
     "PoisonConfig",
-    "RanksConfig",
     "ResourcesConfig",
     "SamplesConfig",
     "TrainingAttackConfig",
     "TrialConfig",
     "all_keys",
     "applicable",
+    "in_effect",
+    "kind_path",
     "leaves",
     "merged",
     "parse",

@@ -18,9 +18,15 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats: `1e-3` is a number (PyYAML alone reads it as text)."""
+    """YAML 1.2: `1e-3` is a number (PyYAML alone reads it as text), and `on` and `off` are words, not booleans."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.inf$|^\.nan$"),

@@ -19,15 +19,13 @@ import torch
 from advlora.attacks import expanded, gradient_steps
 from advlora.config import CAPTION_KINDS, JOINT_KINDS, EvaluationAttackConfig, EvaluationProtocol, TrialConfig
 
-STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
-"""Cost in F of one update, without the attack."""
 MEGABYTE = 2**20
 
 
 def step_forwards(config: TrialConfig) -> int:
     """Returns the cost of one training step per image, in F."""
-    update = STEP[config.adapter.kind]
-    if not update:
+    update = config.adapter.step_forwards
+    if not config.adapter.trains:
         return 0
     return 2 * gradient_steps(config.attack) + update + _beside(config, update)
 
@@ -48,14 +46,14 @@ def training_forwards(config: TrialConfig, images: int) -> float:
 
     Includes the one pass over the clean images that FARE and PAR need.
     """
-    if config.adapter.kind == "none":
+    if not config.adapter.trains:
         return 0.0
     return float(images * (step_forwards(config) * config.optimiser.epochs + once_forwards(config)))
 
 
 def once_forwards(config: TrialConfig) -> int:
     """Returns the cost per image before the first step, in F."""
-    return int(config.loss.kind in ("fare", "par") and config.adapter.kind != "none")
+    return int(config.loss.kind in ("fare", "par") and config.adapter.trains)
 
 
 def evaluation_forwards(

@@ -132,7 +132,7 @@ class _Trial:
         self.adapted = restore(config, bench, state)
         self.adapted.model.to(device)
         self.evaluation = Evaluator(config, protocol, bench, self.adapted, group, device)
-        self.epochs = 0 if config.adapter.kind == "none" else config.optimiser.epochs
+        self.epochs = config.optimiser.epochs if config.adapter.trains else 0
         self.epoch: int = 0 if state is None else state["epoch"]
         self.latest: dict[str, float] = {} if state is None else dict(state["metrics"])
         self.meter = Meter(device, None if state is None else state["cost"])

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from advlora.config import (
+    AdapterConfig,
     EvaluationAttackConfig,
     EvaluationProtocol,
     GuardConfig,
     SamplesConfig,
     TrialConfig,
     parse,
-    with_values,
+    vary,
 )
 
 SHORT = {
@@ -38,7 +39,13 @@ MEASURED = {"cost/seconds", "cost/peak_memory_mb"}
 
 
 def trial(values: Mapping[str, Any] | None = None) -> TrialConfig:
-    return parse(TrialConfig, with_values({}, SHORT | dict(values or {})))
+    return parse(TrialConfig, vary(TrialConfig, vary(TrialConfig, {}, SHORT), values or {}))
+
+
+def adapter(kind: str = "lora", **values: Any) -> AdapterConfig:
+    """An adapter, of rank 4 where its kind has a rank."""
+    chosen = vary(TrialConfig, {"adapter": {"rank": 4}}, {"adapter.kind": kind})["adapter"]
+    return parse(TrialConfig, {"adapter": {**chosen, **values}}).adapter
 
 
 def evaluation(**values: Any) -> EvaluationProtocol:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, kl_div, log_softmax, normalize
 
 from advlora.adapters import AdaptedModel, adapt
-from advlora.config import AdapterConfig, EvaluationProtocol, TrialConfig, parse
+from advlora.config import EvaluationProtocol, TrialConfig, parse
 from advlora.data import ImageTextSet
 from advlora.errors import ConfigError, ModelError
 from advlora.losses import Encoder, Step, build_loss
@@ -17,6 +17,7 @@ from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
 from advlora.models import load_model
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
+from tests.advlora.short_trials import adapter
 
 pytestmark = pytest.mark.unit
 
@@ -27,7 +28,7 @@ CAPTIONS = ("a photo of a cat", "the red boot", "a dog", "the dress on a dog")
 def made(tiny):
     def made(family: str = "clip", **values) -> AdaptedModel:
         return adapt(
-            load_model(tiny(family)), parse(AdapterConfig, {"rank": 4, **values}), 0, keep_originals=True
+            load_model(tiny(family)), adapter(**values), 0, keep_originals=True
         )  # fmt: skip
 
     return made
@@ -76,7 +77,7 @@ def test_trades_is_the_formula(made) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"kind": "dora"}, {"kind": "full"}, {"also": ["norms", "patch_embedding"]}], ids=str
+    "values", [{}, {"kind": "dora"}, {"kind": "full"}, {"modules_to_save": ["norms", "patch_embedding"]}], ids=str
 )
 def test_pretrained_guidance_is_the_formula_with_the_true_pretrained_model(made, tiny, values: dict) -> None:
     adapted, now = made(**values), step()
@@ -211,7 +212,10 @@ TRAININGS = {
     "itc and itm": ("blip", {"loss": {"kind": "contrastive", "itm": 1.0}, "adapter": {"tower": "both"}}),
     "text": ("clip", {"adapter": {"tower": "text"}}),
     "universal": ("clip", {"attack": {"kind": "universal"}, "adapter": {"kind": "adalora"}}),
-    "scheduled": ("clip", {"adapter": {"adaptive": {"mode": "scheduled"}, "also": ["norms"]}, "precision": "bf16"}),
+    "scheduled": (
+        "clip",
+        {"adapter": {"adaptive": {"mode": "scheduled"}, "modules_to_save": ["norms"]}, "precision": "bf16"},
+    ),
 }
 
 

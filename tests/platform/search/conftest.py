@@ -12,13 +12,13 @@ ROBUST = "val/robust_r1:8_255"
 
 PARAMETERS = {
     "adapter.rank": {"type": "int", "low": 2, "high": 16, "log": True},
-    "adapter.clustering.clusters": {
+    "adapter.init.clusters": {
         "type": "int",
         "low": 2,
         "high": 32,
-        "when": {"adapter.clustering.enabled": True},
+        "when": {"adapter.init": "kmeans"},
     },
-    "adapter.clustering.enabled": {"type": "categorical", "choices": [True, False]},
+    "adapter.init": {"type": "categorical", "choices": ["kmeans", "gaussian"]},
     "attack.epsilon": {"type": "float", "low": "2/255", "high": "16/255"},
 }
 
@@ -36,7 +36,7 @@ def ablation(**changes) -> AblationStudy:
     content = {
         "name": "a",
         "seeds": [0, 1],
-        "factors": {"clustering": {"key": "adapter.clustering.enabled"}},
+        "factors": {"clustering": {"key": "adapter.init", "on": "kmeans", "off": "gaussian"}},
         "arms": {"full": {"adapter.kind": "full"}, "pretrained": {"adapter.kind": "none"}},
         "tuning": {
             "parameters": {"optimiser.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},

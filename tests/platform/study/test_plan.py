@@ -15,7 +15,7 @@ from advlora_platform.study.trials import TrialFactory, to_tune
 pytestmark = pytest.mark.unit
 
 FACTORS = {
-    "clustering": {"key": "adapter.clustering.enabled"},
+    "clustering": {"key": "adapter.init", "on": "kmeans", "off": "gaussian"},
     "adaptive": {"key": "adapter.adaptive.enabled"},
 }
 
@@ -31,11 +31,25 @@ def test_a_factorial_has_every_combination_and_the_further_arms():
     assert [arm.name for arm in planned] == ["all off", "adaptive", "clustering", "all on", "full"]
     assert planned[1].factors == {"clustering": False, "adaptive": True}
     assert planned[-1].factors is None
-    assert planned[-1].values == {
-        "adapter.clustering.enabled": False,
-        "adapter.adaptive.enabled": False,
-        "adapter.kind": "full",
-    }
+    assert planned[0].values == {"adapter.init.kind": "gaussian", "adapter.adaptive.enabled": False}
+    assert planned[-1].values == {"adapter.kind": "full"}  # which takes neither init nor scale
+
+
+def test_what_is_off_asks_nothing_of_an_arm_with_another_method():
+    further = {"dora": {"adapter": "dora"}, "pissa": {"adapter.init": "pissa"}, "wide": {"adapter.rank": 16}}
+    planned = {arm.name: arm.values for arm in arms(study(arms=further))}
+    assert planned["dora"] == {"adapter.kind": "dora"}
+    assert planned["pissa"] == {"adapter.adaptive.enabled": False, "adapter.init.kind": "pissa"}
+    assert planned["wide"] == {**planned["all off"], "adapter.rank": 16}
+
+
+def test_a_factor_without_effect_where_another_is_off_is_left_out():
+    factors = {**FACTORS, "columns": {"key": "adapter.init.axis", "on": "columns", "off": "rows"}}
+    planned = {arm.name: arm.values for arm in arms(study(factors=factors, design="leave_one_out"))}
+    assert planned["adaptive + columns"]["adapter.init.axis"] == "columns"  # refused: gaussian has no axis
+    assert planned["all on"]["adapter.init.axis"] == "columns"
+    (off,) = [arm for arm in arms(study(factors=factors, design="one_in")) if arm.name == "all off"]
+    assert off.values == {"adapter.init.kind": "gaussian", "adapter.adaptive.enabled": False}
 
 
 def test_leave_one_out_and_one_in():
