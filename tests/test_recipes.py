@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from advlora.config import AdapterConfig, AlignmentConfig, ClusteringConfig, LossConfig, all_keys
+from advlora.config import AlignmentConfig, InitConfig, LossConfig, TrialConfig, all_keys
+from advlora.config.schema import kind_of, nested, sections
 from advlora_platform.study.library import shipped
 
 pytestmark = pytest.mark.unit
@@ -24,9 +25,8 @@ def choices(section: type, key: str) -> tuple[str, ...]:
     "name",
     [
         *choices(LossConfig, "kind"),
-        *(f"kind: {kind}" for kind in choices(AdapterConfig, "kind") if kind != "none"),
-        *(f"start: {start}" for start in choices(AdapterConfig, "start") if start != "gaussian"),
-        *choices(ClusteringConfig, "algorithm"),
+        *(f"kind: {kind_of(adapter)}" for adapter in nested(TrialConfig.model_fields["adapter"])),
+        *(f"init: {kind_of(init)}" for init in sections(InitConfig)),
         *choices(AlignmentConfig, "at"),
     ],
 )
@@ -37,6 +37,15 @@ def test_every_method_has_its_recipe(name: str) -> None:
 @pytest.mark.parametrize("key", [key for key in all_keys(LossConfig) if key != "kind"])
 def test_every_knob_of_a_loss_is_named(key: str) -> None:
     assert f"`{key}`" in PAGE
+
+
+ADAPTER_KEYS = [key for key in all_keys(TrialConfig) if key.startswith("adapter.") and not key.endswith("enabled")]
+
+
+@pytest.mark.parametrize("key", ADAPTER_KEYS)
+def test_every_knob_of_an_adapter_is_named(key: str) -> None:
+    name = key.rpartition(".")[2]
+    assert re.search(rf"`({re.escape(key)}|([a-z_.]+\.|\.)?{name})(: .*)?`", PAGE), key
 
 
 def test_every_recipe_says_equation_source_and_knobs_and_names_shipped_studies() -> None:

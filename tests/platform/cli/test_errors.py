@@ -94,6 +94,42 @@ def test_a_sweep_that_makes_no_sense_is_one_sentence(advlora, override, said):
     assert said in answer.err
 
 
+RENAMED = [
+    ("adapter.start", "svd", "write adapter.init"),
+    ("adapter.also", ["norms"], "write adapter.modules_to_save"),
+    ("adapter.clustering.enabled", False, "write adapter.init: kmeans, or gaussian where it was off"),
+    ("adapter.clustering.algorithm", "random", "write adapter.init: kmeans, spherical_kmeans or random_clusters"),
+    ("adapter.clustering.clusters", 4, "write adapter.init.clusters"),
+    ("adapter.adalora.warmup", 0.2, "write adapter.warmup"),
+    ("adapter.init", "svd", "adapter.init.kind: 'svd' is not allowed; write 'pissa'"),
+    ("adapter.init", "minor_svd", "adapter.init.kind: 'minor_svd' is not allowed; write 'milora'"),
+]
+
+
+def nested(key: str, value: object) -> dict:
+    head, _, rest = key.partition(".")
+    return {head: nested(rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(("key", "value", "said"), RENAMED)
+@pytest.mark.parametrize("place", ["base", "--set", "factors", "arms", "tuning", "parameters"])
+def test_an_old_name_is_refused_with_the_new_one(advlora, tmp_path, key, value, said, place):
+    choices = {key: {"type": "categorical", "choices": ["norms" if isinstance(value, list) else value]}}
+    changes = {
+        "base": {"base": nested(key, value)},
+        "factors": {"factors": {"f": {"key": key, "on": value, "off": value}}},
+        "arms": {"arms": {"a": {}, "b": {key: value}}},
+        "tuning": {"tuning": {"parameters": choices, "trials": 1}},
+    }.get(place, {})
+    study = ablation(tmp_path, **changes)
+    if place == "parameters":
+        study.write_text(yaml.safe_dump({"kind": "sweep", "name": "s", "parameters": choices}))
+    answer = advlora("validate", study, *(["--set", f"{key}={json.dumps(value)}"] if place == "--set" else []))
+    assert answer.code == 2
+    assert answer.err.count("error:") == 1, answer.err
+    assert said in answer.err
+
+
 def test_all_problems_come_at_once(advlora, tmp_path):
     base = {"adapter": {"rnk": 4, "rank": 0}, "attack": {"kind": "pdg"}}
     answer = advlora("validate", ablation(tmp_path, base=base), "--json")

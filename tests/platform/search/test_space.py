@@ -11,6 +11,7 @@ from advlora_platform.search.space import (
     grid_problems,
     ordered,
     read_point,
+    remaining,
     suggest,
     with_conditions,
 )
@@ -65,6 +66,89 @@ def test_conditions_are_followed_through_other_parameters():
         "adapter.adaptive.per": "rank",
     }
     assert with_conditions(chained, {"adapter.adaptive.initial": 0.5, "adapter.adaptive.enabled": False}) is None
+
+
+STEPS = {"type": "int", "low": 1, "high": 5}
+WEIGHT = {"type": "float", "low": 0.1, "high": 1}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "base", "said"),
+    [
+        (
+            {"adapter.init": INIT, "adapter.init.clusters": {"type": "int", "low": 2, "high": 4}},
+            {},
+            "parameters: adapter.init = gaussian does not go with adapter.init.clusters = 2, which a 'when' can rule "
+            "out: adapter.init.clusters: has no effect with adapter.init.kind 'gaussian'",
+        ),
+        (
+            {"adapter.kind": {"type": "categorical", "choices": ["lora", "full"]}, "adapter.rank": STEPS},
+            {},
+            "adapter.kind = full does not go with adapter.rank = 1",
+        ),
+        (
+            {"adapter.alignment.weight": WEIGHT, "adapter.alignment.enabled": SWITCH},
+            {},
+            "adapter.alignment.weight = 0.1 does not go with adapter.alignment.enabled = False",
+        ),
+        (
+            {
+                "adapter.alignment.at": {"type": "categorical", "choices": ["start", "both"]},
+                "adapter.alignment.weight": WEIGHT,
+            },
+            {},
+            "adapter.alignment.at = start does not go with adapter.alignment.weight = 0.1",
+        ),
+        ({"adapter.rank": STEPS}, {"adapter": "full"}, "parameters.adapter.rank = 1: adapter.rank: has no effect"),
+    ],
+)
+def test_a_parameter_without_effect_needs_a_condition(parameters, base, said):
+    found = problems(parameters, base=base)
+    assert found[0].removeprefix("parameters: ").startswith(said.removeprefix("parameters: "))
+    assert len(found) == (2 if base else 1)  # at both edges, or once per pair
+
+
+def test_a_condition_may_name_several_values_and_other_kinds_of_the_base_are_left_behind():
+    at = {"type": "categorical", "choices": ["start", "training", "both"]}
+    weight = {**WEIGHT, "when": {"adapter.alignment.at": ["training", "both"]}}
+    base = {"adapter": {"rank": 4, "init": {"kind": "kmeans", "restarts": 3}}}
+    parameters = {"adapter.alignment.at": at, "adapter.alignment.weight": weight, "adapter.init": INIT}
+    assert problems(parameters, base=base) == []
+    drawn = draws(space(**parameters))
+    assert {("adapter.alignment.weight" in values, values["adapter.alignment.at"]) for values in drawn} == {
+        (False, "start"),
+        (True, "training"),
+        (True, "both"),
+    }
+    other = {**WEIGHT, "when": {"adapter.alignment.at": ["training", "never"]}}
+    assert "never is 'never'" in problems({"adapter.alignment.at": at, "adapter.alignment.weight": other})[0]
+
+
+def test_what_remains_of_a_space_depends_on_the_methods_that_are_fixed():
+    kinds = {"type": "categorical", "choices": ["kmeans", "random_clusters", "gaussian"]}
+    whole = space(
+        **{
+            "adapter.rank": STEPS,
+            "adapter.init": kinds,
+            "adapter.init.clusters": {**STEPS, "when": {"adapter.init": ["kmeans", "random_clusters"]}},
+            "adapter.init.restarts": {**STEPS, "when": {"adapter.init": "kmeans"}},
+            "adapter.alignment.weight": WEIGHT,
+            "optimiser.learning_rate": WEIGHT,
+        }
+    )
+
+    def left(**values) -> list[str]:
+        return list(remaining(whole, {}, {key.replace("__", "."): value for key, value in values.items()}))
+
+    assert left() == list(whole)
+    assert left(adapter="full") == ["optimiser.learning_rate"]
+    assert left(adapter__kind="adalora") == ["adapter.rank", "optimiser.learning_rate"]
+    assert left(adapter__alignment__enabled=False) == [key for key in whole if "alignment" not in key]
+    assert left(adapter__init="gaussian", adapter__rank=4) == ["adapter.alignment.weight", "optimiser.learning_rate"]
+    random = remaining(whole, {}, {"adapter.init": "random_clusters"})
+    assert list(random) == [key for key in whole if key not in ("adapter.init", "adapter.init.restarts")]
+    assert random["adapter.init.clusters"].when == {}
+    assert left(adapter__init="pissa") == ["adapter.rank", "adapter.alignment.weight", "optimiser.learning_rate"]
 
 
 def test_a_circle_of_conditions_is_refused():

@@ -83,9 +83,26 @@ def test_a_trial_is_known_by_all_that_determines_its_numbers():
         factory().trial("a", 0, {"adapter.rank": 5}, "ablate"),
         factory().trial("a", 0, {"adapter.rank": 4}, "tune"),
         factory(data_hash="e").trial("a", 0, {"adapter.rank": 4}, "ablate"),
+        factory(base={"adapter": "dora"}).trial("a", 0, {"adapter.rank": 4}, "ablate"),
         factory(protocol=study(protocol={"epsilon": "4/255"}).protocol).trial("a", 0, {"adapter.rank": 4}, "ablate"),
     ]
-    assert len({trial.id, *(other.id for other in others)}) == 6
+    assert len({trial.id, *(other.id for other in others)}) == 7
+
+
+def test_a_trial_is_not_known_by_what_changes_no_number():
+    def trial(**base):
+        return TrialFactory(base, study().protocol, "d").trial("a", 0, {"adapter.rank": 4}, "ablate")
+
+    assert trial(resources={"memory_gb_per_worker": 9, "cpus_per_worker": 4}, data={"store": "disk"}).id == trial().id
+    assert trial(resources={"workers": 2}).id != trial().id
+
+
+def test_values_may_choose_another_method_than_the_base():
+    factory = TrialFactory({"adapter": {"rank": 4, "init": {"restarts": 2}}}, study().protocol, "d")
+    assert factory.trial("a", 0, {"adapter": "full"}, "ablate").config.adapter.kind == "full"
+    gaussian = factory.trial("a", 0, {"adapter.init": "gaussian"}, "ablate")
+    assert (gaussian.config.adapter.rank, gaussian.config.adapter.init.kind) == (4, "gaussian")
+    assert factory.from_tune(to_tune(gaussian)) == gaussian
 
 
 def test_a_model_in_a_folder_is_known_by_its_weights(tmp_path):
@@ -128,6 +145,16 @@ def test_overrides_reach_the_trial_and_the_study():
     assert changed.seeds == (7,)
     with pytest.raises(ConfigError, match=r"unknown key 'adaptr\.rank' in --set; did you mean 'adapter'"):
         load_study("quickstart", "ablation", ["adaptr.rank=4"])
+
+
+def test_an_override_may_switch_a_method_and_leaves_behind_what_it_does_not_take():
+    clean = load_study("quickstart", "ablation", ["base.adapter.kind=full"])
+    assert clean.base["adapter"] == {"kind": "full"}
+    switched = load_study("advlora", "sweep", ["adapter=dora", "adapter.dropout=0.1"])
+    assert switched.base["adapter"] == {"kind": "dora", "target": "all-linear", "dropout": 0.1}
+    for order in (["adapter.rank=4", "adapter=full"], ["adapter=full", "adapter.rank=4"]):
+        with pytest.raises(ConfigError, match=r"base\.adapter\.rank: has no effect with base\.adapter\.kind 'full'"):
+            load_study("quickstart", "ablation", order)
 
 
 def test_an_unknown_study_names_the_nearest():
