@@ -1,6 +1,6 @@
 """How each kind of adapter is put into a model, trained and exported: one class per class of `advlora.config.adapters`.
 
-They have no state of their own but that of AdaLoRA's allocation; the layers are PEFT's, inside the model.
+The layers are PEFT's, inside the model; only AdaLoRA's method keeps a state of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from advlora.config.adapters import (
 from advlora.models.base import Tower
 
 ALLOCATION = "allocation/"
-"""Begins the names in a state that are no tensors of the model."""
+"""Prefix of the names in a state that do not belong to tensors of the model."""
 
 Config = TypeVar("Config", bound=Adapter)
 LowRankConfig = TypeVar("LowRankConfig", bound=LowRankAdapter)
@@ -53,7 +53,7 @@ class Update:
 
 
 class Method(Generic[Config]):
-    """What the kinds of adapters differ in. The base trains nothing."""
+    """What differs between kinds of adapters; this base class trains nothing."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

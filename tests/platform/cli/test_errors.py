@@ -59,6 +59,14 @@ def test_a_wrong_value_is_one_sentence(advlora, tmp_path, base, said):
         ({"tuning": {"parameters": {"adapter.rank": {"type": "int", "low": 4, "high": 2}}}}, ["low 4 is above high 2"]),
         ({"tuning": {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 0.1, "high": 1}},
                      "sampler": "grid"}}, ["needs a 'step' or 'choices'"]),
+        ({"base": {"adapter": "full"}, "tuning": {"parameters": {"adapter.rank": {"type": "int", "low": 1, "high": 2}}}},
+         ["tuning.parameters: 'adapter.rank' is tuned in no arm"]),
+        ({"arms": {"a": {}, "b": {"adapter.init": "gaussian"}, "full": {"adapter": "full"}},
+          "tuning": {"parameters": {"adapter.init": {"type": "categorical", "choices": ["kmeans", "pissa"]},
+                                    "adapter.init.axis": {"type": "categorical", "choices": ["rows", "columns"]}}}},
+         ["arm 'a': tuning.parameters: adapter.init = pissa does not go with adapter.init.axis = rows", "'when'"]),
+        ({"arms": {"a": {"adapter.kind": "full", "adapter.rank": 4}}},
+         ["arm 'a': adapter.rank: has no effect with adapter.kind 'full'"]),
         ({"name": "../s"}, ["'../s'", "letters, digits"]),
         ({"protocol": {"attacks": [{"kind": "set-level"}]}}, ["protocol.attacks: 'set-level' aims at captions"]),
         ({"report": ["test/attack_succes_rate"]}, ["report", "did you mean 'test/attack_success_rate'"]),
@@ -71,6 +79,19 @@ def test_a_study_that_makes_no_sense_is_one_sentence(advlora, tmp_path, changes,
     assert answer.err.count("error:") == 1, answer.err
     for word in said:
         assert word in answer.err
+
+
+def test_an_arm_need_not_take_what_is_tuned_in_others(advlora, tmp_path):
+    rank = {"type": "categorical", "choices": [2, 4]}
+    weight = {"type": "float", "low": 0.1, "high": 1}
+    study = ablation(
+        tmp_path,
+        factors={"alignment": {"key": "adapter.alignment.enabled"}},
+        arms={"full": {"adapter": "full"}, "dora": {"adapter": "dora"}, "pretrained": {"adapter": "none"}},
+        tuning={"parameters": {"adapter.rank": rank, "adapter.alignment.weight": weight}, "trials": 3},
+    )
+    answer = advlora("validate", study)
+    assert answer.code == 0, answer.err
 
 
 @pytest.mark.parametrize(
