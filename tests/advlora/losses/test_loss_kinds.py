@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, kl_div, log_softmax, normalize
 
 from advlora.adapters import AdaptedModel, adapt
-from advlora.config import EvaluationProtocol, TrialConfig, parse
+from advlora.config import EvaluationProtocol, TrialConfig, leaves, parse, vary
 from advlora.data import ImageTextSet
 from advlora.errors import ConfigError, ModelError
 from advlora.losses import Encoder, Step, build_loss
@@ -222,9 +222,9 @@ TRAININGS = {
 @pytest.mark.parametrize("name", TRAININGS)
 def test_training_continues_exactly(tiny, name: str) -> None:
     family, values = TRAININGS[name]
-    small = {"data": {"train_samples": 24}, "optimiser": {"batch_size": 8, "epochs": 2}}
-    values = {**values, **small, "adapter": {"rank": 2, **values.get("adapter", {})}}
-    config = parse(TrialConfig, {**values, "model": tiny(family).model_dump()})
+    small = {"data": {"train_samples": 24}, "optimiser": {"batch_size": 8, "epochs": 2}, "adapter": {"rank": 2}}
+    base = {**small, "model": tiny(family).model_dump()}
+    config = parse(TrialConfig, vary(TrialConfig, base, dict(leaves(values))))
     bench = Workbench()
     first, last = fine_tune(config, PROTOCOL, bench=bench)
     (again,) = fine_tune(config, PROTOCOL, bench=bench, state=first.state)

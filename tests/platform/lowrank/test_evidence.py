@@ -176,7 +176,7 @@ def test_everything_is_written_into_the_folder(evidence, tmp_path):
         assert f"(figures/{name}.png)" in text
         assert (tmp_path / "lowrank" / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     table = next(s.table for s in build_document(evidence).sections if s.title == "Function")
-    assert table.header == ("rank", "adversarial, truncated", "clean, truncated", "trained: gaussian", "trained: SVD")
+    assert table.header == ("rank", "adversarial, truncated", "clean, truncated", "trained: gaussian", "trained: PiSSA")
     assert [row[0] for row in table.rows] == ["0", "2", "4", "64", "128", "whole"]
     assert "<html" in (tmp_path / "lowrank" / "report.html").read_text()
 
