@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 from advlora.adapters.check import check_adapter
-from advlora.adapters.placement import projection, ranks, small_parameters
+from advlora.adapters.methods import method_of
+from advlora.adapters.placement import ranks
 from advlora.attacks import misfits
-from advlora.config import LOW_RANK, AdapterConfig, DataConfig, EvaluationProtocol, ModelConfig, TrialConfig
+from advlora.config import AdapterConfig, DataConfig, EvaluationProtocol, LowRankAdapter, ModelConfig, TrialConfig
 from advlora.config.losses import no_classes
 from advlora.data import check_data, load_manifest
 from advlora.data.layouts import layout_of
@@ -61,13 +62,11 @@ def check_placement(model: ModelConfig, adapter: AdapterConfig) -> list[str]:
     problems = []
     for name in tower_names(adapter.tower):
         tower = _blank(model, name)
-        if adapter.kind in LOW_RANK:
+        if isinstance(adapter, LowRankAdapter):
             layers = tower.layers(adapter.target, adapter.blocks)
             shapes = {layer: (module.out_features, module.in_features) for layer, module in layers.items()}
             problems += check_adapter(adapter, shapes, ranks(tower, adapter))
-        small_parameters(tower, ["norms"] if adapter.kind == "norms" else adapter.also)
-        if adapter.kind == "linear_probe":
-            projection(tower)
+        method_of(adapter).thawed(tower)
     return problems
 
 
@@ -76,7 +75,7 @@ def _loss_problems(config: TrialConfig) -> list[str]:
         manifest = load_manifest(config.data)
     except DataError as error:
         return error.problems
-    if manifest.task == "retrieval" and config.loss.needs_classes and config.adapter.kind != "none":
+    if manifest.task == "retrieval" and config.loss.needs_classes and config.adapter.trains:
         return [no_classes(config.loss.kind, manifest.name)]
     return []
 

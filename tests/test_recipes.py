@@ -8,8 +8,9 @@ from typing import get_args
 
 import pytest
 
-from advlora.config import AdapterConfig, AlignmentConfig, ClusteringConfig
+from advlora.config import AlignmentConfig, InitConfig, TrialConfig, all_keys
 from advlora.config.losses import LOSSES
+from advlora.config.schema import kind_of, nested, sections
 from advlora_platform.study.library import shipped
 
 pytestmark = pytest.mark.unit
@@ -24,9 +25,8 @@ def choices(section: type, key: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "name",
     [
-        *(f"kind: {kind}" for kind in choices(AdapterConfig, "kind") if kind != "none"),
-        *(f"start: {start}" for start in choices(AdapterConfig, "start") if start != "gaussian"),
-        *choices(ClusteringConfig, "algorithm"),
+        *(f"kind: {kind_of(adapter)}" for adapter in nested(TrialConfig.model_fields["adapter"])),
+        *(f"init: {kind_of(init)}" for init in sections(InitConfig)),
         *choices(AlignmentConfig, "at"),
     ],
 )
@@ -39,6 +39,15 @@ def test_every_loss_has_its_row_with_its_knobs(kind: str) -> None:
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| {LOSSES[kind].title} |")]
     assert row.split("|")[2].strip() == f"`{kind}`"
     assert re.findall(r"`(\w+)`", row.split("|")[3]) == [key for key in LOSSES[kind].model_fields if key != "kind"]
+
+
+ADAPTER_KEYS = [key for key in all_keys(TrialConfig) if key.startswith("adapter.") and not key.endswith("enabled")]
+
+
+@pytest.mark.parametrize("key", ADAPTER_KEYS)
+def test_every_knob_of_an_adapter_is_named(key: str) -> None:
+    name = key.rpartition(".")[2]
+    assert re.search(rf"`({re.escape(key)}|([a-z_.]+\.|\.)?{name})(: .*)?`", PAGE), key
 
 
 def test_every_recipe_says_equation_source_and_knobs_and_names_shipped_studies() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlora.config import AdapterConfig
+from advlora.config.adapters import AdaLoraAdapter
 
 SCORES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
@@ -18,20 +18,20 @@ class Allocation:
     The penalty is the one that PEFT adds to a `loss` in the model's output, which our models do not have.
     """
 
-    def __init__(self, module: nn.Module, targets: list[str] | str, config: AdapterConfig) -> None:
+    def __init__(self, module: nn.Module, targets: list[str] | str, config: AdaLoraAdapter) -> None:
         """Injects the layers."""
         from peft import AdaLoraConfig
         from peft.tuners.adalora import AdaLoraModel
 
         self.config = config
         settings = AdaLoraConfig(
-            init_r=config.initial_rank,
+            init_r=config.first_rank,
             target_r=config.rank,
-            lora_alpha=config.initial_rank if config.alpha is None else config.alpha,
+            lora_alpha=config.first_rank if config.alpha is None else config.alpha,
             lora_dropout=config.dropout,
             target_modules=targets,
-            deltaT=config.adalora.interval,
-            orth_reg_weight=config.adalora.orthogonality,
+            deltaT=config.interval,
+            orth_reg_weight=config.orthogonality,
             total_step=1,  # until `schedule` says how many there are
         )
         self.tuner: Any = AdaLoraModel(module, settings, "default")
@@ -39,7 +39,7 @@ class Allocation:
 
     def schedule(self, steps: int) -> None:
         """Spreads warm-up, allocation and final phase over the training."""
-        settings = self.config.adalora
+        settings = self.config
         # PEFT gives the last ranks out `tfinal` steps before the end, and only after a step that scored them.
         final = min(max(int(settings.final * steps), 1), steps - 1)
         self.settings.total_step, self.settings.tfinal = steps, final
@@ -57,7 +57,7 @@ class Allocation:
             if ".lora_A." in name or ".lora_B." in name:
                 gram = factor @ factor.T if ".lora_A." in name else factor.T @ factor
                 terms.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
-        return self.config.adalora.orthogonality * torch.stack(terms).mean()
+        return self.config.orthogonality * torch.stack(terms).mean()
 
     def state(self) -> dict[str, Tensor]:
         """Returns scores and masks as CPU clones."""
@@ -68,7 +68,7 @@ class Allocation:
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Goes on from `state`."""
+        """Resumes from `state`."""
         device = next(self.tuner.model.parameters()).device
         parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*SCORES, "pattern")}
         for key, value in state.items():

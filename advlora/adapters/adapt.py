@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlora.adapters.adalora import Allocation
-from advlora.adapters.alignment import penalised
 from advlora.adapters.check import check_adapter
-from advlora.adapters.placement import names_for_peft, projection, ranks, small_parameters
-from advlora.config import LOW_RANK, AdapterConfig
+from advlora.adapters.methods import ALLOCATION, LowRankMethod, Method, method_of
+from advlora.adapters.placement import ranks
+from advlora.config import AdapterConfig, LowRankAdapter
 from advlora.errors import ModelError
 from advlora.models.base import Tower, VisionLanguageModel
 from advlora.models.registry import TEXT_PREFIX, tower_names
 from advlora.randomness import seed_of
 
-ALLOCATION = "allocation/"
 ADAPTER = "lora_"
 
 
@@ -30,22 +28,21 @@ class AdaptedModel:
 
     Attributes:
         model: Embeds images, and texts, through the adapter.
+        method: What its kind of adapter does.
         config: The adapter's configuration.
         towers: Those that are trained.
         trainable_fraction: Trainable parameters relative to those of the trained towers before adaptation.
     """
 
-    def __init__(
-        self, model: VisionLanguageModel, config: AdapterConfig, tower_size: int, allocations: list[Allocation]
-    ) -> None:
+    def __init__(self, model: VisionLanguageModel, config: AdapterConfig, method: Method[Any], tower_size: int) -> None:
         """Use `adapt`."""
-        self.model, self.config, self.allocations = model, config, allocations
+        self.model, self.config, self.method = model, config, method
         self.trainable_fraction = self.trainable / tower_size
         self._originals: dict[str, Tensor] = {}
 
     @property
     def towers(self) -> list[Tower]:
-        """The towers that are trained; views of the model, made anew so that copies have their own."""
+        """The towers that are trained; fresh views of the model, so that copies have their own."""
         return [self.model.tower(name) for name in tower_names(self.config.tower)]
 
     def parameters(self) -> list[nn.Parameter]:
@@ -60,7 +57,7 @@ class AdaptedModel:
     @cached_property
     def layers(self) -> dict[str, Any]:
         """Name -> PEFT layer; empty where nothing is low-rank. The text tower's names begin with `text/`."""
-        if self.config.kind not in LOW_RANK:
+        if not isinstance(self.config, LowRankAdapter):
             return {}
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -73,13 +70,13 @@ class AdaptedModel:
 
     @property
     def trains_text(self) -> bool:
-        """Whether captions must be embedded anew after every step."""
-        return self.config.tower != "vision" and self.config.kind != "none"
+        """Whether captions must be embedded again after every step."""
+        return self.config.tower != "vision" and self.config.trains
 
     @property
     def mergeable(self) -> bool:
         """Whether there is a low-rank update that the weights alone can hold; behind a LayerNorm they cannot."""
-        return bool(self.layers) and not self.config.norm_before
+        return bool(self.layers) and self.config.linear
 
     def penalty(self) -> Tensor | None:
         """Returns the weighted penalty of the method; None where there is none.
@@ -87,27 +84,19 @@ class AdaptedModel:
         Alignment, mean over the matrices: lambda * mean ||s B diag(alpha) A - T||_F^2 / ||T||_F^2, where T is the
         clustered weight S C, or the pretrained weight where clustering is off. AdaLoRA: orthogonal factors.
         """
-        if self.allocations:
-            return torch.stack([allocation.penalty() for allocation in self.allocations]).mean()
-        if not penalised(self.config):
-            return None
-        return self.config.alignment.weight * torch.stack([layer.misfit() for layer in self.layers.values()]).mean()
+        return self.method.penalty(self.layers)
 
     def schedule(self, steps: int) -> None:
         """Tells the adapter how many steps the training has."""
-        for allocation in self.allocations:
-            allocation.schedule(steps)
+        self.method.schedule(steps)
 
     def before_step(self, progress: float) -> None:
         """Moves a scheduled alpha; `progress` is the share of all steps that are done."""
-        if self.config.kind == "lora" and self.config.adaptive.mode == "scheduled":
-            for layer in self.layers.values():
-                layer.move_alpha(progress)
+        self.method.before_step(self.layers, progress)
 
     def after_step(self, number: int) -> None:
         """Lets AdaLoRA allocate ranks after step `number`, counted from 0, before the gradients are cleared."""
-        for allocation in self.allocations:
-            allocation.step(number)
+        self.method.after_step(number)
 
     @contextmanager
     def pretrained(self) -> Iterator[None]:
@@ -118,7 +107,7 @@ class AdaptedModel:
         """
         trained = self._trained()
         moved = {name: trained[name].data for name in self._originals}
-        self._switch(off=True)
+        self.method.switch(self.layers, off=True)
         for name, original in self._originals.items():
             trained[name].data = original.to(trained[name])
         try:
@@ -126,7 +115,7 @@ class AdaptedModel:
         finally:
             for name, value in moved.items():
                 trained[name].data = value
-            self._switch(off=False)
+            self.method.switch(self.layers, off=False)
 
     def keep_originals(self) -> None:
         """Keeps what `pretrained` needs; to be called before anything is trained."""
@@ -137,9 +126,7 @@ class AdaptedModel:
     def state(self) -> dict[str, Tensor]:
         """Returns detached CPU clones of all that was trained, and of the start that the export needs."""
         state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in self._live().items()}
-        for number, allocation in enumerate(self.allocations):
-            state |= {f"{ALLOCATION}{number}/{name}": value for name, value in allocation.state().items()}
-        return state
+        return state | self.method.state()
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -152,14 +139,9 @@ class AdaptedModel:
         own = {name: tensor for name, tensor in state.items() if not name.startswith(ALLOCATION)}
         if {name: tensor.shape for name, tensor in live.items()} != {name: own[name].shape for name in own}:
             raise ValueError("the state does not belong to an adapter of this configuration")
-        for name, layer in self.layers.items():
-            if self.config.kind == "lora":
-                layer.move_anchor(own[f"{name}.anchors.default.b0"], own[f"{name}.anchors.default.a0"])
+        self.method.load_state(self.layers, state)
         for name, tensor in live.items():
             tensor.copy_(own[name])
-        for number, allocation in enumerate(self.allocations):
-            head = f"{ALLOCATION}{number}/"
-            allocation.load_state({key.removeprefix(head): v for key, v in state.items() if key.startswith(head)})
 
     def _trained(self) -> dict[str, nn.Parameter]:
         return {
@@ -177,13 +159,6 @@ class AdaptedModel:
             if tower.owns(name)
         }
         return {**self._trained(), **buffers}
-
-    def _switch(self, *, off: bool) -> None:
-        for layer in self.layers.values():
-            if self.config.kind == "lora":
-                layer.as_pretrained = off
-            else:
-                layer.enable_adapters(not off)
 
 
 def adapt(
@@ -212,29 +187,29 @@ def adapt(
     towers = [model.tower(name) for name in tower_names(config.tower)]
     size = sum(parameter.numel() for tower in towers for parameter in tower.parameters().values())
     model.requires_grad_(False)
-    allocations = [
-        allocation
-        for module, targets in _targets(towers, config).items()
-        if (allocation := _inject(module, targets, config, seed, cache_dir))
-    ]
+    method = method_of(config)
+    if isinstance(method, LowRankMethod):
+        for module, chosen in _layers(towers, method.config).items():
+            with torch.random.fork_rng(devices=[]):  # PEFT draws a start, which the AdvLoRA variant replaces
+                torch.manual_seed(seed_of(seed, "adapter"))
+                method.inject(module, chosen, seed, cache_dir)
+            module.train(module.training)  # also the new layers
     for tower in towers:
-        for parameter in _thawed(tower, config):
+        for parameter in method.thawed(tower).values():
             parameter.requires_grad_(True)
-    adapted = AdaptedModel(model, config, size, allocations)
+    adapted = AdaptedModel(model, config, method, size)
     if keep_originals:
         adapted.keep_originals()
     return adapted
 
 
-def _targets(towers: list[Tower], config: AdapterConfig) -> dict[nn.Module, dict[str, int]]:
+def _layers(towers: list[Tower], config: LowRankAdapter) -> dict[nn.Module, dict[str, int]]:
     """Returns module -> layer -> rank; towers that share a module are adapted together.
 
     Raises:
         ModelError: If the towers lack the layers, or they are too small.
     """
     found: dict[nn.Module, dict[str, int]] = {}
-    if config.kind not in LOW_RANK:
-        return found
     problems = []
     for tower in towers:
         chosen = ranks(tower, config)
@@ -245,44 +220,6 @@ def _targets(towers: list[Tower], config: AdapterConfig) -> dict[nn.Module, dict
     if problems:
         raise ModelError(problems)
     return found
-
-
-def _inject(
-    module: nn.Module, targets: dict[str, int], config: AdapterConfig, seed: int, cache_dir: Path | None
-) -> Allocation | None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    from advlora.adapters.variant import AdvLoraConfig, rank_patterns
-
-    names, allocation = names_for_peft(targets, module), None
-    with torch.random.fork_rng(devices=[]):  # PEFT draws a start, which the AdvLoRA variant replaces
-        torch.manual_seed(seed_of(seed, "adapter"))
-        if config.kind == "adalora":
-            allocation = Allocation(module, names, config)
-        elif config.kind == "lora":
-            inject_adapter_in_model(AdvLoraConfig.of(config, names, seed, cache_dir, targets), module)
-        else:
-            settings = LoraConfig(
-                use_dora=True,
-                use_rslora=config.rslora,
-                lora_dropout=config.dropout,
-                target_modules=names,
-                **rank_patterns(config, targets),
-            )
-            inject_adapter_in_model(settings, module)
-    module.train(module.training)  # also the new layers
-    return allocation
-
-
-def _thawed(tower: Tower, config: AdapterConfig) -> Iterable[nn.Parameter]:
-    """Returns the parameters outside low-rank adapters that are trained."""
-    if config.kind == "full":
-        return tower.parameters().values()
-    if config.kind == "linear_probe":
-        return projection(tower).values()
-    if config.kind == "norms":
-        return small_parameters(tower, ["norms"]).values()
-    return small_parameters(tower, config.also).values()
 
 
 def _key(tower: Tower, name: str) -> str:

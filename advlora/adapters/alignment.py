@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from advlora.adapters.clustering import Clustering
-from advlora.config import AdapterConfig
 
 
 def refit(weight: Tensor, a: Tensor, ridge: float) -> Tensor:
@@ -28,12 +27,6 @@ def refit(weight: Tensor, a: Tensor, ridge: float) -> Tensor:
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     fitted: Tensor = torch.linalg.solve(gram + level * identity, a64 @ weight64.T).T
     return fitted.to(a.dtype).contiguous()
-
-
-def penalised(config: AdapterConfig) -> bool:
-    """Whether the loss has an alignment penalty."""
-    alignment = config.alignment
-    return config.kind == "lora" and alignment.enabled and alignment.at != "start" and alignment.weight > 0
 
 
 class ClusterTarget(nn.Module):

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from advlora.adapters.memo import content_hash, recall
+from advlora.config.inits import ClusterInit
+from advlora.identity import fingerprint
 from advlora.randomness import seed_of
 
 Axis = Literal["rows", "columns"]
@@ -87,9 +89,9 @@ def kmeans(
         iterations: At most this many; stops once the inertia falls by less than one in ten thousand.
         seed: Of the k-means++ draws.
         axis: Cluster the rows or the columns.
-        algorithm: `spherical` assigns by the angle (Dhillon & Modha, 2001), `random` by lot in equal parts; in both,
+        algorithm: `spherical` assigns by the angle (Dhillon & Modha, 2001), `random` draws equal parts; in both,
             the centroids are the means of the points, so that S C is the best approximation for the assignment.
-        restarts: The run of least inertia counts.
+        restarts: How many runs there are; the one with the least inertia counts.
     """
     points = weight.detach().to("cpu", torch.float32)
     points = (points if axis == "rows" else points.T).contiguous()  # (P, d)
@@ -101,29 +103,26 @@ def kmeans(
     return Clustering(centroids, assignment, counts, float(held), axis)
 
 
-def clustered(
-    weight: Tensor,
-    clusters: int,
-    *,
-    iterations: int,
-    seed: int,
-    axis: Axis,
-    algorithm: Algorithm = "kmeans",
-    restarts: int = 1,
-    folder: Path | None = None,
-) -> Clustering:
-    """Returns `kmeans` of a weight, computed once per content and settings; `folder` shares it between processes."""
+def clustered(weight: Tensor, init: ClusterInit, rank: int, seed: int, folder: Path | None = None) -> Clustering:
+    """Returns the clusters of a weight, computed once per content and settings.
+
+    Args:
+        weight: `(m, n)`.
+        init: How many clusters of what, and how they are found.
+        rank: The number of clusters where `init` leaves it open.
+        seed: The seed where `init` leaves it open.
+        folder: Shares the result between processes; None keeps it in this one.
+    """
+    settings = init.model_dump(exclude={"kind"}) | {"algorithm": init.algorithm}
+    settings |= {"clusters": init.clusters or rank, "seed": seed if init.seed is None else init.seed}
 
     def compute() -> dict[str, Tensor]:
-        found = kmeans(
-            weight, clusters, iterations=iterations, seed=seed, axis=axis, algorithm=algorithm, restarts=restarts
-        )
+        found = kmeans(weight, **settings)
         share = torch.tensor(found.explained_variance, dtype=torch.float64)
         return {"centroids": found.centroids, "assignment": found.assignment, "counts": found.counts, "share": share}
 
-    key = f"{algorithm}-{content_hash(weight)}-{clusters}-{axis}-{iterations}-{seed}-{restarts}"
-    stored = recall(key, compute, folder)
-    return Clustering(stored["centroids"], stored["assignment"], stored["counts"], float(stored["share"]), axis)
+    stored = recall(f"{init.algorithm}-{content_hash(weight)}-{fingerprint(settings)}", compute, folder)
+    return Clustering(stored["centroids"], stored["assignment"], stored["counts"], float(stored["share"]), init.axis)
 
 
 def _run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from advlora.adapters.adapt import AdaptedModel
+from advlora.adapters.methods import LowRankMethod, Update
 from advlora.adapters.placement import names_for_peft
+from advlora.config import LowRankAdapter
 from advlora.models.attention import PROJECTIONS, SplitProjection
 from advlora.models.base import Tower, TowerName, VisionLanguageModel
 from advlora.models.registry import TEXT_PREFIX
@@ -26,29 +27,14 @@ class ExportError(RuntimeError):
     """An export, loaded back, is not the function that was trained."""
 
 
-@dataclass(frozen=True)
-class Factors:
-    """An update of a weight in the form that PEFT knows.
-
-    Attributes:
-        b: `(m, r)`, everything that scales the product included.
-        a: `(r, n)`.
-        magnitude: Norm of each row of the adapted weight `(m,)`; DoRA only.
-    """
-
-    b: Tensor
-    a: Tensor
-    magnitude: Tensor | None = None
-
-
 def no_adapter(adapted: AdaptedModel) -> str | None:
     """Says why a trained model cannot be written as a PEFT adapter; None if it can."""
     config = adapted.config
-    if not adapted.layers:
+    if not isinstance(config, LowRankAdapter):
         return f"adapter kind '{config.kind}' has no low-rank factors to export"
-    if config.also:
-        return f"a PEFT adapter cannot hold {', '.join(config.also)}; only the merged model has them"
-    if config.norm_before:
+    if config.modules_to_save:
+        return f"a PEFT adapter cannot hold {', '.join(config.modules_to_save)}; only the merged model has them"
+    if not config.linear:
         return "behind a LayerNorm the update is not linear, so no PEFT adapter or merged weight is the same function"
     return None
 
@@ -58,9 +44,8 @@ def export_adapter(adapted: AdaptedModel, folder: Path, tower: TowerName = "visi
     """Writes a stock PEFT adapter for the original module of a tower, `nn.MultiheadAttention` split.
 
     `peft.PeftModel.from_pretrained(load_for_adapter(...).tower(tower).module, folder)` loads it. For LoRA, the rank is
-    that of the training where B started from zero; otherwise twice as high, for it also takes out the start:
-    [s B diag(alpha), -a0 s B0] [A; A0]. Where the original has one layer for q, k and v, their updates become one
-    block-diagonal update.
+    that of the training where B started from zero; otherwise it is twice as high, to take out the start as well. Where
+    the original has one layer for q, k and v, their updates become one block-diagonal update.
 
     Raises:
         ExportError: If the model cannot be written as an adapter.
@@ -90,7 +75,7 @@ def export_adapter(adapted: AdaptedModel, folder: Path, tower: TowerName = "visi
         lora_alpha=most,
         rank_pattern=others,
         alpha_pattern=dict(others),
-        use_dora=adapted.config.kind == "dora",
+        use_dora=any(update.magnitude is not None for update in updates.values()),
         target_modules=names_for_peft(updates, module),
         inference_mode=True,
     ).save_pretrained(folder)
@@ -111,7 +96,7 @@ def merged(adapted: AdaptedModel) -> VisionLanguageModel:
     Raises:
         ExportError: If the update cannot be merged.
     """
-    if adapted.config.norm_before:
+    if not adapted.config.linear:
         raise ExportError(str(no_adapter(adapted)))
     twin = copy.deepcopy(adapted)
     twin.model.cpu()
@@ -161,37 +146,15 @@ def _own(adapted: AdaptedModel, tower: Tower) -> dict[str, Any]:
     }
 
 
-def _updates(adapted: AdaptedModel, tower: Tower) -> dict[str, Factors]:
-    layers, kind = _own(adapted, tower), adapted.config.kind
-    if kind == "adalora":
-        return {name: _of_adalora(layer) for name, layer in layers.items()}
-    if kind == "dora":
-        return {name: _of_dora(layer) for name, layer in layers.items()}
-    pairs = {name: layer.scaled_factors() for name, layer in layers.items()}
-    anchors = {name: layer.anchors["default"] for name, layer in layers.items()}
-    if not any(anchor.b0.any() for anchor in anchors.values()):
-        return {name: Factors(b, a) for name, (b, a) in pairs.items()}
-    return {
-        name: Factors(
-            torch.cat([b, -anchors[name].factor * anchors[name].b0], 1), torch.cat([a, anchors[name].a0])
-        )
-        for name, (b, a) in pairs.items()
-    }  # fmt: skip
+def _updates(adapted: AdaptedModel, tower: Tower) -> dict[str, Update]:
+    method = adapted.method
+    assert isinstance(method, LowRankMethod), "checked by `no_adapter`"
+    return {name: method.update(layer) for name, layer in _own(adapted, tower).items()}
 
 
-def _of_adalora(layer: Any) -> Factors:
-    scale = layer.scaling["default"] / (layer.ranknum["default"] + 1e-5)  # as in PEFT's own `get_delta_weight`
-    return Factors(scale * layer.lora_B["default"], layer.lora_A["default"] * layer.lora_E["default"])
-
-
-def _of_dora(layer: Any) -> Factors:
-    b, a = layer.lora_B["default"].weight, layer.lora_A["default"].weight
-    return Factors(layer.scaling["default"] * b, a, layer.lora_magnitude_vector["default"].weight)
-
-
-def _fused(module: nn.Module, updates: dict[str, Factors]) -> dict[str, Factors]:
+def _fused(module: nn.Module, updates: dict[str, Update]) -> dict[str, Update]:
     """Joins the updates of a `SplitProjection` to one of the layer that it stands for."""
-    joined: dict[str, Factors] = {}
+    joined: dict[str, Update] = {}
     for name, update in updates.items():
         parent = name.rpartition(".")[0]
         owner = module.get_submodule(parent)
@@ -202,19 +165,19 @@ def _fused(module: nn.Module, updates: dict[str, Factors]) -> dict[str, Factors]
     return joined
 
 
-def _block_diagonal(owner: SplitProjection, parts: list[Factors | None]) -> Factors:
+def _block_diagonal(owner: SplitProjection, parts: list[Update | None]) -> Update:
     """Returns the update of the fused layer; a part without adapter keeps its rows."""
     weights = [_weight(getattr(owner, part)) for part in PROJECTIONS]
     blocks = [w.new_zeros(len(w), 0) if part is None else part.b for part, w in zip(parts, weights, strict=True)]
     b = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # torch
     a = torch.cat([part.a for part in parts if part is not None])
     if all(part is None or part.magnitude is None for part in parts):
-        return Factors(b, a)
+        return Update(b, a)
     rows = [
         w.norm(dim=1) if part is None or part.magnitude is None else part.magnitude
         for part, w in zip(parts, weights, strict=True)
     ]
-    return Factors(b, a, torch.cat(rows))
+    return Update(b, a, torch.cat(rows))
 
 
 def _weight(layer: Any) -> Tensor:

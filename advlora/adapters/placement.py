@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from advlora.config import AdapterConfig
+from advlora.config import LowRankAdapter
 from advlora.errors import ModelError
 from advlora.models.base import Tower
 
@@ -16,15 +16,13 @@ NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm2d)
 ADAPTER = ".lora_"
 
 
-def ranks(tower: Tower, config: AdapterConfig) -> dict[str, int]:
+def ranks(tower: Tower, config: LowRankAdapter) -> dict[str, int]:
     """Returns layer inside the tower's module -> rank.
 
     Raises:
         ModelError: If the tower has no layers of the target, or not so many blocks.
     """
     layers = tower.layers(config.target, config.blocks)
-    if config.kind == "adalora":
-        return dict.fromkeys(layers, config.initial_rank)
     return {name: config.rank_of(tower.roles.role(name)) for name in layers}
 
 
@@ -38,7 +36,9 @@ def small_parameters(tower: Tower, kinds: Iterable[str]) -> dict[str, nn.Paramet
     for kind in kinds:
         matches = _of_kind(tower, kind)
         if not matches:
-            raise ModelError(f"adapter.also: the {tower.name} tower {type(tower.module).__name__} has no '{kind}'")
+            raise ModelError(
+                f"adapter.modules_to_save: the {tower.name} tower {type(tower.module).__name__} has no '{kind}'"
+            )
         found |= matches
     return found
 

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from advlora.adapters.adapt import AdaptedModel, adapt
 from advlora.adapters.export import export_adapter, export_merged, no_adapter, verify
-from advlora.config import LOCAL, AdapterConfig, ModelConfig, parse
-from advlora.errors import ModelError
+from advlora.config import LOCAL, AdapterConfig, LoraAdapter, ModelConfig, parse
+from advlora.config.base import Section
+from advlora.errors import ConfigError, ModelError
 from advlora.models import VisionLanguageModel, load_for_adapter, load_model
 from advlora.models.base import TowerName
 
 RECORD, ADAPTER, TEXT_ADAPTER, MERGED, NATIVE = "trained.json", "adapter", "adapter-text", "merged", "native"
 STATE = "state.safetensors"
+
+
+class TrainedRecord(Section):
+    """What `trained.json` says."""
+
+    base: ModelConfig
+    adapter: AdapterConfig = LoraAdapter()
+    export_errors: dict[str, dict[str, float]] = {}
+    """Export -> largest differences from the trained model, as `verify` returns them."""
+    no_adapter: str | None = None
+    """Why low-rank factors were not written as a PEFT adapter."""
 
 
 def save_trained(
@@ -42,14 +53,13 @@ def save_trained(
     Raises:
         ExportError: If an export is not the function that was trained.
     """
-    if config.norm_before:
+    if not config.linear:
         paths, errors = _save_native(adapted, base, config, folder, sample_images)
     else:
         paths, errors = _save_stock(adapted, base, folder, sample_images)
-    record: dict[str, Any] = {"base": base.model_dump(), "adapter": config.model_dump(), "export_errors": errors}
-    if adapted.layers and (reason := no_adapter(adapted)):
-        record["no_adapter"] = reason
-    (folder / RECORD).write_text(json.dumps(record, indent=2))
+    reason = no_adapter(adapted) if adapted.layers else None
+    record = TrainedRecord(base=base, adapter=config, export_errors=errors, no_adapter=reason)
+    (folder / RECORD).write_text(record.model_dump_json(indent=2))
     return paths
 
 
@@ -63,10 +73,10 @@ def load_trained(folder: Path) -> tuple[VisionLanguageModel, ModelConfig]:
         ModelError: If the folder holds no trained model, or its base is missing.
     """
     try:
-        record = json.loads((folder / RECORD).read_text())
-        base, config = parse(ModelConfig, record["base"]), parse(AdapterConfig, record.get("adapter", {}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        record = parse(TrainedRecord, json.loads((folder / RECORD).read_text()))
+    except (OSError, ValueError, ConfigError) as error:
         raise ModelError(f"folder '{folder}' holds no readable {RECORD}: {error}") from error
+    base, config = record.base, record.adapter
     if (folder / MERGED).is_dir():
         base = _stored(base, folder / MERGED)
         return load_model(base), base

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from advlora.adapters.adaptive import alpha_parameter, fixed_alpha, initial_alpha, scheduled_alpha
-from advlora.adapters.alignment import ClusterTarget, misfit, penalised, product_inner, weight_inner
-from advlora.adapters.starts import Start
-from advlora.config import AdapterConfig
+from advlora.adapters.alignment import ClusterTarget, misfit, product_inner, weight_inner
+from advlora.adapters.inits import Start
+from advlora.config import LoraAdapter
+from advlora.config.adapters import RankedByRole
+from advlora.config.inits import ClusterInit
 
 
 @dataclass
@@ -24,7 +26,7 @@ class AdvLoraConfig(LoraConfig):
     """PEFT configuration of the adapter; build it with `of`.
 
     Attributes:
-        recipe: An `AdapterConfig` as plain data, so that PEFT can write it as JSON.
+        recipe: A `LoraAdapter` as plain data, so that PEFT can write it as JSON.
         seed: The trial's seed.
         cache_dir: Where k-means and SVD are shared between processes.
     """
@@ -40,13 +42,13 @@ class AdvLoraConfig(LoraConfig):
     @classmethod
     def of(
         cls,
-        config: AdapterConfig,
+        config: LoraAdapter,
         targets: list[str] | str,
         seed: int,
         cache_dir: Path | None = None,
         ranks: dict[str, int] | None = None,
     ) -> AdvLoraConfig:
-        """Translates an `AdapterConfig`.
+        """Translates a `LoraAdapter`.
 
         Args:
             config: The adapter.
@@ -76,13 +78,13 @@ class AdvLoraConfig(LoraConfig):
     def start(self) -> Start:
         """The start that the recipe describes."""
         return Start(
-            AdapterConfig.model_validate(self.recipe),
+            LoraAdapter.model_validate(self.recipe),
             self.seed,
             None if self.cache_dir is None else Path(self.cache_dir),
         )
 
 
-def rank_patterns(config: AdapterConfig, ranks: dict[str, int]) -> dict[str, Any]:
+def rank_patterns(config: RankedByRole, ranks: dict[str, int]) -> dict[str, Any]:
     """Returns rank and alpha for PEFT, and those of the layers that differ."""
     others = {name: rank for name, rank in ranks.items() if rank != config.rank}
     return {
@@ -253,6 +255,7 @@ class AdvLoraVariant(LoraVariant):
 
 def _target(start: Start, weight: Tensor) -> ClusterTarget | None:
     """Returns the clusters if the penalty in training compares with them."""
-    if not (start.config.clustering.enabled and penalised(start.config)):
-        return None
-    return ClusterTarget(start.clustering(weight)).to(weight.device)
+    init = start.config.init
+    if isinstance(init, ClusterInit) and init.clustered and start.config.alignment.penalises:
+        return ClusterTarget(start.clustering(init, weight)).to(weight.device)
+    return None

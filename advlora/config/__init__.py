@@ -1,55 +1,62 @@
 """Typed configuration of a trial and of the evaluation protocol."""
 
+from advlora.config.adapters import AdapterConfig, AdaptiveConfig, AlignmentConfig, LoraAdapter, LowRankAdapter
 from advlora.config.evaluation_attacks import EvaluationAttackConfig
+from advlora.config.inits import InitConfig
 from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
 from advlora.config.losses import BaseLossConfig, LossConfig
 from advlora.config.poison import BackdoorConfig, PoisonConfig
 from advlora.config.protocol import EvaluationProtocol, GuardConfig, SamplesConfig
 from advlora.config.renamed import renamed_key
-from advlora.config.schema import all_keys, applicable, leaves, merged, spelled, takes, vary, with_values
+from advlora.config.schema import (
+    all_keys,
+    applicable,
+    in_effect,
+    kind_path,
+    leaves,
+    merged,
+    spelled,
+    takes,
+    vary,
+    with_values,
+)
 from advlora.config.training_attacks import OverfittingConfig, TrainingAttackConfig
 from advlora.config.trial import (
     LOCAL,
-    LOW_RANK,
-    AdaLoraConfig,
-    AdapterConfig,
-    AdaptiveConfig,
-    AlignmentConfig,
-    ClusteringConfig,
     DataConfig,
     ModelConfig,
     OptimiserConfig,
-    RanksConfig,
     ResourcesConfig,
     TrialConfig,
 )
 
 __all__ = [
     "LOCAL",
-    "LOW_RANK",
-    "AdaLoraConfig",
     "AdapterConfig",
     "AdaptiveConfig",
     "AlignmentConfig",
     "BackdoorConfig",
     "BaseLossConfig",
-    "ClusteringConfig",
     "DataConfig",
     "EvaluationAttackConfig",
     "EvaluationProtocol",
     "GuardConfig",
+    "InitConfig",
+    "LoraAdapter",
     "LossConfig",
+    "LowRankAdapter",
     "ModelConfig",
     "OptimiserConfig",
     "OverfittingConfig",
     "PoisonConfig",
-    "RanksConfig",
     "ResourcesConfig",
     "SamplesConfig",
     "TrainingAttackConfig",
     "TrialConfig",
     "all_keys",
     "applicable",
+    "in_effect",
+    "kind_path",
     "leaves",
     "merged",
     "parse",

@@ -15,16 +15,20 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+def given(section: BaseModel, *keys: str) -> list[str]:
+    """Returns which of some keys were set to something else than their default."""
+    defaults = type(section).model_fields
+    return [key for key in keys if getattr(section, key) != defaults[key].default]
+
+
 class Switch(Section):
-    """A part of a method that can be switched off; then its other keys would have no effect, and are refused."""
+    """A part of a method that can be switched off; its other keys then have no effect, and are refused."""
 
     enabled: bool = True
 
     @model_validator(mode="after")
-    def _nothing_idle(self) -> Self:
-        defaults = type(self).model_fields
-        idle = [key for key in self.model_fields_set if getattr(self, key) != defaults[key].default]
-        if not self.enabled and (idle := [key for key in sorted(idle) if key != "enabled"]):
+    def _no_key_of_what_is_off(self) -> Self:
+        if not self.enabled and (idle := given(self, *sorted({*type(self).model_fields} - {"enabled"}))):
             raise ValueError(f"with enabled: false, {', '.join(idle)} has no effect; leave it out")
         return self
 

@@ -11,16 +11,22 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from advlora.config.renamed import renamed_key, renamed_value
-from advlora.config.schema import KIND, kinds, sections
+from advlora.config.schema import KIND, kinds, leaves, sections
 from advlora.errors import ConfigError, did_you_mean
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats: `1e-3` is a number (PyYAML alone reads it as text)."""
+    """YAML 1.2: `1e-3` is a number (PyYAML alone reads it as text), and `on` and `off` are words, not booleans."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.inf$|^\.nan$"),
@@ -80,14 +86,21 @@ def parse(schema: type[Parsed], data: Mapping[str, Any], where: str = "") -> Par
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        raise ConfigError([_sentence(schema, problem, where) for problem in error.errors()]) from None
+        found = [sentence for problem in error.errors() for sentence in _sentences(schema, problem, where)]
+        raise ConfigError(found) from None
 
 
-def _sentence(schema: type[BaseModel], problem: Any, where: str) -> str:
+def _sentences(schema: type[BaseModel], problem: Any, where: str) -> list[str]:
     path, kind, owners = _place(schema, problem["loc"])
     key = where + ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        return _unknown(key, path, kind, owners)
+    if problem["type"] != "extra_forbidden":
+        return [_wrong(key, problem)]
+    below = problem["input"] if isinstance(problem["input"], Mapping) and renamed_key(key) else {}
+    # The keys of a section that was renamed may have gone different ways.
+    return [_unknown(inner, path, kind, owners) for inner in [f"{key}.{leaf}" for leaf, _ in leaves(below)] or [key]]
+
+
+def _wrong(key: str, problem: Any) -> str:
     if problem["type"] == "missing":
         return f"key '{key}' is required"
     if problem["type"] == "union_tag_invalid":

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-KEYS: dict[str, str] = {"attack.overfitting.check": "attack.overfitting.enabled"}
+KEYS: dict[str, str] = {
+    "adapter.start": "adapter.init",
+    "adapter.also": "adapter.modules_to_save",
+    "adapter.clustering.enabled": "adapter.init: kmeans, or gaussian where it was off",
+    "adapter.clustering.algorithm": "adapter.init: kmeans, spherical_kmeans or random_clusters",
+    **{
+        f"adapter.clustering.{key}": f"adapter.init.{key}"
+        for key in ("clusters", "axis", "iterations", "restarts", "seed")
+    },
+    "adapter.clustering": "adapter.init: kmeans, or gaussian where it was off",
+    **{
+        f"adapter.adalora.{key}": f"adapter.{key}"
+        for key in ("initial_rank", "warmup", "final", "interval", "orthogonality")
+    },
+    "adapter.adalora": "its keys beside adapter.kind: adalora",
+    "attack.overfitting.check": "attack.overfitting.enabled",
+}
 """Ending of an old key's path -> what to write instead."""
 
-VALUES: dict[tuple[str, str], str] = {}
+VALUES: dict[tuple[str, str], str] = {
+    ("adapter.init.kind", "svd"): "pissa",
+    ("adapter.init.kind", "minor_svd"): "milora",
+}
 """Ending of a key's path and an old value -> the new value."""
 
 

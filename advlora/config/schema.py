@@ -55,6 +55,11 @@ def all_keys(schema: Schema, prefix: str = "") -> list[str]:
     return list(keys)
 
 
+def kind_path(schema: Schema, path: str) -> str:
+    """Returns the path of the key that chooses a family's method, `adapter.kind` for `adapter`; other paths stay."""
+    return f"{path}.{KIND}" if _is_family(schema, path) else path
+
+
 def takes(schema: Schema, tree: Mapping[str, Any], path: str) -> bool:
     """Returns whether a configuration has a key, given the kinds that it chooses."""
     head, _, rest = path.partition(".")
@@ -64,6 +69,16 @@ def takes(schema: Schema, tree: Mapping[str, Any], path: str) -> bool:
     value = tree.get(head)
     below = value if isinstance(value, Mapping) else {}
     return any(takes(member, below, rest) for member in chosen(field, value))
+
+
+def in_effect(schema: Schema, tree: Mapping[str, Any], path: str) -> bool:
+    """Returns whether a configuration has a key, and no switch on the way to it is off."""
+    *parents, leaf = path.split(".")
+    node: Any = tree
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, Mapping) else None
+    switched_off = isinstance(node, Mapping) and node.get(ENABLED) is False and leaf != ENABLED
+    return takes(schema, tree, path) and not switched_off
 
 
 def chosen(field: FieldInfo, value: Any) -> tuple[Schema, ...]:
@@ -136,7 +151,7 @@ def applicable(
     beside `adapter.kind: full`.
     """
     tree = vary(schema, vary(schema, base, values), over)
-    below = {path: value for path, value in spelled(schema, values).items() if _alive(schema, tree, path)}
+    below = {path: value for path, value in spelled(schema, values).items() if in_effect(schema, tree, path)}
     return {**below, **spelled(schema, over)}
 
 
@@ -159,10 +174,7 @@ def spelled_out(schema: Schema, tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def spelled(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
     """Writes `attack: none` as `attack.kind: none`; kinds come first, for they decide what else there is."""
-    written = {
-        (f"{path}.{KIND}" if isinstance(value, str) and _is_family(schema, path) else path): value
-        for path, value in values.items()
-    }
+    written = {kind_path(schema, path) if isinstance(value, str) else path: value for path, value in values.items()}
     return dict(sorted(written.items(), key=lambda item: (not item[0].endswith(f".{KIND}"), item[0].count("."))))
 
 
@@ -189,13 +201,3 @@ def _leave_behind(schema: Schema, tree: dict[str, Any], parents: list[str], choi
     keep = set().union(*(section.model_fields for section in chosen(field, choice))) if KIND in choice else {ENABLED}
     for key in [key for key in node if key not in keep]:
         del node[key]
-
-
-def _alive(schema: Schema, tree: Mapping[str, Any], path: str) -> bool:
-    """Whether the configuration has the key, and no switch on the way to it is off."""
-    *parents, leaf = path.split(".")
-    node: Any = tree
-    for parent in parents:
-        node = node.get(parent) if isinstance(node, Mapping) else None
-    switched_off = isinstance(node, Mapping) and node.get(ENABLED) is False and leaf != ENABLED
-    return takes(schema, tree, path) and not switched_off

@@ -19,8 +19,6 @@ import torch
 from advlora.config import EvaluationProtocol, TrainingAttackConfig, TrialConfig
 from advlora.metrics import FORWARDS, PEAK_MEMORY, SECONDS
 
-STEP = {"full": 3, "lora": 2, "dora": 2, "adalora": 2, "norms": 2, "linear_probe": 1, "none": 0}
-"""Cost in F of one update, without the attack."""
 MEGABYTE = 2**20
 
 
@@ -31,15 +29,15 @@ def step_forwards(config: TrialConfig, attack: TrainingAttackConfig | None = Non
         config: The trial.
         attack: The attack of the step; None for the trial's own.
     """
-    update = STEP[config.adapter.kind]
-    if not update:
+    update = config.adapter.step_forwards
+    if not config.adapter.trains:
         return 0
     return 2 * (attack or config.attack).gradient_steps + update + config.loss.extra_forwards(update)
 
 
 def training_forwards(config: TrialConfig, images: int) -> float:
     """Returns the cost of a whole training on `images` images per epoch, in F, with what precedes the first step."""
-    if config.adapter.kind == "none":
+    if not config.adapter.trains:
         return 0.0
     return float(images * (step_forwards(config) * config.optimiser.epochs + config.loss.once_forwards))
 

@@ -30,7 +30,7 @@ class Progress:
     @classmethod
     def of(cls, config: TrialConfig, state: dict[str, Any] | None) -> Progress:
         """Returns that of a trial at a state, or before its first epoch."""
-        epochs = 0 if config.adapter.kind == "none" else config.optimiser.epochs
+        epochs = config.optimiser.epochs if config.adapter.trains else 0
         if state is None:
             return cls(epochs)
         return cls(epochs, state["epoch"], state["metrics"], state["stopped"], state["switched"])

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from advlora.check import check_evaluation, check_trial, forget_files
-from advlora.config import TrialConfig, all_keys, parse, with_values
+from advlora.config import TrialConfig, parse, vary
 from advlora.errors import ConfigError, did_you_mean
-from advlora_platform.search.space import FIXED, check_space, conditions, grid_problems
+from advlora_platform.search.plan import tuning_of
+from advlora_platform.search.space import (
+    FIXED,
+    check_keys,
+    check_space,
+    check_values,
+    grid_problems,
+    no_key,
+    with_conditions,
+)
 from advlora_platform.study.arms import arms
 from advlora_platform.study.spec import (
     AblationStudy,
@@ -41,12 +50,12 @@ def _ablation_problems(study: AblationStudy) -> list[str]:
         problems.append("base.seed is not allowed in an ablation; list the seeds under 'seeds'")
     for arm in arms(study):
         try:
-            config = parse(TrialConfig, with_values(study.base, arm.values), where="")
+            config = parse(TrialConfig, vary(TrialConfig, study.base, arm.values))
         except ConfigError as error:
             problems += [f"arm '{arm.name}': {problem}" for problem in error.problems]
         else:
             problems += [f"arm '{arm.name}': {problem}" for problem in _evaluated(study, config)]
-    if study.tuning is not None:
+    if study.tuning is not None and not problems:
         problems += _tuning_problems(study, study.tuning)
     return _common(problems)
 
@@ -59,11 +68,22 @@ def _evaluated(study: Study, config: TrialConfig) -> list[str]:
     return problems
 
 
-def _tuning_problems(study: AblationStudy, tuning: TuningConfig) -> list[str]:
-    problems = check_space(tuning.parameters, (), study.base, "tuning.parameters")
-    if not problems and tuning.sampler == "grid":
-        problems += grid_problems(tuning.parameters, tuning.trials, "tuning")
-    return problems
+def _tuning_problems(study: AblationStudy, tuning: TuningConfig) -> Iterable[str]:
+    """Checks the nuisance parameters of every arm, each of which leaves out what its methods do not take."""
+    where = "tuning.parameters"
+    if problems := check_keys(tuning.parameters, where):
+        return problems
+    if tuning.sampler == "grid" and (problems := grid_problems(tuning.parameters, tuning.trials, "tuning")):
+        return problems
+    used: set[str] = set()
+    for arm in arms(study):
+        own = tuning_of(study, arm)
+        parameters = {} if own is None else own.parameters
+        used |= set(parameters)
+        found = check_values(parameters, vary(TrialConfig, study.base, arm.values), where)
+        problems += [f"arm '{arm.name}': {problem}" for problem in found]
+    idle = [key for key in tuning.parameters if key not in used]
+    return problems + [f"{where}: '{key}' is tuned in no arm, because none takes it or all set it" for key in idle]
 
 
 def _common(problems: list[str]) -> list[str]:
@@ -75,13 +95,12 @@ def _common(problems: list[str]) -> list[str]:
 def _key_problems(study: AblationStudy) -> Iterable[str]:
     keys = [(f"factors.{name}.key", factor.key) for name, factor in study.factors.items()]
     keys += [(f"arms.{name}", key) for name, values in study.arms.items() for key in values]
-    known = all_keys(TrialConfig)
     for where, key in keys:
         head = key.partition(".")[0]
         if head in FIXED:
             yield f"{where}: '{key}' must not differ between arms: {FIXED[head]}"
-        elif key not in known:
-            yield f"{where}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
+        elif problem := no_key(key):
+            yield f"{where}: {problem}"
     for metric in study.report:
         if metric not in reportable(study):
             yield f"report: '{metric}' is not a metric of a trial{did_you_mean(metric, reportable(study))}"
@@ -100,7 +119,8 @@ def _sweep_problems(study: SweepStudy) -> list[str]:
     everywhere = _evaluated(study, parse(TrialConfig, study.base))
     for key, parameter in study.parameters.items():
         for value in extremes(parameter):
-            config = parse(TrialConfig, with_values(study.base, {**conditions(study.parameters, key), key: value}))
+            values = with_conditions(study.parameters, {key: value})
+            config = parse(TrialConfig, vary(TrialConfig, study.base, values or {}))
             own = [problem for problem in _evaluated(study, config) if problem not in everywhere]
             problems += [f"parameters.{key} = {value}: {problem}" for problem in own]
     return everywhere + problems

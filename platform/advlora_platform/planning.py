@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advlora.config import EvaluationProtocol, TrialConfig, parse, with_values
+from advlora.config import EvaluationProtocol, TrialConfig, parse, vary
 from advlora.data import load_manifest
 from advlora.errors import UserError
 from advlora.evaluation.guards import guard_forwards
@@ -157,7 +157,7 @@ def _confirmation(
 
 
 def _planned_arm(plan: ArmPlan, study: AblationStudy, scores: Scores) -> PlannedArm:
-    config = parse(TrialConfig, with_values(study.base, plan.arm.values))
+    config = parse(TrialConfig, vary(TrialConfig, study.base, plan.arm.values))
     return PlannedArm(
         plan.arm.name,
         plan.budget,

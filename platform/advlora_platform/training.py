@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from advlora.adapters import save_trained
-from advlora.config import TrialConfig, parse, parse_override, read_yaml, with_values
+from advlora.config import TrialConfig, parse, parse_override, read_yaml, vary, with_values
 from advlora.errors import ConfigError, UserError
 from advlora_platform.checking import check_study
 from advlora_platform.execution import rebuild
@@ -46,8 +46,10 @@ def read_training(file: Path, overrides: Iterable[str] = ()) -> Best:
     content = read_yaml(file)
     changes = dict(parse_override(text) for text in overrides)
     if changes:
-        outside = {key: f"trial.{key}" for key in changes if key.partition(".")[0] in TrialConfig.model_fields}
-        content = with_values(content, {outside.get(key, key): value for key, value in changes.items()})
+        trial = {key: value for key, value in changes.items() if key.partition(".")[0] in TrialConfig.model_fields}
+        content = with_values(content, {key: value for key, value in changes.items() if key not in trial})
+        if trial:
+            content["trial"] = vary(TrialConfig, content.get("trial", {}), trial)
         content.pop("provenance", None)
     if "trial" not in content:
         raise ConfigError(f"{file}: key 'trial' is required (a file written by 'advlora export' has it)")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from advlora.config import (
+    AdapterConfig,
     EvaluationAttackConfig,
     EvaluationProtocol,
     GuardConfig,
@@ -14,7 +15,6 @@ from advlora.config import (
     TrialConfig,
     parse,
     vary,
-    with_values,
 )
 from advlora.config.evaluation_attacks import Pgd
 
@@ -40,7 +40,13 @@ MEASURED = {"cost/seconds", "cost/peak_memory_mb"}
 
 
 def trial(values: Mapping[str, Any] | None = None) -> TrialConfig:
-    return parse(TrialConfig, vary(TrialConfig, with_values({}, SHORT), values or {}))
+    return parse(TrialConfig, vary(TrialConfig, vary(TrialConfig, {}, SHORT), values or {}))
+
+
+def adapter(kind: str = "lora", **values: Any) -> AdapterConfig:
+    """An adapter, of rank 4 where its kind has a rank."""
+    chosen = vary(TrialConfig, {"adapter": {"rank": 4}}, {"adapter.kind": kind})["adapter"]
+    return parse(TrialConfig, {"adapter": {**chosen, **values}}).adapter
 
 
 def evaluation(**values: Any) -> EvaluationProtocol:

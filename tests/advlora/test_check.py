@@ -19,7 +19,7 @@ def problems(**values) -> list[str]:
 
 def test_the_default_trial_is_right() -> None:
     assert problems() == []
-    assert problems(adapter={"tower": "both", "also": ["norms", "biases"], "ranks": {"mlp": 4}}) == []
+    assert problems(adapter={"tower": "both", "modules_to_save": ["norms", "biases"], "ranks": {"mlp": 4}}) == []
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_the_default_trial_is_right() -> None:
     [
         ({"ranks": {"mlp": 500}}, "adapter.rank: 500 is above"),
         ({"blocks": [0, 99]}, "adapter.blocks: [0, 99] is not a range of the blocks"),
-        ({"tower": "text", "also": ["patch_embedding"]}, "has no 'patch_embedding'"),
+        ({"tower": "text", "modules_to_save": ["patch_embedding"]}, "has no 'patch_embedding'"),
         ({"tower": "both", "rank": 1000}, "adapter.rank: 1000 is above"),
     ],
 )

@@ -38,7 +38,7 @@ def ablation(**changes: Any) -> AblationStudy:
         "seeds": [0, 1, 2],
         "protocol": {"samples": {"val": 400, "test": 1000}},
         "factors": {
-            "clustering": {"key": "adapter.clustering.enabled"},
+            "clustering": {"key": "adapter.init", "on": "kmeans", "off": "gaussian"},
             "adaptive": {"key": "adapter.adaptive.enabled"},
         },
         "all_off": "LoRA",
@@ -54,12 +54,12 @@ def sweep(**changes: Any) -> SweepStudy:
         "name": "hunt",
         "parameters": {
             "adapter.rank": {"type": "int", "low": 2, "high": 32},
-            "adapter.clustering.enabled": {"type": "categorical", "choices": [True, False]},
-            "adapter.clustering.clusters": {
+            "adapter.init": {"type": "categorical", "choices": ["kmeans", "gaussian"]},
+            "adapter.init.clusters": {
                 "type": "int",
                 "low": 2,
                 "high": 16,
-                "when": {"adapter.clustering.enabled": True},
+                "when": {"adapter.init": "kmeans"},
             },
         },
         "search": {"trials": 12, "objectives": ["robust", "clean"]},
@@ -122,9 +122,9 @@ def trials(study: SweepStudy, results: Mapping[int, Result]) -> list[Record]:
     """Records of a sweep by rank; clustering is on for every even rank, with half as many clusters."""
     found = []
     for place, (rank, result) in enumerate(results.items()):
-        values: dict[str, Any] = {"adapter.rank": rank, "adapter.clustering.enabled": rank % 2 == 0}
+        values: dict[str, Any] = {"adapter.rank": rank, "adapter.init": "gaussian" if rank % 2 else "kmeans"}
         if rank % 2 == 0:
-            values["adapter.clustering.clusters"] = max(rank // 2, 2)
+            values["adapter.init.clusters"] = max(rank // 2, 2)
         found.append(record(factory(study).trial("search", study.seed, values, "search"), result, began=float(place)))
     return found
 

@@ -25,7 +25,7 @@ ABLATION = {
     "seeds": [0, 1],
     "base": BASE,
     "protocol": PROTOCOL,
-    "factors": {"clustering": {"key": "adapter.clustering.enabled"}},
+    "factors": {"clustering": {"key": "adapter.init", "on": "kmeans", "off": "gaussian"}},
     "arms": {"full": {"adapter.kind": "full"}, "pretrained": {"adapter.kind": "none"}},
     "tuning": {
         "parameters": {"optimiser.learning_rate": {"type": "categorical", "choices": [1e-3, 4e-3]}},

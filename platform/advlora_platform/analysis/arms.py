@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from advlora.config import TrialConfig, parse, with_values
+from advlora.config import TrialConfig, parse, vary
 from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ledger import Record
@@ -103,7 +103,7 @@ def arm_result(
     done = [trial.metrics for trial in trials if trial.status == "done"]
     return ArmResult(
         name=plan.arm.name,
-        adapter=parse(TrialConfig, with_values(base, plan.arm.values)).adapter.kind,
+        adapter=parse(TrialConfig, vary(TrialConfig, base, plan.arm.values)).adapter.kind,
         factors=plan.arm.factors,
         values=plan.arm.values,
         tuned=plan.tuned,

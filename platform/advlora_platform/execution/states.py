@@ -44,7 +44,7 @@ def rebuild(config: TrialConfig, folder: Path) -> tuple[AdaptedModel, Tensor]:
         UserError: If the trial's state was removed.
     """
     state = load_state(folder)
-    if state is None and config.adapter.kind != "none":
+    if state is None and config.adapter.trains:
         raise UserError(f"{folder / STATE_FILE} was removed, so the trained model cannot be written; train again")
     bench = Workbench()
     trained = restore(config, bench, state)

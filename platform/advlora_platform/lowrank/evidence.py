@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from advlora.config import LowRankAdapter
 from advlora.metrics import Metric
 from advlora.training.workbench import Workbench
 from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.lowrank.changes import Change, take_apart
-from advlora_platform.lowrank.trials import Opened, Trained, check, open_study, start_of
+from advlora_platform.lowrank.trials import Opened, Trained, check, open_study
 from advlora_platform.study.folder import read_json
 
 RANKS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -165,8 +166,10 @@ def _study_id(opened: Opened) -> str:
 def _trained(trials: Sequence[Trained], metric: str) -> dict[str, dict[int, BySeed]]:
     table: dict[str, dict[int, BySeed]] = {}
     for trial in trials:
-        ranks = table.setdefault(start_of(trial.config.adapter), {})
-        ranks.setdefault(trial.config.adapter.rank, {})[trial.config.seed] = trial.metrics[metric]
+        adapter = trial.config.adapter
+        assert isinstance(adapter, LowRankAdapter), "those are the adapters"
+        ranks = table.setdefault(adapter.label, {})
+        ranks.setdefault(adapter.rank, {})[trial.config.seed] = trial.metrics[metric]
     return {start: dict(sorted(ranks.items())) for start, ranks in table.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from advlora.config import TrialConfig, spelled
 from advlora_platform.study.library import load_study
 from advlora_platform.study.spec import AblationStudy
 
@@ -18,6 +19,7 @@ def two_arms(overrides: Iterable[str] = ()) -> AblationStudy:
     """
     study = load_study("low_rank", "ablation", overrides)
     assert isinstance(study, AblationStudy), "loaded as an ablation"
-    arms = {name: values for name, values in study.arms.items() if values.get("adapter.kind") == "full"}
+    kinds = {name: spelled(TrialConfig, values).get("adapter.kind") for name, values in study.arms.items()}
+    arms = {name: values for name, values in study.arms.items() if kinds[name] == "full"}
     description = "Adversarial and clean full fine-tuning, whose changes of weights are taken apart."
     return study.model_copy(update={"name": NAME, "description": description, "arms": arms})

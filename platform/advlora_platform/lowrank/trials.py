@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from advlora.config import LOW_RANK, AdapterConfig, TrialConfig
+from advlora.config import LowRankAdapter, TrialConfig
+from advlora.config.adapters import FullFineTuning
 from advlora.errors import UserError
 from advlora_platform.launch import reopen, reported_plans, trial_factory
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.spec import Study
-
-STARTS = {"gaussian": "gaussian", "norm_matched": "norm-matched", "svd": "SVD", "minor_svd": "minor SVD"}
-CLUSTERS = {"kmeans": "k-means", "spherical": "spherical k-means", "random": "random clusters"}
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,14 @@ class Opened:
     @property
     def full(self) -> list[Trained]:
         """Full fine-tunings."""
-        return [trial for trial in self.trials if trial.config.adapter.kind == "full"]
+        return [trial for trial in self.trials if isinstance(trial.config.adapter, FullFineTuning)]
 
     @property
     def adapters(self) -> list[Trained]:
         """Low-rank adapters that were trained against an attack."""
-        return [trial for trial in self.trials if trial.config.adapter.kind in LOW_RANK and trial.adversarial]
+        return [
+            trial for trial in self.trials if isinstance(trial.config.adapter, LowRankAdapter) and trial.adversarial
+        ]
 
 
 def open_study(path: Path) -> Opened:
@@ -100,13 +100,3 @@ def check(opened: Opened, sweep: Opened) -> None:
 def _differences(trials: Sequence[Trained], which: str) -> list[str]:
     sizes = {"model": len({c.config.model for c in trials}), "data set": len({c.config.data for c in trials})}
     return [f"{which} differ in their {part}" for part, size in sizes.items() if size > 1]
-
-
-def start_of(adapter: AdapterConfig) -> str:
-    """Names how an adapter starts, and which other ingredients it has, such as `k-means + alignment + scale`."""
-    if adapter.kind != "lora":
-        return {"dora": "DoRA", "adalora": "AdaLoRA"}[adapter.kind]
-    clustering = adapter.clustering
-    name = CLUSTERS[clustering.algorithm] if clustering.enabled else STARTS[adapter.start]
-    more = [("alignment", adapter.alignment.enabled), ("scale", adapter.adaptive.enabled)]
-    return " + ".join([name, *(word for word, on in more if on)])

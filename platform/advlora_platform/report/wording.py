@@ -90,8 +90,11 @@ def radius(epsilon: float) -> str:
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Returns the shortest ending of each dotted key that no other key has; a switch is named by what it switches."""
-    bare = {key: f".{key.removesuffix('.enabled')}" for key in keys}
+    """Returns the shortest ending of each dotted key that no other key has.
+
+    A switch is named by what it switches, and the kind of a method by what the method is for.
+    """
+    bare = {key: f".{key.removesuffix('.enabled').removesuffix('.kind')}" for key in keys}
     return {key: _ending(name, [other for other in bare.values() if other != name]) for key, name in bare.items()}
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import optuna
 
+from advlora.config import TrialConfig, parse, vary
 from advlora_platform.search.samplers import build_sampler
-from advlora_platform.search.space import grid, suggest
+from advlora_platform.search.space import grid, remaining, suggest
 from advlora_platform.study.arms import Arm, arms
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.spec import AblationStudy, TuningConfig, objective_metrics
@@ -57,7 +58,7 @@ def plan_arms(study: AblationStudy, factory: TrialFactory, scores: Scores) -> li
 
 
 def _plan_arm(study: AblationStudy, factory: TrialFactory, arm: Arm, scores: Scores) -> ArmPlan:
-    tuning = _tuning_of(study, factory, arm)
+    tuning = tuning_of(study, arm)
     if tuning is None:
         return ArmPlan(arm, (), {}, _seed_trials(study, factory, arm, {}), 0)
     tried, tuned = _tune(tuning, factory, arm, scores)
@@ -65,12 +66,18 @@ def _plan_arm(study: AblationStudy, factory: TrialFactory, arm: Arm, scores: Sco
     return ArmPlan(arm, tuple(tried), tuned, trials, tuning.trials)
 
 
-def _tuning_of(study: AblationStudy, factory: TrialFactory, arm: Arm) -> TuningConfig | None:
-    """Returns what is tuned in an arm: nothing where nothing is trained, and no value that the arm itself sets."""
-    if study.tuning is None or factory.trial(arm.name, 0, arm.values, "tune").config.adapter.kind == "none":
+def tuning_of(study: AblationStudy, arm: Arm) -> TuningConfig | None:
+    """Returns what is tuned in an arm: nothing where nothing is trained, and only what its methods take.
+
+    Raises:
+        ConfigError: If the arm is impossible.
+    """
+    if study.tuning is None or not parse(TrialConfig, vary(TrialConfig, study.base, arm.values)).adapter.trains:
         return None
-    free = {key: parameter for key, parameter in study.tuning.parameters.items() if key not in arm.values}
-    return study.tuning.model_copy(update={"parameters": free}) if free else None
+    free = remaining(study.tuning.parameters, study.base, arm.values)
+    # A grid ends with its points, and in an arm with fewer parameters it has fewer of them.
+    trials = min(study.tuning.trials, len(grid(free))) if study.tuning.sampler == "grid" else study.tuning.trials
+    return study.tuning.model_copy(update={"parameters": free, "trials": trials}) if free else None
 
 
 def _seed_trials(study: AblationStudy, factory: TrialFactory, arm: Arm, tuned: dict[str, Any]) -> tuple[Trial, ...]:

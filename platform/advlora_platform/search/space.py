@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
 
-from advlora.config import TrialConfig, all_keys, parse, with_values
+from advlora.config import TrialConfig, all_keys, in_effect, kind_path, parse, renamed_key, spelled, vary
 from advlora.config.base import as_number
 from advlora.errors import ConfigError, did_you_mean
-from advlora_platform.study.spec import CategoricalParameter, Choice, FloatParameter, IntParameter, Space, extremes
+from advlora_platform.study.spec import (
+    CategoricalParameter,
+    Choice,
+    FloatParameter,
+    IntParameter,
+    Space,
+    When,
+    extremes,
+)
 
 FIXED = {
     "protocol": "a sweep that may choose its own evaluator chooses a weak one",
@@ -57,12 +65,49 @@ def ordered(space: Space) -> list[str]:
     return found
 
 
-def conditions(space: Space, key: str) -> dict[str, Choice]:
-    """Returns the values that other parameters must have for one to exist, however indirectly."""
-    found: dict[str, Choice] = {}
-    for other, value in space[key].when.items():
-        found |= conditions(space, other) | {other: value}
-    return found
+def with_conditions(space: Space, values: Mapping[str, Choice]) -> dict[str, Choice] | None:
+    """Adds to the values of some parameters those that others must have for them to exist, however indirectly.
+
+    Returns:
+        All of these values; None where the parameters never exist together.
+    """
+    allowed: dict[str, tuple[Choice, ...]] = {key: (value,) for key, value in values.items()}
+    waiting = list(values)
+    while waiting:
+        for other, wanted in space[waiting.pop()].when.items():
+            waiting += [] if other in allowed else [other]
+            allowed[other] = tuple(value for value in allowed.get(other, wanted) if value in wanted)
+    return {key: options[0] for key, options in allowed.items()} if all(allowed.values()) else None
+
+
+def remaining(space: Space, base: Mapping[str, Any], values: Mapping[str, Any]) -> Space:
+    """Returns what is left of a space where some values are fixed.
+
+    Parameters that they set, or that have no effect with the methods that they choose, are left out.
+
+    Raises:
+        ConfigError: If the configuration with these values is impossible.
+    """
+    fixed, tree = spelled(TrialConfig, values), parse(TrialConfig, vary(TrialConfig, base, values)).model_dump()
+    left: Space = {}
+    for key in ordered(space):
+        when = space[key].when
+        met = all(_value_at(tree, other) in wanted for other, wanted in when.items() if other not in left)
+        if not met or kind_path(TrialConfig, key) in fixed:
+            continue
+        parameter = space[key].model_copy(update={"when": {other: when[other] for other in when if other in left}})
+        around = with_conditions({**left, key: parameter}, {key: None}) or {}
+        around.pop(key, None)
+        if in_effect(TrialConfig, vary(TrialConfig, tree, around), key):
+            left[key] = parameter
+    return {key: left[key] for key in space if key in left}
+
+
+def _value_at(tree: Mapping[str, Any], path: str) -> Any:
+    node: Any = tree
+    for part in kind_path(TrialConfig, path).split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 def check_space(space: Space, points: Sequence[Mapping[str, Any]], base: Mapping[str, Any], where: str) -> list[str]:
@@ -74,17 +119,23 @@ def check_space(space: Space, points: Sequence[Mapping[str, Any]], base: Mapping
         base: The trial configuration around which the parameters vary.
         where: Key of the space in the study, for messages.
     """
-    problems = [*_key_problems(space, where), *_when_problems(space, where)]
-    if problems:
+    if problems := check_keys(space, where):
+        return problems
+    problems = list(check_values(space, base, where))
+    for number, point in enumerate(points):
+        problems += _point_problems(space, point, f"points[{number}]")
+    return problems
+
+
+def check_keys(space: Space, where: str) -> list[str]:
+    """Returns what is wrong with the keys of a space and the conditions of its parameters."""
+    if problems := [*_key_problems(space, where), *_when_problems(space, where)]:
         return problems
     try:
         ordered(space)
     except ConfigError as error:
         return [f"{where}: {problem}" for problem in error.problems]
-    problems += _value_problems(space, base, where)
-    for number, point in enumerate(points):
-        problems += _point_problems(space, point, f"points[{number}]")
-    return problems
+    return []
 
 
 def grid_problems(space: Space, trials: int, where: str) -> list[str]:
@@ -107,8 +158,8 @@ def _categorical(parameter: CategoricalParameter | IntParameter | FloatParameter
     return isinstance(parameter, CategoricalParameter)
 
 
-def _exists(when: Mapping[str, Choice], values: Mapping[str, Any]) -> bool:
-    return all(other in values and values[other] == value for other, value in when.items())
+def _exists(when: When, values: Mapping[str, Any]) -> bool:
+    return all(other in values and values[other] in wanted for other, wanted in when.items())
 
 
 def _existing(space: Space, point: Mapping[str, Choice]) -> dict[str, Choice]:
@@ -138,31 +189,60 @@ def _levels(parameter: CategoricalParameter | IntParameter | FloatParameter) -> 
 
 
 def _key_problems(space: Space, where: str) -> Iterator[str]:
-    known = all_keys(TrialConfig)
     for key in space:
         head = key.partition(".")[0]
         if head in FIXED:
             yield f"{where}: '{key}' must not vary: {FIXED[head]}"
-        elif key not in known:
-            yield f"{where}: '{key}' is not a key of a trial{did_you_mean(key, known)}"
+        elif problem := no_key(key):
+            yield f"{where}: {problem}"
+
+
+def no_key(key: str) -> str | None:
+    """Says that no trial has a key, and what was probably meant; None for a key that some trial has."""
+    known = all_keys(TrialConfig)
+    if key in known:
+        return None
+    renamed = renamed_key(key)
+    return f"'{key}' is not a key of a trial{f'; {renamed}' if renamed else did_you_mean(key, known)}"
 
 
 def _when_problems(space: Space, where: str) -> Iterator[str]:
     for key, parameter in space.items():
-        for other, value in parameter.when.items():
+        for other, wanted in parameter.when.items():
             if other not in space:
                 yield f"{where}.{key}.when: '{other}' is not a parameter of this space{did_you_mean(other, space)}"
-            elif not _contains(space[other], value):
-                yield f"{where}.{key}.when: '{other}' never is {value!r}; it is {_range(space[other])}"
+                continue
+            for value in wanted:
+                if not _contains(space[other], value):
+                    yield f"{where}.{key}.when: '{other}' never is {value!r}; it is {_range(space[other])}"
 
 
-def _value_problems(space: Space, base: Mapping[str, Any], where: str) -> Iterable[str]:
-    for key, parameter in space.items():
-        for value in extremes(parameter):
-            try:
-                parse(TrialConfig, with_values(base, {**conditions(space, key), key: value}))
-            except ConfigError as error:
-                yield from (f"{where}.{key} = {value}: {problem}" for problem in error.problems)
+def check_values(space: Space, base: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Tries every parameter at its edges, alone and then beside every other one; the keys must be sound."""
+    edges = [(key, value) for key, parameter in space.items() for value in extremes(parameter)]
+    possible = []
+    for key, value in edges:
+        problems = _impossible(space, base, {key: value})
+        yield from (f"{where}.{key} = {value}: {problem}" for problem in problems)
+        possible += [] if problems else [(key, value)]
+    found = set()
+    for (key, value), (other, its) in itertools.combinations(possible, 2):
+        if key == other or (key, other) in found:
+            continue
+        for problem in _impossible(space, base, {key: value, other: its}):
+            found.add((key, other))
+            yield f"{where}: {key} = {value} does not go with {other} = {its}, which a 'when' can rule out: {problem}"
+
+
+def _impossible(space: Space, base: Mapping[str, Any], values: Mapping[str, Choice]) -> list[str]:
+    """Returns what is wrong with a configuration; nothing where the space never draws it."""
+    drawn = with_conditions(space, values)
+    try:
+        if drawn is not None:
+            parse(TrialConfig, vary(TrialConfig, base, drawn))
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 def _point_problems(space: Space, point: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from advlora.config import TrialConfig, applicable
 from advlora_platform.study.spec import AblationStudy
 
 
@@ -25,7 +26,7 @@ def arms(study: AblationStudy) -> list[Arm]:
     """Lists the arms of a study: those of the factors' design, then the further ones."""
     designed = [_factor_arm(study, levels) for levels in _levels(study)]
     off = {factor.key: factor.off for factor in study.factors.values()}
-    further = [Arm(name, {**off, **values}, None) for name, values in study.arms.items()]
+    further = [Arm(name, applicable(TrialConfig, study.base, off, v), None) for name, v in study.arms.items()]
     return designed + further
 
 
@@ -44,12 +45,13 @@ def _levels(study: AblationStudy) -> Iterator[dict[str, bool]]:
 
 
 def _factor_arm(study: AblationStudy, levels: dict[str, bool]) -> Arm:
-    values = {factor.key: factor.on if levels[name] else factor.off for name, factor in study.factors.items()}
-    active = [name for name, on in levels.items() if on]
+    on = {factor.key: factor.on for name, factor in study.factors.items() if levels[name]}
+    off = {factor.key: factor.off for name, factor in study.factors.items() if not levels[name]}
+    active = [name for name, switched_on in levels.items() if switched_on]
     if not active:
         name = study.all_off
     elif len(active) == len(levels):
         name = study.all_on
     else:
         name = " + ".join(active)
-    return Arm(name, values, levels)
+    return Arm(name, applicable(TrialConfig, study.base, off, on), levels)

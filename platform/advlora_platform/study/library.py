@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from advlora.config import TrialConfig, parse, parse_override, read_yaml, with_values
+from advlora.config import TrialConfig, parse, parse_override, read_yaml, vary, with_values
 from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
 
 Kind = Literal["ablation", "sweep"]
 SCHEMAS: dict[str, type[AblationStudy] | type[SweepStudy]] = {"ablation": AblationStudy, "sweep": SweepStudy}
 _SHELVES: dict[Kind, str] = {"ablation": "advlora_ablations", "sweep": "advlora_search_spaces"}
+BASE = "base."
 VERBS: dict[Kind, str] = {"ablation": "ablate", "sweep": "sweep"}
 
 
@@ -84,9 +85,15 @@ def read_study(content: Mapping[str, Any], overrides: Iterable[str] = (), expect
     if expected is not None and kind != expected:
         raise ConfigError(f"this is a study of kind '{kind}'; run it with 'advlora {VERBS[kind]}'")  # type: ignore[index]
     schema = SCHEMAS[kind]
-    tree = _with_protocols(content)
+    tree, trial = _with_protocols(content), {}
     for key, value in [parse_override(text) for text in overrides]:
-        tree = _with_protocols(with_values(tree, {_place(key, schema): value}))
+        place = _place(key, schema)
+        if place.startswith(BASE):
+            trial[place.removeprefix(BASE)] = value
+        else:
+            tree = _with_protocols(with_values(tree, {place: value}))
+    if trial and isinstance(base := tree.get("base", {}), Mapping):
+        tree["base"] = vary(TrialConfig, base, trial)
     study = parse(schema, tree)
     parse(TrialConfig, study.base, where="base.")
     return study
@@ -127,6 +134,6 @@ def _place(key: str, schema: type[AblationStudy] | type[SweepStudy]) -> str:
     if head in schema.model_fields:
         return key
     if head in TrialConfig.model_fields:
-        return f"base.{key}"
+        return f"{BASE}{key}"
     known = [*TrialConfig.model_fields, *schema.model_fields]
     raise ConfigError(f"unknown key '{key}' in --set{did_you_mean(head, known)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from advlora.config import EvaluationProtocol
 from advlora.config.base import Count, Positive, Ratio, Section
@@ -19,7 +19,14 @@ ATTACK_SUCCESS, SUCCESS = "attack_success_rate", "success_"
 """How often a backdoor's trigger works; and, before the name of a recall, how often an attack on retrieval does."""
 COSTS = ("cost/seconds", "cost/forward_equivalents", "cost/peak_memory_mb")
 
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 Choice = bool | int | float | str | None
+When = dict[str, Annotated[tuple[Choice, ...], Field(min_length=1), BeforeValidator(_listed)]]
+"""Other parameters, and the value or the values at which this one exists."""
 
 
 class CategoricalParameter(Section):
@@ -27,8 +34,7 @@ class CategoricalParameter(Section):
 
     type: Literal["categorical"]
     choices: Annotated[tuple[Choice, ...], Field(min_length=1)]
-    when: dict[str, Choice] = {}
-    """Other parameters and the values at which this one exists."""
+    when: When = {}
 
 
 class IntParameter(Section):
@@ -39,7 +45,7 @@ class IntParameter(Section):
     high: int
     step: Count = 1
     log: bool = False
-    when: dict[str, Choice] = {}
+    when: When = {}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -57,7 +63,7 @@ class FloatParameter(Section):
     high: Ratio
     step: Ratio | None = None
     log: bool = False
-    when: dict[str, Choice] = {}
+    when: When = {}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

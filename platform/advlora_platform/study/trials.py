@@ -1,7 +1,7 @@
 """A trial: one resolved configuration that is run once and never again.
 
-Its id is the hash of everything that determines its numbers: configuration, protocol, data, a local model's weights and
-the method's code.
+Its id is the hash of everything that its numbers depend on: configuration, protocol, data, a local model's weights and
+the method's code. Keys that change no number, such as memory hints, are not a part of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, with_values
+from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, vary
 from advlora.errors import UserError
 from advlora.identity import code_version, fingerprint, local_content
 
@@ -73,11 +73,11 @@ class TrialFactory:
         Raises:
             ConfigError: If a value is not allowed in the resolved configuration.
         """
-        tree = with_values(merged(self.base, {"seed": seed}), values)
+        tree = vary(TrialConfig, merged(self.base, {"seed": seed}), values)
         config = parse(TrialConfig, tree)
         protocol = self.protocol_of(phase)
         purpose = (phase in REPORTED, phase != "tune")
-        identity = (config.model_dump(), protocol.model_dump(), self.data_hash, code_version(), purpose)
+        identity = (config.identity(), protocol.model_dump(), self.data_hash, code_version(), purpose)
         local = local_content(config.model)
         return Trial(fingerprint(*identity, *([local] if local else [])), arm, seed, phase, dict(values), config)
 

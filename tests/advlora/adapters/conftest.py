@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from advlora.adapters import AdaptedModel, adapt
-from advlora.config import AdapterConfig, ModelConfig, parse
+from advlora.config import ModelConfig
 from advlora.models import VisionLanguageModel, load_model
 from advlora.models.open_clip import OpenClipModel
+from tests.advlora.short_trials import adapter
 
 TINY = {
     "embed_dim": 24,
@@ -49,8 +50,7 @@ def images() -> Tensor:
 @pytest.fixture(scope="session")
 def make(pretrained: VisionLanguageModel) -> Callable[..., AdaptedModel]:
     def make(seed: int = 0, cache_dir: Path | None = None, **values) -> AdaptedModel:
-        config = parse(AdapterConfig, {"rank": 4, **values})
-        return adapt(copy.deepcopy(pretrained), config, seed, cache_dir)
+        return adapt(copy.deepcopy(pretrained), adapter(**values), seed, cache_dir)
 
     return make
 

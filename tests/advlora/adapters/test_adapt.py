@@ -14,23 +14,22 @@ from torch.nn.functional import linear
 
 from advlora.adapters import AdaptedModel, adapt, memo
 from advlora.adapters.clustering import kmeans
-from advlora.config import AdapterConfig, ModelConfig, parse
+from advlora.config import LoraAdapter, ModelConfig
 from advlora.errors import ModelError
 from advlora.models import VisionLanguageModel, load_model
+from tests.advlora.short_trials import adapter
 
 pytestmark = pytest.mark.unit
 
-STARTS = ["clustered", "gaussian", "norm_matched", "svd", "minor_svd"]
-OFF = {"clustering": {"enabled": False}, "alignment": {"enabled": False}, "adaptive": {"enabled": False}}
+STARTS = ["kmeans", "gaussian", "norm_matched", "pissa", "milora"]
+OFF = {"init": "gaussian", "alignment": {"enabled": False}, "adaptive": {"enabled": False}}
 
 
 def ingredients(start: str, aligned: bool, adaptive: bool, **adaptation) -> dict:
-    clustered = start == "clustered"
     return {
-        "start": "gaussian" if clustered else start,
-        "clustering": {"enabled": clustered},
+        "init": {"kind": start},
         "alignment": {"enabled": aligned},
-        "adaptive": {"enabled": adaptive, **adaptation},
+        "adaptive": {"enabled": adaptive, **(adaptation if adaptive else {})},
     }
 
 
@@ -50,9 +49,9 @@ def test_function_is_kept_at_the_start(
     values = ingredients(start, aligned, adaptive, initial=1.0 if variation == "default" else 0.3)
     if variation == "scaled":
         values |= {"alpha": 16, "target": "attention-qv"}
-        values["adaptive"]["per"] = "rank"
-    if variation == "few clusters":
-        values["clustering"] |= {"clusters": 3, "axis": "columns"}
+        values["adaptive"] |= {"per": "rank"} if adaptive else {}
+    if variation == "few clusters" and start in ("kmeans", "norm_matched"):
+        values["init"] |= {"clusters": 3, "axis": "columns"}
     adapted = make(**values)
     expected = pretrained.encode_images(images)
     torch.testing.assert_close(adapted.model.encode_images(images), expected, atol=1e-5, rtol=0)
@@ -67,7 +66,7 @@ def test_embedded_model_keeps_its_function() -> None:
     model = load_model(ModelConfig())
     pixels = torch.rand(4, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
     expected = model.encode_images(pixels)
-    adapted = adapt(copy.deepcopy(model), AdapterConfig(), 0)
+    adapted = adapt(copy.deepcopy(model), LoraAdapter(), 0)
     torch.testing.assert_close(adapted.model.encode_images(pixels), expected, atol=1e-5, rtol=0)
 
 
@@ -128,7 +127,7 @@ def test_every_trainable_parameter_moves(make, train, start: str) -> None:
 
 @pytest.mark.parametrize("axis", ["rows", "columns"])
 def test_penalty_is_the_dense_formula(make, train, pretrained: VisionLanguageModel, axis: str) -> None:
-    adapted = train(make(alpha=8, clustering={"clusters": 6, "axis": axis}, alignment={"weight": 0.5}))
+    adapted = train(make(alpha=8, init={"clusters": 6, "axis": axis}, alignment={"weight": 0.5}))
     terms = []
     for name, layer in adapted.layers.items():
         target = kmeans(pretrained.vision.get_submodule(name).weight, 6, axis=axis).matrix()
@@ -137,7 +136,7 @@ def test_penalty_is_the_dense_formula(make, train, pretrained: VisionLanguageMod
     torch.testing.assert_close(adapted.penalty(), 0.5 * torch.stack(terms).mean(), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("start", ["gaussian", "svd"])
+@pytest.mark.parametrize("start", ["gaussian", "pissa"])
 @pytest.mark.parametrize("at", ["training", "both"])
 def test_penalty_without_clusters_compares_with_the_weight(make, train, pretrained, start: str, at: str) -> None:
     values = ingredients(start, True, True, initial=0.7) | {"alignment": {"at": at, "weight": 2.0}}
@@ -207,7 +206,7 @@ def test_training_continues_exactly(make, train, images: Tensor) -> None:
     assert torch.equal(*features)
 
 
-@pytest.mark.parametrize("other", [{"seed": 5}, {"clustering": {"seed": 4}}])
+@pytest.mark.parametrize("other", [{"seed": 5}, {"init": {"seed": 4}}])
 def test_state_of_another_start_brings_its_start(make, train, images: Tensor, other: dict) -> None:
     adapted = train(make(**other))
     restored = make()
@@ -250,14 +249,14 @@ def test_dropout_acts_in_training_mode_only(make, train, images: Tensor) -> None
 
 
 def test_impossible_adapters_are_refused(pretrained: VisionLanguageModel) -> None:
-    config = parse(AdapterConfig, {"rank": 33, "clustering": {"clusters": 40}})
+    config = adapter(rank=33, init={"clusters": 40})
     with pytest.raises(ModelError) as raised:
         adapt(copy.deepcopy(pretrained), config, 0)
     assert len(raised.value.problems) == 2
     without = copy.deepcopy(pretrained)
     without.vision.proj = None
     with pytest.raises(ModelError, match="final projection 'proj'"):
-        adapt(without, AdapterConfig(kind="linear_probe"), 0)
+        adapt(without, adapter("linear_probe"), 0)
 
 
 def test_copies_train_apart(make, train, images: Tensor) -> None:

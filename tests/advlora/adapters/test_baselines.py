@@ -12,13 +12,14 @@ from torch import Tensor
 from advlora.adapters import AdaptedModel, adapt, load_trained, save_trained
 from advlora.adapters.adaptive import scheduled_alpha
 from advlora.adapters.export import ExportError, merged
-from advlora.config import AdapterConfig, AdaptiveConfig, parse
+from advlora.config import AdaptiveConfig
 from advlora.models import load_for_adapter, load_model
+from tests.advlora.short_trials import adapter
 
 pytestmark = pytest.mark.unit
 
 CAPTIONS = ["a photo of a cat", "the red boot", "dog"]
-LORA = {"clustering": {"enabled": False}, "alignment": {"enabled": False}, "adaptive": {"enabled": False}}
+LORA = {"init": "gaussian", "alignment": {"enabled": False}, "adaptive": {"enabled": False}}
 ALL = ["norms", "biases", "patch_embedding", "position_embedding", "projection"]
 RECIPES = {
     "advlora": {},
@@ -28,7 +29,7 @@ RECIPES = {
     "dora qv": {"kind": "dora", "target": "attention-qv", "blocks": (-1, -1)},
     "adalora": {"kind": "adalora"},
     "norms": {"kind": "norms"},
-    "also": {"also": ALL[:4]},
+    "small": {"modules_to_save": ALL[:4]},
     "fixed": {"adaptive": {"mode": "fixed", "initial": 0.5}},
     "scheduled": {"adaptive": {"mode": "scheduled", "initial": 0.5, "final": 2.0, "per": "rank"}},
     "norm before": {**LORA, "norm_before": True},
@@ -65,8 +66,7 @@ def train(
 def made(tiny, base):
     def made(source: str, **values):
         config = base if source == "open_clip" else tiny(source)
-        config_of_adapter = parse(AdapterConfig, {"rank": 4, **values})
-        return adapt(load_model(config), config_of_adapter, 0, keep_originals=True), config
+        return adapt(load_model(config), adapter(**values), 0, keep_originals=True), config
 
     return made
 
@@ -103,9 +103,14 @@ def test_state_continues_exactly(made, images, recipe, tmp_path: Path) -> None:
     assert all(torch.equal(value, second.state()[name]) for name, value in whole.state().items())
 
 
+SOURCES = ["open_clip", "clip", "siglip", "blip"]
 EXPORTS = [
     *((recipe, "open_clip", "vision") for recipe in RECIPES if recipe != "norm before"),
-    *((recipe, source, "both") for recipe in ("advlora", "also") for source in ("open_clip", "clip", "siglip", "blip")),
+    *(
+        (recipe, source, "both")
+        for recipe in ("advlora", "small")
+        for source in ("open_clip", "clip", "siglip", "blip")
+    ),
     *((recipe, "blip", "both") for recipe in ("rslora", "dora", "adalora", "full")),
     ("dora", "open_clip", "both"),
 ]
@@ -114,14 +119,15 @@ EXPORTS = [
 @pytest.mark.parametrize(("recipe", "source", "tower"), EXPORTS)
 def test_exports_are_verified_and_loaded_back(made, images, recipe, source, tower, tmp_path: Path) -> None:
     values = RECIPES[recipe]
-    if tower == "both" and "patch_embedding" in values.get("also", ()):
-        values = {**values, "also": ["norms", "biases", "position_embedding"]}
+    if tower == "both" and "patch_embedding" in values.get("modules_to_save", ()):
+        values = {**values, "modules_to_save": ["norms", "biases", "position_embedding"]}
     adapted, config = made(source, **values, tower=tower)
     train(adapted, images, range(3))
     expected = adapted.model.encode_images(images)
     paths = save_trained(adapted, config, adapted.config, tmp_path, images)
     adapters = {"adapter", "adapter-text"} if source == "open_clip" and tower == "both" else {"adapter"}
-    assert set(paths) == {"merged"} | (adapters if adapted.layers and not adapted.config.also else set())
+    stock = adapted.layers and recipe != "small"
+    assert set(paths) == {"merged"} | (adapters if stock else set())
     model, stored = load_trained(tmp_path)
     torch.testing.assert_close(model.encode_images(images), expected, atol=5e-5, rtol=1e-4)
     texts = adapted.model.encode_texts(CAPTIONS)
@@ -170,7 +176,7 @@ def test_dora_is_that_of_peft(made, images) -> None:
 
 
 def test_adalora_is_that_of_peft(made, images) -> None:
-    adapted, config = made("open_clip", kind="adalora", adalora={"warmup": 0.2, "final": 0.3})
+    adapted, config = made("open_clip", kind="adalora", warmup=0.2, final=0.3)
     vision = load_model(config).vision
     settings = AdaLoraConfig(
         init_r=6, target_r=4, lora_alpha=6, tinit=2, tfinal=3, total_step=10, target_modules=list(adapted.layers)
@@ -198,7 +204,7 @@ def test_adalora_is_that_of_peft(made, images) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 @pytest.mark.parametrize(("warmup", "final"), [(0.0, 0.0), (0.6, 0.3), (0.1, 0.8)])
 def test_adalora_fits_short_trainings(made, images, steps: int, warmup: float, final: float) -> None:
-    adapted, _ = made("open_clip", kind="adalora", adalora={"warmup": warmup, "final": final})
+    adapted, _ = made("open_clip", kind="adalora", warmup=warmup, final=final)
     train(adapted, images, range(steps), steps)
     left = sum(int(layer.lora_E["default"].count_nonzero()) for layer in adapted.layers.values())
     assert left == (4 if steps > 1 else 6) * len(adapted.layers)
@@ -206,7 +212,7 @@ def test_adalora_fits_short_trainings(made, images, steps: int, warmup: float, f
 
 def test_pretrained_start_of_peft_follows_the_seed(base) -> None:
     def start(seed: int) -> dict[str, Tensor]:
-        return adapt(load_model(base), parse(AdapterConfig, {"kind": "dora"}), seed).state()
+        return adapt(load_model(base), adapter("dora", rank=8), seed).state()
 
     before = torch.random.get_rng_state()
     first, again, other = start(1), start(1), start(2)
@@ -253,7 +259,7 @@ def test_scheduled_alpha_goes_from_initial_to_final(shape: str) -> None:
 
 @pytest.mark.parametrize(("mode", "after"), [("scheduled", 1.25), ("fixed", 0.5)])
 def test_alpha_that_is_not_learned_is_no_parameter(made, images, mode: str, after: float) -> None:
-    adapted, _ = made("open_clip", adaptive={"mode": mode, "initial": 0.5, "final": 2.0, "per": "rank"})
+    adapted, _ = made("open_clip", adaptive={"mode": mode, "initial": 0.5, "per": "rank"})
     learned, _ = made("open_clip", adaptive={"per": "rank"})
     assert learned.trainable - adapted.trainable == 4 * len(adapted.layers)
     adapted.before_step(0.5)

@@ -9,10 +9,11 @@ from torch import Tensor
 from advlora.adapters import clustering as module
 from advlora.adapters import memo
 from advlora.adapters.clustering import clustered, kmeans
+from advlora.config.inits import KMeansInit, NormMatchedInit, RandomClustersInit, SphericalKMeansInit
 
 pytestmark = pytest.mark.unit
 
-SETTINGS = {"iterations": 25, "seed": 0, "axis": "rows"}
+SETTINGS = KMeansInit(clusters=5, iterations=25, seed=0)
 
 
 @pytest.fixture
@@ -119,24 +120,31 @@ def test_memory_is_shared(weight: Tensor, monkeypatch: pytest.MonkeyPatch) -> No
     memo.forget()
     calls = []
     monkeypatch.setattr(module, "kmeans", lambda *args, **kwargs: calls.append(1) or kmeans(*args, **kwargs))
-    first = clustered(weight, 5, **SETTINGS)
-    assert torch.equal(clustered(weight.clone(), 5, **SETTINGS).centroids, first.centroids)
+    first = clustered(weight, SETTINGS, 8, 3)
+    for same in (SETTINGS, NormMatchedInit(clusters=5, seed=0), KMeansInit(seed=0)):
+        assert torch.equal(clustered(weight.clone(), same, 5, 4).centroids, first.centroids)
     assert len(calls) == 1
-    for changed in ({"seed": 1}, {"iterations": 3}, {"axis": "columns"}):
-        clustered(weight, 5, **{**SETTINGS, **changed})
-    clustered(weight, 6, **SETTINGS)
-    clustered(weight + 1, 5, **SETTINGS)
-    assert len(calls) == 6
+    for changed in ({"seed": 1}, {"iterations": 3}, {"axis": "columns"}, {"clusters": 6}, {"restarts": 2}):
+        clustered(weight, SETTINGS.model_copy(update=changed), 8, 3)
+    for other in (SphericalKMeansInit(clusters=5, seed=0), RandomClustersInit(clusters=5, seed=0)):
+        clustered(weight, other, 8, 3)
+    clustered(weight + 1, SETTINGS, 8, 3)
+    assert len(calls) == 9
+
+
+def test_rank_and_seed_of_the_trial_fill_what_is_left_open(weight: Tensor) -> None:
+    found = clustered(weight, KMeansInit(axis="columns"), 4, 9)
+    assert torch.equal(found.centroids, kmeans(weight, 4, axis="columns", seed=9).centroids)
 
 
 def test_disk_is_shared(weight: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memo.forget()
-    first = clustered(weight, 5, **SETTINGS, folder=tmp_path / "cache")
+    first = clustered(weight, SETTINGS, 8, 3, tmp_path / "cache")
     assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".safetensors"]
     memo.forget()
     with monkeypatch.context() as patch:
         patch.setattr(module, "kmeans", None)
-        again = clustered(weight, 5, **SETTINGS, folder=tmp_path / "cache")
+        again = clustered(weight, SETTINGS, 8, 3, tmp_path / "cache")
     assert torch.equal(again.centroids, first.centroids)
     assert torch.equal(again.assignment, first.assignment)
     assert again.explained_variance == first.explained_variance
@@ -144,11 +152,11 @@ def test_disk_is_shared(weight: Tensor, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_damaged_file_is_replaced(weight: Tensor, tmp_path: Path) -> None:
     memo.forget()
-    first = clustered(weight, 5, **SETTINGS, folder=tmp_path)
+    first = clustered(weight, SETTINGS, 8, 3, tmp_path)
     file = next(tmp_path.iterdir())
     file.write_bytes(b"damaged")
     memo.forget()
-    assert torch.equal(clustered(weight, 5, **SETTINGS, folder=tmp_path).centroids, first.centroids)
+    assert torch.equal(clustered(weight, SETTINGS, 8, 3, tmp_path).centroids, first.centroids)
     assert file.stat().st_size > 100
 
 

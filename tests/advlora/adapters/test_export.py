@@ -14,7 +14,8 @@ from torch import Tensor
 from advlora.adapters import ExportError, adapt, load_adapter, load_trained, save_trained
 from advlora.adapters import trained as module
 from advlora.adapters.export import export_adapter, verify
-from advlora.config import AdapterConfig, ModelConfig, parse
+from advlora.adapters.trained import TrainedRecord
+from advlora.config import LoraAdapter, ModelConfig, parse
 from advlora.errors import ModelError
 from advlora.models import VisionLanguageModel, load_model
 
@@ -23,9 +24,9 @@ pytestmark = pytest.mark.unit
 RECIPES = {
     "default": {},
     "per rank": {"adaptive": {"per": "rank", "initial": 0.5}, "alpha": 8, "target": "attention"},
-    "lora": {"clustering": {"enabled": False}, "alignment": {"enabled": False}, "adaptive": {"enabled": False}},
-    "gaussian with alpha": {"clustering": {"enabled": False}, "alignment": {"enabled": False}},
-    "minor": {"clustering": {"enabled": False}, "start": "minor_svd"},
+    "lora": {"init": "gaussian", "alignment": {"enabled": False}, "adaptive": {"enabled": False}},
+    "gaussian with alpha": {"init": "gaussian", "alignment": {"enabled": False}},
+    "milora": {"init": "milora"},
 }
 
 
@@ -74,11 +75,10 @@ def test_merged_loads_in_stock_open_clip(
 def test_record_says_what_was_trained_and_how_exact(make, train, base, images: Tensor, tmp_path: Path) -> None:
     adapted = train(make())
     save_trained(adapted, base, adapted.config, tmp_path, images)
-    record = json.loads((tmp_path / "trained.json").read_text())
-    assert parse(ModelConfig, record["base"]) == base
-    assert parse(AdapterConfig, record["adapter"]) == adapted.config
-    assert set(record["export_errors"]) == {"merged", "adapter"}
-    assert all(error <= 1e-4 for errors in record["export_errors"].values() for error in errors.values())
+    record = parse(TrainedRecord, json.loads((tmp_path / "trained.json").read_text()))
+    assert (record.base, record.adapter) == (base, adapted.config)
+    assert set(record.export_errors) == {"merged", "adapter"}
+    assert all(error <= 1e-4 for errors in record.export_errors.values() for error in errors.values())
 
 
 def test_trained_model_is_loaded_either_way(make, train, base, images: Tensor, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_embedded_model_is_exported_with_its_tokenizer(train, tmp_path: Path) ->
     base = ModelConfig()
     model = load_model(base)
     pixels = torch.rand(4, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
-    adapted = adapt(copy.deepcopy(model), AdapterConfig(), 0)
+    adapted = adapt(copy.deepcopy(model), LoraAdapter(), 0)
     save_trained(adapted, base, adapted.config, tmp_path, pixels)
     assert torch.equal(load_trained(tmp_path)[0].encode_texts(["a dress"]), model.encode_texts(["a dress"]))
 

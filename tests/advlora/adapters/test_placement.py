@@ -8,9 +8,9 @@ from torch import Tensor
 
 from advlora.adapters import adapt
 from advlora.adapters.placement import names_for_peft, small_parameters
-from advlora.config import AdapterConfig, parse
 from advlora.errors import ModelError
 from advlora.models import linear_shapes, load_model
+from tests.advlora.short_trials import adapter
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +21,7 @@ CAPTIONS = ["a photo of a cat", "the red boot"]
 def made(tiny, base):
     def made(source: str, **values):
         config = base if source == "open_clip" else tiny(source)
-        return adapt(load_model(config), parse(AdapterConfig, {"rank": 4, **values}), 0), load_model(config)
+        return adapt(load_model(config), adapter(**values), 0), load_model(config)
 
     return made
 
@@ -70,7 +70,7 @@ def test_scaling_of_rslora(made, images) -> None:
     torch.testing.assert_close(adapted.model.encode_images(images), before.encode_images(images), atol=2e-5, rtol=1e-4)
     scales = {layer.r["default"]: layer.scaling["default"] for layer in adapted.layers.values()}
     assert scales == {4: 8 / 4**0.5, 16: 8 / 16**0.5}
-    assert parse(AdapterConfig, {"rank": 4, "alpha": 8, "rslora": True}).scaling == 4
+    assert adapter(alpha=8, rslora=True).scaling == 4
 
 
 def test_a_rank_that_does_not_fit_a_role_is_refused(made) -> None:
@@ -99,17 +99,17 @@ def test_small_parameters_are_found_by_kind(made, source, tower) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_small_parameters_are_trained_beside_the_adapter(made, source) -> None:
-    also = ["norms", "biases", "patch_embedding", "position_embedding"]
+    small = ["norms", "biases", "patch_embedding", "position_embedding"]
     plain, _ = made(source)
-    adapted, before = made(source, also=also)
-    expected = small_parameters(before.tower("vision"), also)
+    adapted, before = made(source, modules_to_save=small)
+    expected = small_parameters(before.tower("vision"), small)
     assert adapted.trainable == plain.trainable + sum(value.numel() for value in expected.values())
     assert adapted.layers.keys() == plain.layers.keys()
 
 
 def test_what_a_tower_lacks_is_said(made) -> None:
     with pytest.raises(ModelError, match="text tower CLIP has no 'patch_embedding'"):
-        made("open_clip", tower="text", also=["patch_embedding"])
+        made("open_clip", tower="text", modules_to_save=["patch_embedding"])
     with pytest.raises(ModelError, match="the vision tower SiglipModel does not have"):
         made("siglip", kind="linear_probe")
 
@@ -151,18 +151,21 @@ def test_names_that_end_alike_are_told_apart(pretrained) -> None:
     assert names_for_peft(inner, clip.visual) == inner
 
 
+FULL_LORA_AT = {"norm_before": True, "init": "gaussian", "alignment": {"enabled": False}}
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"kind": "full", "also": ["norms"]}, "norms is trained beside a low-rank adapter, not by 'full'"),
-        ({"kind": "adalora", "ranks": {"mlp": 3}}, "AdaLoRA gives out the ranks itself"),
-        ({"kind": "adalora", "adalora": {"initial_rank": 3}}, "adalora.initial_rank: 3 is below the rank 8"),
-        ({"adalora": {"warmup": 0.6, "final": 0.5}}, "must add up to less than 1"),
-        ({"norm_before": True}, "norm_before needs kind 'lora', start 'gaussian'"),
+        ({"kind": "adalora", "initial_rank": 3}, "initial_rank: 3 is below the rank 4"),
+        ({"kind": "adalora", "warmup": 0.6, "final": 0.5}, "must add up to less than 1"),
+        ({"norm_before": True}, "norm_before needs init 'gaussian'"),
+        ({"norm_before": True, "init": "gaussian"}, "alignment off or in training only"),
+        ({**FULL_LORA_AT, "tower": "both"}, "only the vision tower"),
     ],
 )
 def test_combinations_that_make_no_sense_are_refused(values: dict, sentence: str) -> None:
     from advlora.errors import ConfigError
 
     with pytest.raises(ConfigError, match=sentence):
-        parse(AdapterConfig, values)
+        adapter(**values)

@@ -12,23 +12,22 @@ from peft import PeftModel, get_peft_model
 from torch import Tensor
 
 from advlora.adapters.variant import AdvLoraConfig, AdvLoraLinear
-from advlora.config import AdapterConfig, parse
 from advlora.models import VisionLanguageModel
+from tests.advlora.short_trials import adapter
 
 pytestmark = pytest.mark.unit
 
 RECIPES = {
     "default": {},
     "per rank": {"adaptive": {"per": "rank", "initial": 0.5}, "alpha": 8},
-    "svd": {"clustering": {"enabled": False}, "alignment": {"enabled": False}, "start": "svd"},
-    "fixed alpha": {"adaptive": {"enabled": False}, "clustering": {"clusters": 6}},
+    "pissa": {"init": "pissa", "alignment": {"enabled": False}},
+    "fixed alpha": {"adaptive": {"enabled": False}, "init": {"clusters": 6}},
 }
 
 
 @pytest.fixture(params=RECIPES)
 def config(request: pytest.FixtureRequest) -> AdvLoraConfig:
-    recipe = parse(AdapterConfig, {"rank": 4, **RECIPES[request.param]})
-    return AdvLoraConfig.of(recipe, ["q_proj", "c_fc", "c_proj"], seed=0)
+    return AdvLoraConfig.of(adapter(**RECIPES[request.param]), ["q_proj", "c_fc", "c_proj"], seed=0)
 
 
 @pytest.fixture

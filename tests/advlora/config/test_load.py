@@ -63,10 +63,14 @@ def test_l2_may_exceed_one():
     assert parse(TrialConfig, {"attack": {"norm": "l2", "epsilon": 1.5}}).attack.epsilon == 1.5
 
 
-def test_a_start_control_needs_clustering_off():
-    assert "control for clustering" in problems({"adapter": {"start": "svd"}})[0]
-    config = parse(TrialConfig, {"adapter": {"start": "svd", "clustering": {"enabled": False}}})
-    assert config.adapter.start == "svd"
+def test_yaml_keeps_on_and_off_as_words():
+    assert parse_yaml("{on: kmeans, off: gaussian, a: true, b: False}") == {
+        "on": "kmeans",
+        "off": "gaussian",
+        "a": True,
+        "b": False,
+    }
+    assert parse(TrialConfig, {"adapter": {"adaptive": parse_yaml("enabled: off")}}).adapter.adaptive.enabled is False
 
 
 def test_yaml_reads_scientific_notation_as_numbers():
@@ -103,8 +107,11 @@ def test_merging_keeps_what_is_not_overlaid():
 
 def test_all_keys_reach_into_sections():
     keys = all_keys(TrialConfig)
-    assert {"seed", "adapter.rank", "adapter.clustering.enabled", "attack.epsilon"} <= set(keys)
-    assert "adapter" not in keys
+    assert {"seed", "adapter.rank", "adapter.init", "adapter.init.clusters", "adapter.kind", "attack.epsilon"} <= set(
+        keys
+    )
+    assert "adapter" in keys  # short for adapter.kind
+    assert "adapter.alignment" not in keys
 
 
 def test_an_unreadable_file_is_one_sentence(tmp_path):

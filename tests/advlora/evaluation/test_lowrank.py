@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advlora.adapters import adapt
 from advlora.adapters.export import merged
-from advlora.config import AdapterConfig, ModelConfig, parse
+from advlora.config import LoraAdapter, ModelConfig
 from advlora.evaluation.lowrank import spectra, spectrum, summary, truncated, truncated_model
 from advlora.models import load_model
 
@@ -59,7 +59,7 @@ def test_truncation_is_the_best_approximation(rank: int) -> None:
 @pytest.fixture(scope="module")
 def models():
     before = load_model(ModelConfig())
-    adapted = adapt(copy.deepcopy(before), parse(AdapterConfig, {"rank": 3, "also": ["norms"]}), 0)
+    adapted = adapt(copy.deepcopy(before), LoraAdapter(rank=3, modules_to_save=("norms",)), 0)
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in adapted.parameters():

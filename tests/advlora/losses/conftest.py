@@ -7,20 +7,19 @@ import torch
 from torch import Tensor
 
 from advlora.adapters import AdaptedModel, adapt
-from advlora.config import AdapterConfig, TrialConfig, parse
+from advlora.config import TrialConfig
 from advlora.data import ImageTextSet
 from advlora.losses import Contrastive, Loss, build_loss
 from advlora.models import load_model
 from advlora.training.trainer import restore
 from tests.advlora.losses.made_up import BATCH, CAPTION_IDS, DIM, SCALE, unit
-from tests.advlora.short_trials import trial
+from tests.advlora.short_trials import adapter, trial
 
 
 @pytest.fixture
 def made(tiny) -> Callable[..., AdaptedModel]:
     def made(family: str = "clip", **values) -> AdaptedModel:
-        config = parse(AdapterConfig, {"rank": 4, **values})
-        return adapt(load_model(tiny(family)), config, 0, keep_originals=True)
+        return adapt(load_model(tiny(family)), adapter(**values), 0, keep_originals=True)
 
     return made
 

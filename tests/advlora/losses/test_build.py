@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advlora.adapters import adapt
-from advlora.config import EvaluationProtocol, TrialConfig, parse
+from advlora.config import EvaluationProtocol, TrialConfig, leaves, parse, vary
 from advlora.config.losses import LOSSES
 from advlora.data import ImageTextSet
 from advlora.errors import DataError, ModelError
@@ -28,7 +28,10 @@ TRAININGS = {
     "itc and itm": ("blip", {"loss": {"kind": "contrastive", "itm": 1.0}, "adapter": {"tower": "both"}}),
     "text": ("clip", {"adapter": {"tower": "text"}}),
     "universal": ("clip", {"attack": {"kind": "universal"}, "adapter": {"kind": "adalora"}}),
-    "scheduled": ("clip", {"adapter": {"adaptive": {"mode": "scheduled"}, "also": ["norms"]}, "precision": "bf16"}),
+    "scheduled": (
+        "clip",
+        {"adapter": {"adaptive": {"mode": "scheduled"}, "modules_to_save": ["norms"]}, "precision": "bf16"},
+    ),
 }
 
 
@@ -60,9 +63,9 @@ def test_views_are_made_of_images_not_of_videos() -> None:
 @pytest.mark.parametrize("name", TRAININGS)
 def test_training_continues_exactly(tiny, name: str) -> None:
     family, values = TRAININGS[name]
-    small = {"data": {"train_samples": 24}, "optimiser": {"batch_size": 8, "epochs": 2}}
-    values = {**values, **small, "adapter": {"rank": 2, **values.get("adapter", {})}}
-    config = parse(TrialConfig, {**values, "model": tiny(family).model_dump()})
+    small = {"data": {"train_samples": 24}, "optimiser": {"batch_size": 8, "epochs": 2}, "adapter": {"rank": 2}}
+    base = {**small, "model": tiny(family).model_dump()}
+    config = parse(TrialConfig, vary(TrialConfig, base, dict(leaves(values))))
     bench = Workbench()
     first, last = fine_tune(config, PROTOCOL, bench=bench)
     (again,) = fine_tune(config, PROTOCOL, bench=bench, state=first.state)

@@ -61,7 +61,7 @@ def test_trades_is_the_formula(made) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"kind": "dora"}, {"kind": "full"}, {"also": ["norms", "patch_embedding"]}], ids=str
+    "values", [{}, {"kind": "dora"}, {"kind": "full"}, {"modules_to_save": ["norms", "patch_embedding"]}], ids=str
 )
 def test_pretrained_guidance_is_the_formula_with_the_true_pretrained_model(made, tiny, values: dict) -> None:
     adapted, now = made(**values), step()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advlora.adapters import AdaptedModel, adapt
-from advlora.config import AdapterConfig
+from advlora.config import LoraAdapter
 from advlora.models import VisionLanguageModel
 from advlora.models.attention import split_attention
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def adapted(model: VisionLanguageModel) -> AdaptedModel:
-    return adapt(model, AdapterConfig(rank=8), 0)
+    return adapt(model, LoraAdapter(rank=8), 0)
 
 
 def check_step(trained: AdaptedModel, loss: torch.Tensor) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from advlora.adapters import adapt, save_trained
-from advlora.config import AdapterConfig, ModelConfig
+from advlora.config import LoraAdapter, ModelConfig
 from advlora.models import linear_shapes, load_for_adapter, load_model
 from advlora.models.attention import SplitProjection, fused_state_dict, split_attention
 
@@ -75,7 +75,7 @@ def test_saving_maps_back(config: ModelConfig, tmp_path: Path) -> None:
 
 
 def test_an_adapter_is_exported_for_the_fused_projection(config: ModelConfig, images, tmp_path: Path) -> None:
-    adapted = adapt(load_model(config), AdapterConfig(rank=2), 0)
+    adapted = adapt(load_model(config), LoraAdapter(rank=2), 0)
     with torch.no_grad():
         for parameter in adapted.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))

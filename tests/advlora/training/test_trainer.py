@@ -219,7 +219,7 @@ def test_a_model_that_hides_its_gradients_is_called_unreliable(run):
 
 
 def test_what_cannot_be_merged_is_checked_without_its_merged_weights(run):
-    lora = {f"adapter.{part}.enabled": False for part in ("clustering", "alignment", "adaptive")}
+    lora = {"adapter.init": "gaussian", "adapter.alignment.enabled": False, "adapter.adaptive.enabled": False}
     guarded = evaluation(guards={"samples": 8, "queries": 2, "steps": 2})
     final = run({**lora, "adapter.norm_before": True, "optimiser.epochs": 1}, protocol=guarded)[-1]
     assert "guard/monotone" in final.metrics

@@ -54,7 +54,7 @@ def clean_losses(updates, bench):
         *({"attack.kind": kind} for kind in ("none", "fgsm_rs", "n_fgsm")),
         {"attack.norm": "l2", "attack.epsilon": 1.0},
         {"attack.random_start": False, "adapter.adaptive.per": "rank", "precision": "bf16"},
-        {"adapter.start": "svd", "adapter.clustering.enabled": False, "adapter.alignment.enabled": False},
+        {"adapter.init": "pissa", "adapter.alignment.enabled": False},
     ],
     ids=str,
 )

@@ -56,7 +56,7 @@ def test_every_metric_has_a_mean_with_an_interval():
 
 def test_trials_are_found_by_id_and_not_by_the_name_of_the_arm():
     study = ablation()
-    older = ablation(base={"adapter": {"rank": 4}})
+    older = ablation(base={"data": {"train_samples": 9}})
     records = records_of(older, flat)
     plans = plan_arms(study, factory(study), {})
     summary = summarise(study, plans, records, IDENTITY, {})
@@ -135,7 +135,7 @@ def test_the_best_arm_is_the_highest_mean_on_val_at_the_first_seed_of_the_study(
     assert best.reason.startswith(
         "'AdvLoRA' has the highest mean val/robust_r1:8_255 of 5 complete arms: 66.7 % over 3 seeds (95 % interval"
     )
-    assert (best.data_hash, best.config["adapter"]["clustering"]["enabled"]) == ("da7a", True)
+    assert (best.data_hash, best.config["adapter"]["init"]["kind"]) == ("da7a", "kmeans")
     assert best.mlflow_run_id == f"run-{best.trial_id[:6]}"
 
 

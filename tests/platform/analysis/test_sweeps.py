@@ -99,14 +99,14 @@ def test_the_parameter_that_matters_is_the_important_one():
     found = {rank: accuracies(0.9 if rank % 2 else 0.3 + 0.001 * (rank % 7)) for rank in range(2, 33)}
     shares = tell_sweep(study, trials(study, found)).sweep.importance
     assert sum(shares.values()) == pytest.approx(1)
-    assert next(iter(shares)) == "adapter.clustering.enabled"
-    assert shares["adapter.clustering.enabled"] > 0.7
+    assert next(iter(shares)) == "adapter.init"
+    assert shares["adapter.init"] > 0.7
 
 
 def test_importance_explains_good_values_of_a_cost_too():
     study = sweep(search={"objectives": ["cost/seconds"], "trials": 31})
     found = {rank: accuracies(0.5) | {"cost/seconds": float(rank % 2)} for rank in range(2, 33)}
-    assert next(iter(tell_sweep(study, trials(study, found)).sweep.importance)) == "adapter.clustering.enabled"
+    assert next(iter(tell_sweep(study, trials(study, found)).sweep.importance)) == "adapter.init"
 
 
 def test_few_finished_trials_state_no_importance():

@@ -28,7 +28,7 @@ def ablation(folder: Path, **changes) -> Path:
         ({"adapter": {"rnk": 4}}, ["base.adapter.rnk", "did you mean 'rank'"]),
         ({"adapter": {"rank": "many"}}, ["adapter.rank", "'many'", "integer"]),
         ({"adapter": {"rank": 4096}}, ["rank", "4096", "128"]),
-        ({"adapter": {"clustering": {"clusters": 4096}}}, ["clusters", "4096", "128"]),
+        ({"adapter": {"init": {"clusters": 4096}}}, ["clusters", "4096", "128"]),
         ({"attack": {"epsilon": 8}}, ["epsilon 8", "8/255"]),
         ({"attack": {"epsilon": -0.1}}, ["attack.epsilon", "-0.1"]),
         ({"model": {"name": "tiny-clop"}}, ["tiny-clop", "did you mean 'tiny-clip'"]),
@@ -54,11 +54,20 @@ def test_a_wrong_value_is_one_sentence(advlora, tmp_path, base, said):
         ({"arms": {"a b": {"adapter.rnk": 4}}}, ["arms.a b", "did you mean 'adapter.rank'"]),
         ({"arms": {"a": {"seed": 4}}}, ["arms.a", "must not differ between arms"]),
         ({"factors": {"f": {"key": "resources.workers"}}}, ["factors.f.key", "must not differ between arms"]),
-        ({"factors": {"f": {"key": "adapter.clustring.enabled"}}}, ["adapter.clustering.enabled"]),
+        ({"factors": {"f": {"key": "adapter.alignmnt.enabled"}}}, ["adapter.alignment.enabled"]),
         ({"base": {"seed": 1}}, ["base.seed", "'seeds'"]),
         ({"tuning": {"parameters": {"adapter.rank": {"type": "int", "low": 4, "high": 2}}}}, ["low 4 is above high 2"]),
         ({"tuning": {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 0.1, "high": 1}},
                      "sampler": "grid"}}, ["needs a 'step' or 'choices'"]),
+        ({"base": {"adapter": "full"},
+          "tuning": {"parameters": {"adapter.rank": {"type": "int", "low": 1, "high": 2}}}},
+         ["tuning.parameters: 'adapter.rank' is tuned in no arm"]),
+        ({"arms": {"a": {}, "b": {"adapter.init": "gaussian"}, "full": {"adapter": "full"}},
+          "tuning": {"parameters": {"adapter.init": {"type": "categorical", "choices": ["kmeans", "pissa"]},
+                                    "adapter.init.axis": {"type": "categorical", "choices": ["rows", "columns"]}}}},
+         ["arm 'a': tuning.parameters: adapter.init = pissa does not go with adapter.init.axis = rows", "'when'"]),
+        ({"arms": {"a": {"adapter.kind": "full", "adapter.rank": 4}}},
+         ["arm 'a': adapter.rank: has no effect with adapter.kind 'full'"]),
         ({"name": "../s"}, ["'../s'", "letters, digits"]),
         ({"protocol": {"attacks": [{"kind": "set-level"}]}}, ["protocol.attacks: 'set-level' aims at captions"]),
         ({"report": ["test/attack_succes_rate"]}, ["report", "did you mean 'test/attack_success_rate'"]),
@@ -71,6 +80,19 @@ def test_a_study_that_makes_no_sense_is_one_sentence(advlora, tmp_path, changes,
     assert answer.err.count("error:") == 1, answer.err
     for word in said:
         assert word in answer.err
+
+
+def test_an_arm_need_not_take_what_is_tuned_in_others(advlora, tmp_path):
+    rank = {"type": "categorical", "choices": [2, 4]}
+    weight = {"type": "float", "low": 0.1, "high": 1}
+    study = ablation(
+        tmp_path,
+        factors={"alignment": {"key": "adapter.alignment.enabled"}},
+        arms={"full": {"adapter": "full"}, "dora": {"adapter": "dora"}, "pretrained": {"adapter": "none"}},
+        tuning={"parameters": {"adapter.rank": rank, "adapter.alignment.weight": weight}, "trials": 3},
+    )
+    answer = advlora("validate", study)
+    assert answer.code == 0, answer.err
 
 
 @pytest.mark.parametrize(
@@ -89,6 +111,42 @@ def test_a_sweep_that_makes_no_sense_is_one_sentence(advlora, override, said):
     from advlora_platform.study.library import find
 
     answer = advlora("validate", find("advlora", "sweep"), "--set", override)
+    assert answer.code == 2
+    assert answer.err.count("error:") == 1, answer.err
+    assert said in answer.err
+
+
+RENAMED = [
+    ("adapter.start", "svd", "write adapter.init"),
+    ("adapter.also", ["norms"], "write adapter.modules_to_save"),
+    ("adapter.clustering.enabled", False, "write adapter.init: kmeans, or gaussian where it was off"),
+    ("adapter.clustering.algorithm", "random", "write adapter.init: kmeans, spherical_kmeans or random_clusters"),
+    ("adapter.clustering.clusters", 4, "write adapter.init.clusters"),
+    ("adapter.adalora.warmup", 0.2, "write adapter.warmup"),
+    ("adapter.init", "svd", "adapter.init.kind: 'svd' is not allowed; write 'pissa'"),
+    ("adapter.init", "minor_svd", "adapter.init.kind: 'minor_svd' is not allowed; write 'milora'"),
+]
+
+
+def nested(key: str, value: object) -> dict:
+    head, _, rest = key.partition(".")
+    return {head: nested(rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(("key", "value", "said"), RENAMED)
+@pytest.mark.parametrize("place", ["base", "--set", "factors", "arms", "tuning", "parameters"])
+def test_an_old_name_is_refused_with_the_new_one(advlora, tmp_path, key, value, said, place):
+    choices = {key: {"type": "categorical", "choices": ["norms" if isinstance(value, list) else value]}}
+    changes = {
+        "base": {"base": nested(key, value)},
+        "factors": {"factors": {"f": {"key": key, "on": value, "off": value}}},
+        "arms": {"arms": {"a": {}, "b": {key: value}}},
+        "tuning": {"tuning": {"parameters": choices, "trials": 1}},
+    }.get(place, {})
+    study = ablation(tmp_path, **changes)
+    if place == "parameters":
+        study.write_text(yaml.safe_dump({"kind": "sweep", "name": "s", "parameters": choices}))
+    answer = advlora("validate", study, *(["--set", f"{key}={json.dumps(value)}"] if place == "--set" else []))
     assert answer.code == 2
     assert answer.err.count("error:") == 1, answer.err
     assert said in answer.err

@@ -38,7 +38,7 @@ STUDY = {
         "AdvLoRA": {},
         "diverging": {"optimiser.learning_rate": 1e30},
         "full": {"adapter.kind": "full"},
-        "LoRA": {"adapter.clustering.enabled": False, "adapter.alignment.enabled": False},
+        "LoRA": {"adapter.init": "gaussian", "adapter.alignment.enabled": False},
         "dropout": {"adapter.dropout": 0.5},
         "pretrained": {"adapter.kind": "none"},
     },

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from advlora.config import TrialConfig, parse
+from advlora.config.adapters import FullFineTuning
 from advlora.errors import ConfigError
 from advlora_platform.export import check_reproduction, provenance, read_best
 from advlora_platform.training import read_training
@@ -52,6 +53,12 @@ def test_training_can_change_a_key_and_then_compares_with_nothing(best):
     assert training.protocol.samples.val == 10
     assert training.provenance == {}
     assert read_training(best()).provenance["metrics"]
+
+
+def test_training_can_choose_another_method_than_the_file(best):
+    assert read_training(best(), ["adapter=full", "attack.kind=none"]).trial.adapter == FullFineTuning()
+    with pytest.raises(ConfigError, match=r"adapter\.rank: has no effect"):
+        read_training(best(), ["adapter=full", "adapter.rank=2"])
 
 
 def test_a_file_without_a_trial_is_refused(best, tmp_path):

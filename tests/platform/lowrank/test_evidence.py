@@ -16,7 +16,7 @@ from advlora_platform.execution.states import save_state
 from advlora_platform.launch import open_folder, trial_factory
 from advlora_platform.lowrank import findings, gather, two_arms, write_evidence
 from advlora_platform.lowrank.evidence import Evidence
-from advlora_platform.lowrank.trials import check, open_study, start_of
+from advlora_platform.lowrank.trials import check, open_study
 from advlora_platform.lowrank.write import build_document, metrics
 from advlora_platform.search.plan import plan_arms
 from advlora_platform.study.folder import StudyFolder
@@ -25,7 +25,7 @@ from advlora_platform.study.library import read_study
 
 pytestmark = pytest.mark.unit
 
-OFF = {"clustering": {"enabled": False}, "alignment": {"enabled": False}, "adaptive": {"enabled": False}}
+OFF = {"init": "gaussian", "alignment": {"enabled": False}, "adaptive": {"enabled": False}}
 STUDY = {
     "kind": "ablation",
     "name": "ranks",
@@ -46,7 +46,7 @@ STUDY = {
         "full adversarial": {"adapter.kind": "full"},
         "full clean": {"adapter.kind": "full", "attack.kind": "none"},
         "gaussian r=2": {"adapter.rank": 2},
-        "SVD r=4": {"adapter.rank": 4, "adapter.start": "svd"},
+        "SVD r=4": {"adapter.rank": 4, "adapter.init": "pissa"},
     },
 }
 ROBUST = str(Metric.robust("test", 8 / 255))
@@ -107,21 +107,21 @@ def test_trained_adapters_are_told_by_start_and_rank(folder, evidence):
     recorded = {record.arm: record.metrics[ROBUST] for record in Ledger(StudyFolder(folder)).records()}
     assert evidence.trained == {
         "gaussian": {2: {0: recorded["gaussian r=2"]}},
-        "SVD": {4: {0: recorded["SVD r=4"]}},
+        "PiSSA": {4: {0: recorded["SVD r=4"]}},
     }
     adversarial = evidence.changes[0]
     assert evidence.gap("gaussian", 2).mean == adversarial.truncated[2] - recorded["gaussian r=2"]
-    assert evidence.gap("SVD", 4) is None  # the change was not cut to this rank
+    assert evidence.gap("PiSSA", 4) is None  # the change was not cut to this rank
 
 
 def test_starts_name_every_ingredient():
     def name(**values) -> str:
-        return start_of(parse(TrialConfig, {"adapter": values}).adapter)
+        return parse(TrialConfig, {"adapter": values}).adapter.label
 
     assert name() == "k-means + alignment + scale"
     assert name(**OFF) == "gaussian"
-    assert name(**OFF, start="minor_svd") == "minor SVD"
-    assert name(clustering={"algorithm": "random"}, alignment=OFF["alignment"]) == "random clusters + scale"
+    assert name(**{**OFF, "init": "milora"}) == "MiLoRA"
+    assert name(init="random_clusters", alignment=OFF["alignment"]) == "random clusters + scale"
     assert name(kind="dora") == "DoRA"
 
 
@@ -176,7 +176,7 @@ def test_everything_is_written_into_the_folder(evidence, tmp_path):
         assert f"(figures/{name}.png)" in text
         assert (tmp_path / "lowrank" / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     table = next(s.table for s in build_document(evidence).sections if s.title == "Function")
-    assert table.header == ("rank", "adversarial, truncated", "clean, truncated", "trained: gaussian", "trained: SVD")
+    assert table.header == ("rank", "adversarial, truncated", "clean, truncated", "trained: gaussian", "trained: PiSSA")
     assert [row[0] for row in table.rows] == ["0", "2", "4", "64", "128", "whole"]
     assert "<html" in (tmp_path / "lowrank" / "report.html").read_text()
 

@@ -157,7 +157,7 @@ def test_a_sweep_in_the_terminal_has_top_trials_front_and_importance():
     assert text.startswith("hunt (sweep): 13 of 16 done, 1 stopped, 1 running, 1 failed")
     lines = text.splitlines()
     assert lines[3].split()[:3] == ["14", "46.0", "76.0"]
-    assert lines[3].endswith("rank=15, clustering=off")
+    assert lines[3].endswith("rank=15, init=gaussian")
     assert "... and 6 more in the report" in text
     assert "Pareto front" in text
     assert "Importance (PED-ANOVA)" in text

@@ -71,12 +71,12 @@ def test_metrics_are_written_in_their_unit():
 def test_a_short_name_is_the_shortest_that_tells_keys_apart():
     names = short_names(["attack.epsilon", "adapter.alignment.weight", "optimiser.weight", "adapter.adaptive.enabled"])
     assert list(names.values()) == ["epsilon", "alignment.weight", "optimiser.weight", "adaptive"]
-    assert short_names(["seed", "adapter.clustering.seed"]) == {
+    assert short_names(["seed", "adapter.init.seed"]) == {
         "seed": "seed",
-        "adapter.clustering.seed": "clustering.seed",
+        "adapter.init.seed": "init.seed",
     }
 
 
 def test_values_are_written_for_people():
-    values = {"a.rate": 0.00213847, "a.rank": 8, "a.on.enabled": True, "a.clusters": None, "a.start": "svd"}
-    assert assignments(values, short_names(values)) == "rate=0.002138, rank=8, on=on, clusters=none, start=svd"
+    values = {"a.rate": 0.00213847, "a.rank": 8, "a.on.enabled": True, "a.clusters": None, "a.init.kind": "pissa"}
+    assert assignments(values, short_names(values)) == "rate=0.002138, rank=8, on=on, clusters=none, init=pissa"

@@ -15,13 +15,13 @@ ROBUST = builders.VAL_ROBUST
 
 PARAMETERS = {
     "adapter.rank": {"type": "int", "low": 2, "high": 16, "log": True},
-    "adapter.clustering.clusters": {
+    "adapter.init.clusters": {
         "type": "int",
         "low": 2,
         "high": 32,
-        "when": {"adapter.clustering.enabled": True},
+        "when": {"adapter.init": "kmeans"},
     },
-    "adapter.clustering.enabled": {"type": "categorical", "choices": [True, False]},
+    "adapter.init": {"type": "categorical", "choices": ["kmeans", "gaussian"]},
     "attack.epsilon": {"type": "float", "low": "2/255", "high": "16/255"},
 }
 
@@ -37,7 +37,7 @@ def sweep(**changes: Any) -> SweepStudy:
 
 def ablation(**changes: Any) -> AblationStudy:
     content = {
-        "factors": {"clustering": {"key": "adapter.clustering.enabled"}},
+        "factors": {"clustering": {"key": "adapter.init", "on": "kmeans", "off": "gaussian"}},
         "arms": {"full": {"adapter.kind": "full"}, "pretrained": {"adapter.kind": "none"}},
         "tuning": {
             "parameters": {"optimiser.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},

@@ -58,6 +58,33 @@ def test_what_an_arm_sets_itself_is_not_tuned(factory):
     assert rate(plan.trials[0]) == 1e-3
 
 
+TUNED = {
+    "parameters": {
+        "optimiser.learning_rate": {"type": "categorical", "choices": [1e-3, 1e-2]},
+        "adapter.rank": {"type": "categorical", "choices": [2, 4]},
+    },
+    "trials": 4,
+    "sampler": "grid",
+}
+
+
+def test_what_an_arm_does_not_take_is_not_tuned_in_it(factory):
+    plans, _ = settle(ablation(tuning=TUNED), factory, rate)
+    budgets = {plan.arm.name: (plan.budget, len(plan.tuning)) for plan in plans}
+    assert budgets == {"all off": (4, 4), "all on": (4, 4), "full": (2, 2), "pretrained": (0, 0)}
+    by_arm = {plan.arm.name: plan.tuned for plan in plans}
+    assert by_arm["full"] == {"optimiser.learning_rate": 1e-2}
+    assert by_arm["all on"].keys() == {"optimiser.learning_rate", "adapter.rank"}
+
+
+def test_an_arm_that_says_a_method_in_short_fixes_it(factory):
+    tuning = {"parameters": {"adapter.init": {"type": "categorical", "choices": ["kmeans", "pissa"]}}, "trials": 2}
+    study = ablation(tuning=tuning, factors={}, arms={"fixed": {"adapter.init": "milora"}, "free": {}})
+    fixed, free = plan_arms(study, factory, {})
+    assert (fixed.tuning, {trial.config.adapter.init.kind for trial in fixed.trials}) == ((), {"milora"})
+    assert free.tuning[0].config.adapter.init.kind in ("kmeans", "pissa")
+
+
 def test_failed_tuning_trials_never_win(factory):
     plans, _ = settle(ablation(), factory, lambda trial: None if rate(trial) > 1e-3 else rate(trial))
     assert all(plan.tuned["optimiser.learning_rate"] <= 1e-3 for plan in plans[:3])

@@ -14,8 +14,8 @@ from tests.platform.search.small_searches import ROBUST, record, space, sweep
 pytestmark = pytest.mark.unit
 POINT = {
     "adapter.rank": 8,
-    "adapter.clustering.enabled": True,
-    "adapter.clustering.clusters": 16,
+    "adapter.init": "kmeans",
+    "adapter.init.clusters": 16,
     "attack.epsilon": "8/255",
 }
 
@@ -39,7 +39,7 @@ def states(searcher) -> list[str]:
 def test_known_good_points_come_first_and_the_number_of_trials_is_kept(factory):
     trials = drain(SweepSearcher(sweep(points=[POINT]), factory, []), factory)
     assert len({trial.id for trial in trials}) == 6
-    assert trials[0].config.adapter.clustering.clusters == 16
+    assert trials[0].config.adapter.init.clusters == 16
     assert trials[0].config.attack.epsilon == pytest.approx(8 / 255)
 
 
@@ -78,19 +78,19 @@ def test_a_continued_sweep_knows_what_was_run(factory):
 
 
 def test_no_trial_is_suggested_twice_and_a_small_space_ends_early(factory):
-    parameters = {"adapter.clustering.enabled": {"type": "categorical", "choices": [True, False]}}
+    parameters = {"adapter.init": {"type": "categorical", "choices": ["kmeans", "gaussian"]}}
     study = sweep(parameters=parameters, search={"trials": 50, "sampler": "random"})
     assert len(drain(SweepSearcher(study, factory, []), factory)) == 2
 
 
 def test_a_grid_sweep_runs_its_grid(factory):
     parameters = {
-        "adapter.clustering.enabled": {"type": "categorical", "choices": [True, False]},
+        "adapter.init": {"type": "categorical", "choices": ["kmeans", "gaussian"]},
         "adapter.rank": {"type": "int", "low": 2, "high": 6, "step": 2},
     }
     study = sweep(parameters=parameters, search={"trials": 6, "sampler": "grid"})
     trials = drain(SweepSearcher(study, factory, []), factory)
-    assert len({(c.config.adapter.rank, c.config.adapter.clustering.enabled) for c in trials}) == 6
+    assert len({(c.config.adapter.rank, c.config.adapter.init.kind) for c in trials}) == 6
     rest = SweepSearcher(study, factory, [record(trial) for trial in trials[1:4]])
     assert {trial.id for trial in drain(rest, factory)} == {trial.id for trial in (trials[0], *trials[4:])}
 
@@ -112,7 +112,7 @@ def test_several_objectives_have_a_pareto_front(factory):
 
 def test_the_budget_counts_running_time_of_all_launches(factory):
     trial = factory.trial(
-        "search", 0, {"adapter.rank": 4, "adapter.clustering.enabled": False, "attack.epsilon": 0.02}, "search"
+        "search", 0, {"adapter.rank": 4, "adapter.init": "gaussian", "attack.epsilon": 0.02}, "search"
     )
     spent = record(trial, began=0.0, ended=100.0)
     assert SweepSearcher(sweep(budget_seconds=50), factory, [spent]).suggest("a") == SweepSearcher.FINISHED

@@ -13,7 +13,7 @@ from advlora_platform.study.trials import TrialFactory, to_tune
 pytestmark = pytest.mark.unit
 
 FACTORS = {
-    "clustering": {"key": "adapter.clustering.enabled"},
+    "clustering": {"key": "adapter.init", "on": "kmeans", "off": "gaussian"},
     "adaptive": {"key": "adapter.adaptive.enabled"},
 }
 
@@ -29,11 +29,25 @@ def test_a_factorial_has_every_combination_and_the_further_arms():
     assert [arm.name for arm in planned] == ["all off", "adaptive", "clustering", "all on", "full"]
     assert planned[1].factors == {"clustering": False, "adaptive": True}
     assert planned[-1].factors is None
-    assert planned[-1].values == {
-        "adapter.clustering.enabled": False,
-        "adapter.adaptive.enabled": False,
-        "adapter.kind": "full",
-    }
+    assert planned[0].values == {"adapter.init.kind": "gaussian", "adapter.adaptive.enabled": False}
+    assert planned[-1].values == {"adapter.kind": "full"}  # which takes neither init nor scale
+
+
+def test_what_is_off_asks_nothing_of_an_arm_with_another_method():
+    further = {"dora": {"adapter": "dora"}, "pissa": {"adapter.init": "pissa"}, "wide": {"adapter.rank": 16}}
+    planned = {arm.name: arm.values for arm in arms(study(arms=further))}
+    assert planned["dora"] == {"adapter.kind": "dora"}
+    assert planned["pissa"] == {"adapter.adaptive.enabled": False, "adapter.init.kind": "pissa"}
+    assert planned["wide"] == {**planned["all off"], "adapter.rank": 16}
+
+
+def test_a_factor_without_effect_where_another_is_off_is_left_out():
+    factors = {**FACTORS, "columns": {"key": "adapter.init.axis", "on": "columns", "off": "rows"}}
+    planned = {arm.name: arm.values for arm in arms(study(factors=factors, design="leave_one_out"))}
+    assert planned["adaptive + columns"]["adapter.init.axis"] == "columns"  # refused: gaussian has no axis
+    assert planned["all on"]["adapter.init.axis"] == "columns"
+    (off,) = [arm for arm in arms(study(factors=factors, design="one_in")) if arm.name == "all off"]
+    assert off.values == {"adapter.init.kind": "gaussian", "adapter.adaptive.enabled": False}
 
 
 def test_leave_one_out_and_one_in():
@@ -67,9 +81,26 @@ def test_a_trial_is_known_by_all_that_determines_its_numbers():
         factory().trial("a", 0, {"adapter.rank": 5}, "ablate"),
         factory().trial("a", 0, {"adapter.rank": 4}, "tune"),
         factory(data_hash="e").trial("a", 0, {"adapter.rank": 4}, "ablate"),
+        factory(base={"adapter": "dora"}).trial("a", 0, {"adapter.rank": 4}, "ablate"),
         factory(protocol=study(protocol={"epsilon": "4/255"}).protocol).trial("a", 0, {"adapter.rank": 4}, "ablate"),
     ]
-    assert len({trial.id, *(other.id for other in others)}) == 6
+    assert len({trial.id, *(other.id for other in others)}) == 7
+
+
+def test_a_trial_is_not_known_by_what_changes_no_number():
+    def trial(**base):
+        return TrialFactory(base, study().protocol, "d").trial("a", 0, {"adapter.rank": 4}, "ablate")
+
+    assert trial(resources={"memory_gb_per_worker": 9, "cpus_per_worker": 4}, data={"store": "disk"}).id == trial().id
+    assert trial(resources={"workers": 2}).id != trial().id
+
+
+def test_values_may_choose_another_method_than_the_base():
+    factory = TrialFactory({"adapter": {"rank": 4, "init": {"restarts": 2}}}, study().protocol, "d")
+    assert factory.trial("a", 0, {"adapter": "full"}, "ablate").config.adapter.kind == "full"
+    gaussian = factory.trial("a", 0, {"adapter.init": "gaussian"}, "ablate")
+    assert (gaussian.config.adapter.rank, gaussian.config.adapter.init.kind) == (4, "gaussian")
+    assert factory.from_tune(to_tune(gaussian)) == gaussian
 
 
 def test_a_model_in_a_folder_is_known_by_its_weights(tmp_path):
@@ -112,6 +143,16 @@ def test_overrides_reach_the_trial_and_the_study():
     assert changed.seeds == (7,)
     with pytest.raises(ConfigError, match=r"unknown key 'adaptr\.rank' in --set; did you mean 'adapter'"):
         load_study("quickstart", "ablation", ["adaptr.rank=4"])
+
+
+def test_an_override_may_switch_a_method_and_leaves_behind_what_it_does_not_take():
+    clean = load_study("quickstart", "ablation", ["base.adapter.kind=full"])
+    assert clean.base["adapter"] == {"kind": "full"}
+    switched = load_study("advlora", "sweep", ["adapter=dora", "adapter.dropout=0.1"])
+    assert switched.base["adapter"] == {"kind": "dora", "target": "all-linear", "dropout": 0.1}
+    for order in (["adapter.rank=4", "adapter=full"], ["adapter=full", "adapter.rank=4"]):
+        with pytest.raises(ConfigError, match=r"base\.adapter\.rank: has no effect with base\.adapter\.kind 'full'"):
+            load_study("quickstart", "ablation", order)
 
 
 def test_an_unknown_study_names_the_nearest():

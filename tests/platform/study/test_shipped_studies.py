@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 
-from advlora.config import TrialConfig, parse, with_values
+from advlora.config import TrialConfig, parse, vary
 from advlora.errors import ConfigError
+from advlora.identity import fingerprint
 from advlora_platform.checking import check_study
+from advlora_platform.search.space import check_space, read_point, suggest
 from advlora_platform.study.arms import arms
 from advlora_platform.study.library import load_study, shipped
 from advlora_platform.training import read_training
@@ -21,40 +24,41 @@ STARTS = ("gaussian", "norm-matched", "SVD", "minor SVD", "k-means", "AdvLoRA")
 
 def configurations(name: str) -> dict[str, TrialConfig]:
     study = load_study(name, "ablation")
-    return {arm.name: parse(TrialConfig, with_values(study.base, arm.values)) for arm in arms(study)}
+    return {arm.name: parse(TrialConfig, vary(TrialConfig, study.base, arm.values)) for arm in arms(study)}
 
 
 @pytest.mark.parametrize("name", shipped("ablation"))
 def test_no_two_arms_are_the_same_trial(name):
     found = list(configurations(name).values())
-    assert len({config.model_dump_json() for config in found}) == len(found)
+    assert len({fingerprint(config.identity()) for config in found}) == len(found)
 
 
 def test_the_grid_has_everything_the_reviewers_asked_for_around_advlora():
     grid = {name: config.adapter for name, config in configurations("paper_grid").items()}
     starts = {name: adapter for name, adapter in grid.items() if name.startswith("start: ")}
     assert not any(adapter.alignment.enabled for adapter in starts.values())
-    plain = {adapter.start for adapter in starts.values() if not adapter.clustering.enabled}
-    assert plain == {"gaussian", "norm_matched", "svd", "minor_svd"}
-    clustered = {(a.clustering.axis, a.clustering.algorithm) for a in starts.values() if a.clustering.enabled}
-    assert clustered == {("rows", "kmeans"), ("columns", "kmeans"), ("rows", "random")}
-    assert {a.alignment.at for a in grid.values() if a.alignment.enabled} == {"start", "training", "both"}
+    kinds = {adapter.init.kind for adapter in starts.values()}
+    assert kinds == {"gaussian", "norm_matched", "pissa", "milora", "kmeans", "random_clusters"}
+    assert {a.init.axis for a in starts.values() if a.init.kind == "kmeans"} == {"rows", "columns"}
+    lora = [adapter for adapter in grid.values() if adapter.kind == "lora"]
+    assert {a.alignment.at for a in lora if a.alignment.enabled} == {"start", "training", "both"}
     scales = [adapter for name, adapter in grid.items() if name.startswith("scale: ")]
     assert sorted(a.scaling for a in scales if not a.adaptive.enabled) == [1.0, 2.0, pytest.approx(8**0.5)]
     assert {(a.adaptive.mode, a.adaptive.per) for a in scales if a.adaptive.enabled} == {
         ("learnable", "rank"),
         ("scheduled", "matrix"),
     }
-    assert {a.target for a in grid.values()} == {"attention-qv", "attention", "mlp", "all-linear"}
+    assert {a.target for a in lora} == {"attention-qv", "attention", "mlp", "all-linear"}
 
 
 def test_the_baselines_are_all_there_by_name_and_train_against_the_same_attack():
     found = configurations("baselines")
     kinds = {config.adapter.kind for config in found.values()}
     assert kinds == {"lora", "dora", "adalora", "norms", "linear_probe", "full", "none"}
-    assert [name for name, config in found.items() if config.adapter.norm_before] == ["FullLoRA-AT"]
-    assert [name for name, config in found.items() if config.adapter.rslora] == ["rsLoRA"]
-    assert [name for name, config in found.items() if config.adapter.also] == ["LoRA and small parameters"]
+    lora = {name: config.adapter for name, config in found.items() if config.adapter.kind == "lora"}
+    assert [name for name, adapter in lora.items() if adapter.norm_before] == ["FullLoRA-AT"]
+    assert [name for name, adapter in lora.items() if adapter.rslora] == ["rsLoRA"]
+    assert [name for name, adapter in lora.items() if adapter.modules_to_save] == ["LoRA and small parameters"]
     others = {name: config.attack.kind for name, config in found.items() if config.attack.kind != "pgd"}
     assert others == {"LoRA, universal attack": "universal", "LoRA, no attack": "none"}
 
@@ -89,3 +93,13 @@ def test_without_the_poisoned_model_the_backdoor_study_says_what_is_missing(tmp_
     with pytest.raises(ConfigError) as refused:
         check_study(load_study("backdoor", "ablation"))
     assert refused.value.problems == ["model.name: folder 'runs/poisoned/model/merged' does not exist"]
+
+
+@pytest.mark.parametrize("name", shipped("sweep"))
+def test_no_point_of_a_shipped_space_has_a_key_without_effect(name):
+    study = load_study(name, "sweep")
+    assert check_space(study.parameters, study.points, study.base, "parameters") == []
+    walk = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [suggest(walk.ask(), study.parameters) for _ in range(40)]
+    for values in (*drawn, *(read_point(study.parameters, point) for point in study.points)):
+        parse(TrialConfig, vary(TrialConfig, study.base, values))

@@ -92,7 +92,7 @@ def test_epochs_are_steps_and_last_values_are_named(store, study, opened):
 def test_a_sweep_has_no_arms_and_its_trials_are_named_by_their_values(store, tmp_path):
     study = sweep()
     tracker = MlflowTracker(study, folder(tmp_path / "study", study))
-    tried = trial("search", 0, "search", adapter__rank=4, adapter__clustering__enabled=True, attack__epsilon=1 / 255)
+    tried = trial("search", 0, "search", adapter__rank=4, adapter__init="kmeans", attack__epsilon=1 / 255)
     tracker.trial_started(tried)
     tracker.trial_finished(tried, {VAL_ROBUST: 0.3}, True)
     runs = tracked(store)

@@ -1,0 +1,83 @@
+"""Two configurations are the same trial exactly when no number can differ between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from advlora.config import TrialConfig, all_keys, parse, vary
+from advlora.config.trial import ResourcesConfig
+from advlora.identity import fingerprint
+
+pytestmark = pytest.mark.unit
+
+BASE = {"adapter": {"rank": 4}, "attack": {"kind": "pgd", "steps": 3}}
+PRETRAINED = vary(TrialConfig, BASE, {"adapter": "none"})
+UNUSED = {
+    "resources.memory_gb_per_worker": 64,
+    "resources.cpus_per_worker": 8,
+    "resources.gpus_per_worker": 0.5,
+    "data.store": "disk",
+}
+
+
+def identity(values, base=BASE) -> str:
+    return fingerprint(parse(TrialConfig, vary(TrialConfig, base, values)).identity())
+
+
+@pytest.mark.parametrize(("key", "value"), UNUSED.items())
+def test_what_no_number_depends_on_is_left_out(key, value):
+    assert identity({key: value}) == identity({})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 1),
+        ("adapter.rank", 5),
+        ("adapter.init", "gaussian"),
+        ("adapter.init.clusters", 3),
+        ("adapter.alignment.weight", 0.5),
+        ("adapter.adaptive.enabled", False),
+        ("adapter.kind", "full"),
+        ("attack.steps", 4),
+        ("attack.kind", "none"),
+        ("optimiser.learning_rate", 1e-4),
+        ("precision", "bf16"),
+        ("data.train_samples", 7),
+        ("data.poison.kind", "badnets"),
+        ("model.name", "other"),
+        ("resources.workers", 2),  # gradients are summed in another order
+    ],
+)
+def test_what_numbers_depend_on_is_told_apart(key, value):
+    assert identity({key: value}) != identity({})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"attack.kind": "none"},
+        {"attack.steps": 7},
+        {"loss.kind": "contrastive"},
+        {"optimiser.epochs": 9},
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
+def test_how_nothing_is_trained_does_not_matter(values):
+    assert identity(values, PRETRAINED) == identity({}, PRETRAINED)
+    assert identity({"seed": 1}, PRETRAINED) != identity({}, PRETRAINED)
+    assert identity({"data.train_samples": 7}, PRETRAINED) != identity({}, PRETRAINED)
+
+
+def test_how_a_configuration_is_written_does_not_matter():
+    assert identity({}, {**BASE, "adapter": {"kind": "lora", "rank": 4, "init": "kmeans"}}) == identity({})
+    assert identity({"adapter.alignment.enabled": False, "adapter.alignment.at": "both"}) == identity(
+        {"adapter.alignment.enabled": False}
+    )
+
+
+def test_every_key_of_the_resources_but_the_workers_is_known_to_change_nothing():
+    known = {key for key in UNUSED if key.startswith("resources.")}
+    assert known | {"resources.workers"} == {f"resources.{key}" for key in ResourcesConfig.model_fields}
+    assert set(UNUSED) <= set(all_keys(TrialConfig))
