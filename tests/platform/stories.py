@@ -10,8 +10,8 @@ from advlora.metrics import Metric
 from advlora_platform.analysis import Summary, summarise
 from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.search.plan import plan_arms, scores_of
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.observer import Failure
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
 from advlora_platform.study.trials import Trial, TrialFactory
 

@@ -10,7 +10,7 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from advlora_platform.cli.console import messages
-from advlora_platform.study.observer import Failure
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.trials import Trial
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ray import tune
 
-from advlora_platform.study.observer import Failure, Observer
+from advlora_platform.study.failures import LOST_WORKER, Failure
+from advlora_platform.study.observer import Observer
 from advlora_platform.study.trials import Trial, TrialFactory
 
 
@@ -49,7 +50,7 @@ class Bridge(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave the trial up: its slot died."""
         reason = str(getattr(trial, "get_error", lambda: None)() or "the process of the slot died").splitlines()
-        self._fail(trial, Failure("lost_worker", reason[-1][:300]))
+        self._fail(trial, Failure(LOST_WORKER.name, reason[-1][:300]))
 
     def _report(self, trial: Any, ours: Trial, result: dict[str, Any]) -> None:
         epoch, metrics = result["epoch"], dict(result["metrics"])

@@ -6,10 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
-from advlora_platform.study.observer import Failure
-
-ATTEMPTS = 3
-"""A job that loses its workers this often is given up."""
+from advlora_platform.study.failures import LOST_WORKER, Failure, class_of
 
 Job = tuple[int, dict[str, Any]]
 """Number, counted from 1, and flat configuration."""
@@ -19,7 +16,8 @@ class Mailbox:
     """One job at a time; what a cancelled job still reports is dropped. Runs as an asynchronous Ray actor."""
 
     def __init__(self) -> None:
-        self._number = self._settled = self._cancelled = self._attempts = 0
+        self._number = self._settled = self._cancelled = self._failures = 0
+        self._taken = False
         self._config: dict[str, Any] = {}
         self._closed = False
         self._messages: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
@@ -28,24 +26,21 @@ class Mailbox:
     async def submit(self, config: dict[str, Any]) -> int:
         """Puts a job in, in place of any earlier one, and returns its number."""
         async with self._changed:
-            self._cancelled, self._attempts = self._number, 0
+            self._cancelled, self._failures, self._taken = self._number, 0, False
             self._number, self._config = self._number + 1, config
             self._changed.notify_all()
         return self._number
 
     async def group_started(self) -> None:
-        """A worker group begins to serve; the unfinished job, if any, is tried again, but not for ever."""
-        if self._settled == self._number:
-            return
-        self._attempts += 1
-        if self._attempts > ATTEMPTS:
-            reason = f"its workers died {ATTEMPTS} times (killed, or out of memory?)"
-            await self.fail(self._number, Failure("lost_worker", reason))
+        """A worker group begins to serve; the job that an earlier one left unfinished, if any, has lost its workers."""
+        reason = f"its workers died (killed, or out of memory?); tried {self._failures + 1} times"
+        await self.fail(self._number, Failure(LOST_WORKER.name, reason))
 
     async def next_job(self) -> Job | None:
         """Waits for a job that is not settled; None when the slot closes."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._number > self._settled)
+            self._taken = not self._closed
             return None if self._closed else (self._number, self._config)
 
     async def report(self, number: int, message: dict[str, Any]) -> bool:
@@ -56,8 +51,11 @@ class Mailbox:
         return True
 
     async def fail(self, number: int, failure: Failure) -> None:
-        """Ends a job without a result."""
-        if number > self._settled:
+        """Ends a try of a job, however many workers say so, and the job unless such failures are tried again."""
+        if number != self._number or number <= self._settled or not self._taken:
+            return
+        self._taken, self._failures = False, self._failures + 1
+        if self._failures > class_of(failure).retried:
             await self.report(number, {"event": "failed", "failure": asdict(failure), "done": True})
             await self.settle(number)
 

@@ -10,12 +10,10 @@ from advlora_platform.execution.bridge import Bridge
 from advlora_platform.execution.resources import SLOT_MEMORY, available, concurrency
 from advlora_platform.execution.session import session
 from advlora_platform.execution.worker import Work
+from advlora_platform.study.failures import LOST_WORKER
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.observer import Observer
 from advlora_platform.study.trials import TrialFactory
-
-SLOT_LOSSES = 2
-"""How often Tune takes a trial up again whose slot died, as when a node is lost."""
 
 
 def run(
@@ -78,6 +76,6 @@ def _tuner(
             storage_path=str(folder.ray),
             verbose=0,
             callbacks=[bridge],
-            failure_config=tune.FailureConfig(max_failures=SLOT_LOSSES),
+            failure_config=tune.FailureConfig(max_failures=LOST_WORKER.retried),
         ),
     )

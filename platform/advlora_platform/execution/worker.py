@@ -12,13 +12,13 @@ import torch
 from advlora.distributed import Group
 from advlora.training.trainer import EpochReport, fine_tune
 from advlora.training.workbench import Workbench
-from advlora_platform.execution.failures import SHARED, classify
 from advlora_platform.execution.states import load_state, save_state
+from advlora_platform.study.failures import class_of, classify
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.trials import Trial, TrialFactory
 
 TRIALS_PER_GROUP = 200
-"""After this many trials the group is replaced, lest memory that libraries leak add up."""
+"""After this many trials the group is replaced, so that memory leaked by libraries does not accumulate."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,11 @@ class _Server:
             self._run(number, self.work.factory.from_tune(config))
         except Exception as error:
             failure = classify(error)
+            met = class_of(failure)
             ray.get(self.mailbox.fail.remote(number, failure))
-            if failure.kind not in SHARED and self.group.world_size > 1:
+            if not met.shared and self.group.world_size > 1:
                 raise  # the others wait for this worker; only a new group frees them
-            return failure.kind in SHARED
+            return met.shared and not met.retried  # a trial is tried again by a new group
         self.group.wait()
         if self.group.rank == 0:
             ray.get(self.mailbox.settle.remote(number))

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.trials import Trial
-
-FailureClass = Literal["diverged", "out_of_memory", "user_error", "lost_worker", "error"]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a trial has no result."""
-
-    kind: FailureClass
-    message: str
 
 
 class Observer(Protocol):

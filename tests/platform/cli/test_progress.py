@@ -4,7 +4,8 @@ import pytest
 
 from advlora.config import EvaluationProtocol
 from advlora_platform.cli.progress import ProgressDisplay
-from advlora_platform.study.observer import Expectant, Failure
+from advlora_platform.study.failures import Failure
+from advlora_platform.study.observer import Expectant
 from advlora_platform.study.trials import TrialFactory
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,7 @@ import pytest
 
 from advlora.config import EvaluationProtocol
 from advlora_platform.execution.bridge import Bridge
-from advlora_platform.study.observer import Failure
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.trials import TrialFactory, to_tune
 
 pytestmark = pytest.mark.unit

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from advlora_platform.execution.mailbox import ATTEMPTS, Mailbox
-from advlora_platform.study.observer import Failure
+from advlora_platform.execution.mailbox import Mailbox
+from advlora_platform.study.failures import LOST_WORKER, Failure
 
 pytestmark = pytest.mark.unit
 
@@ -83,12 +83,15 @@ def test_a_new_group_gets_the_unfinished_job_again_but_not_a_settled_one():
 
 def test_a_job_that_kills_its_workers_again_and_again_is_given_up():
     async def play(box):
-        await box.submit({"arm": "a"})
-        for _ in range(ATTEMPTS + 1):
+        first = await box.submit({"arm": "a"})
+        for _ in range(LOST_WORKER.retried + 1):
             await box.group_started()
+            assert await box.next_job() == (first, {"arm": "a"})
+        await box.group_started()
         number, message = await box.next_message()
         assert (number, message["event"], message["done"]) == (1, "failed", True)
         assert message["failure"]["kind"] == "lost_worker"
+        assert "tried 3 times" in message["failure"]["message"]
         await box.submit({"arm": "b"})
         await box.group_started()
         return await box.next_job()
@@ -99,6 +102,7 @@ def test_a_job_that_kills_its_workers_again_and_again_is_given_up():
 def test_a_failure_is_told_once_however_many_workers_meet_it():
     async def play(box):
         number = await box.submit({"arm": "a"})
+        await box.next_job()
         for _ in range(4):
             await box.fail(number, Failure("diverged", "loss nan"))
         await box.submit({"arm": "b"})
@@ -108,6 +112,30 @@ def test_a_failure_is_told_once_however_many_workers_meet_it():
     first, second = scenario(play)
     assert first[1]["failure"] == {"kind": "diverged", "message": "loss nan"}
     assert second == (2, {"epoch": 1})
+
+
+def test_groups_that_die_before_they_take_a_job_do_not_count_against_it():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        for _ in range(9):
+            await box.group_started()
+        assert await box.next_job() == (number, {"arm": "a"})
+        assert await box.report(number, {"epoch": 1})
+        return await box.next_message()
+
+    assert scenario(play) == (1, {"epoch": 1})
+
+
+def test_one_try_counts_once_however_many_workers_lose_it():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        for _ in range(LOST_WORKER.retried):
+            await box.next_job()
+            for _ in range(4):
+                await box.fail(number, Failure(LOST_WORKER.name, "killed"))
+        return await box.next_job()
+
+    assert scenario(play) == (1, {"arm": "a"})
 
 
 def test_closing_frees_the_workers():

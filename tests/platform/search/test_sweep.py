@@ -8,7 +8,7 @@ import pytest
 
 from advlora_platform.search.early_stopping import tune_name
 from advlora_platform.search.sweep import DefineByRun, SweepSearcher, belonging, running_seconds
-from advlora_platform.study.observer import Failure
+from advlora_platform.study.failures import Failure
 from tests.platform.search.conftest import ROBUST, record, space, sweep
 
 pytestmark = pytest.mark.unit
