@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from typing import Any
 
 from advlora_platform.study.failures import LOST_WORKER, Failure, class_of
+from advlora_platform.study.messages import Failed, Message
 
 Job = tuple[int, dict[str, Any]]
 """Number, counted from 1, and flat configuration."""
@@ -20,7 +20,7 @@ class Mailbox:
         self._taken = False
         self._config: dict[str, Any] = {}
         self._closed = False
-        self._messages: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
+        self._messages: asyncio.Queue[tuple[int, Message]] = asyncio.Queue()
         self._changed = asyncio.Condition()
 
     async def submit(self, config: dict[str, Any]) -> int:
@@ -43,7 +43,7 @@ class Mailbox:
             self._taken = not self._closed
             return None if self._closed else (self._number, self._config)
 
-    async def report(self, number: int, message: dict[str, Any]) -> bool:
+    async def report(self, number: int, message: Message) -> bool:
         """Takes a report; returns whether the job is still wanted."""
         if number != self._number or self._is_cancelled(number):
             return False
@@ -56,7 +56,7 @@ class Mailbox:
             return
         self._taken, self._failures = False, self._failures + 1
         if self._failures > class_of(failure).retried:
-            await self.report(number, {"event": "failed", "failure": asdict(failure), "done": True})
+            await self.report(number, Failed(failure))
             await self.settle(number)
 
     async def settle(self, number: int) -> None:
@@ -67,7 +67,7 @@ class Mailbox:
         """A job is not wanted any more; its workers hear of it at their next report."""
         self._cancelled = max(self._cancelled, number)
 
-    async def next_message(self) -> tuple[int, dict[str, Any]]:
+    async def next_message(self) -> tuple[int, Message]:
         """Waits for the next report and returns it with the number of its job."""
         return await self._messages.get()
 

@@ -50,7 +50,7 @@ class Slot(tune.Trainable):
                 number, message = ray.get(self._incoming)
                 self._incoming = self._mailbox.next_message.remote()
                 if number == self._number:
-                    return dict(message)
+                    return dict(message.to_tune())
             elif self._error is not None:
                 raise RuntimeError(f"the worker group died: {self._error}")
 

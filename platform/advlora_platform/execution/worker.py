@@ -10,11 +10,12 @@ import ray
 import torch
 
 from advlora.distributed import Group
-from advlora.training.trainer import EpochReport, fine_tune
+from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import load_state, save_state
 from advlora_platform.study.failures import class_of, classify
 from advlora_platform.study.folder import StudyFolder
+from advlora_platform.study.messages import Message, Reported, Started
 from advlora_platform.study.trials import Trial, TrialFactory
 
 TRIALS_PER_GROUP = 200
@@ -82,7 +83,7 @@ class _Server:
     def _run(self, number: int, trial: Trial) -> None:
         folder = StudyFolder(self.work.folder).trial(trial.id)
         state = load_state(folder)
-        wanted = self._tell(number, {"event": "started"})
+        wanted = self._tell(number, Started())
         reports = fine_tune(
             trial.config,
             self.work.factory.protocol_of(trial.phase),
@@ -96,20 +97,9 @@ class _Server:
         while wanted and (report := next(reports, None)) is not None:
             if self.group.rank == 0:
                 save_state(folder, report.state)
-            wanted = self._tell(number, _message(report))
+            wanted = self._tell(number, Reported(report.epoch, report.metrics, report.final, report.unreliable))
 
-    def _tell(self, number: int, message: dict[str, Any]) -> bool:
+    def _tell(self, number: int, message: Message) -> bool:
         """Reports from the first worker; all workers get the same answer, whether to go on."""
         first = self.group.rank == 0
         return self.group.broadcast(bool(ray.get(self.mailbox.report.remote(number, message))) if first else False)
-
-
-def _message(report: EpochReport) -> dict[str, Any]:
-    return {
-        "event": "epoch",
-        "epoch": report.epoch,
-        "metrics": report.metrics,
-        "final": report.final,
-        "unreliable": report.unreliable,
-        "done": report.final,
-    }

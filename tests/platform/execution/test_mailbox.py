@@ -6,8 +6,13 @@ import pytest
 
 from advlora_platform.execution.mailbox import Mailbox
 from advlora_platform.study.failures import LOST_WORKER, Failure
+from advlora_platform.study.messages import Failed, Reported
 
 pytestmark = pytest.mark.unit
+
+
+def epoch(number):
+    return Reported(number, {"train/loss": 1.0})
 
 
 def scenario(play):
@@ -23,11 +28,11 @@ def test_a_job_goes_in_and_its_reports_come_out_in_order():
     async def play(box):
         number = await box.submit({"arm": "a"})
         assert await box.next_job() == (number, {"arm": "a"})
-        assert await box.report(number, {"epoch": 1})
-        assert await box.report(number, {"epoch": 2})
+        assert await box.report(number, epoch(1))
+        assert await box.report(number, epoch(2))
         return [await box.next_message(), await box.next_message()]
 
-    assert scenario(play) == [(1, {"epoch": 1}), (1, {"epoch": 2})]
+    assert scenario(play) == [(1, epoch(1)), (1, epoch(2))]
 
 
 def test_a_worker_waits_for_a_job():
@@ -45,20 +50,20 @@ def test_reports_of_a_cancelled_job_are_dropped_and_its_workers_told():
     async def play(box):
         first = await box.submit({"arm": "a"})
         await box.cancel(first)
-        assert not await box.report(first, {"epoch": 1})
+        assert not await box.report(first, epoch(1))
         second = await box.submit({"arm": "b"})
-        assert not await box.report(first, {"epoch": 2})
-        assert await box.report(second, {"epoch": 1})
+        assert not await box.report(first, epoch(2))
+        assert await box.report(second, epoch(1))
         return await box.next_message()
 
-    assert scenario(play) == (2, {"epoch": 1})
+    assert scenario(play) == (2, epoch(1))
 
 
 def test_a_new_job_takes_the_place_of_an_unfinished_one():
     async def play(box):
         first = await box.submit({"arm": "a"})
         await box.submit({"arm": "b"})
-        assert not await box.report(first, {"epoch": 1})
+        assert not await box.report(first, epoch(1))
         return await box.next_job()
 
     assert scenario(play) == (2, {"arm": "b"})
@@ -89,9 +94,8 @@ def test_a_job_that_kills_its_workers_again_and_again_is_given_up():
             assert await box.next_job() == (first, {"arm": "a"})
         await box.group_started()
         number, message = await box.next_message()
-        assert (number, message["event"], message["done"]) == (1, "failed", True)
-        assert message["failure"]["kind"] == "lost_worker"
-        assert "tried 3 times" in message["failure"]["message"]
+        assert (number, message.failure.kind) == (1, "lost_worker")
+        assert "tried 3 times" in message.failure.message
         await box.submit({"arm": "b"})
         await box.group_started()
         return await box.next_job()
@@ -106,12 +110,12 @@ def test_a_failure_is_told_once_however_many_workers_meet_it():
         for _ in range(4):
             await box.fail(number, Failure("diverged", "loss nan"))
         await box.submit({"arm": "b"})
-        await box.report(2, {"epoch": 1})
+        await box.report(2, epoch(1))
         return [await box.next_message(), await box.next_message()]
 
     first, second = scenario(play)
-    assert first[1]["failure"] == {"kind": "diverged", "message": "loss nan"}
-    assert second == (2, {"epoch": 1})
+    assert first == (1, Failed(Failure("diverged", "loss nan")))
+    assert second == (2, epoch(1))
 
 
 def test_groups_that_die_before_they_take_a_job_do_not_count_against_it():
@@ -120,10 +124,10 @@ def test_groups_that_die_before_they_take_a_job_do_not_count_against_it():
         for _ in range(9):
             await box.group_started()
         assert await box.next_job() == (number, {"arm": "a"})
-        assert await box.report(number, {"epoch": 1})
+        assert await box.report(number, epoch(1))
         return await box.next_message()
 
-    assert scenario(play) == (1, {"epoch": 1})
+    assert scenario(play) == (1, epoch(1))
 
 
 def test_one_try_counts_once_however_many_workers_lose_it():
@@ -142,7 +146,7 @@ def test_closing_frees_the_workers():
     async def play(box):
         number = await box.submit({"arm": "a"})
         await box.close()
-        assert not await box.report(number, {"epoch": 1})
+        assert not await box.report(number, epoch(1))
         return await box.next_job()
 
     assert scenario(play) is None
