@@ -12,6 +12,7 @@ import torch
 from advlora.distributed import Group
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
+from advlora_platform.execution.places import here
 from advlora_platform.execution.states import load_state, save_state
 from advlora_platform.study.failures import class_of, classify
 from advlora_platform.study.folder import StudyFolder
@@ -62,6 +63,7 @@ class _Server:
         if self.group.rank == 0:
             ray.get(self.mailbox.group_started.remote())
         self.group.wait()
+        ray.get(self.mailbox.enrol.remote(here()))
 
     def take(self, number: int, config: dict[str, Any]) -> bool:
         """Runs one job; returns whether this process is fit for another."""

@@ -5,7 +5,8 @@ A further class is one more `FailureClass` in `CLASSES`, and a line in `docs/rec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from advlora.errors import Diverged, UserError, first_line
@@ -33,6 +34,8 @@ class FailureClass:
         final: Whether the same configuration would meet it again; a later launch tries other failures again.
         shared: Whether every worker of a trial meets it at the same step, so that their group can go on together.
         retried: How often the trial is tried again, with new workers, within the same launch.
+        silence: Seconds without a message after which a trial counts as failed this way; None where messages do not
+            matter. `ADVLORA_<NAME>_AFTER` overrides it.
         matches: Whether an exception in a worker belongs to the class.
         says: From such an exception to the message.
     """
@@ -41,8 +44,14 @@ class FailureClass:
     final: bool = False
     shared: bool = False
     retried: int = 0
+    silence: float | None = None
     matches: Callable[[Exception], bool] = lambda error: False
     says: Callable[[Exception], str] = str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides `silence`."""
+        return f"ADVLORA_{self.name.upper()}_AFTER"
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -85,3 +94,32 @@ def classify(error: Exception) -> Failure:
 def class_of(failure: Failure) -> FailureClass:
     """Returns the class of a failure; `ERROR` for a name that another version of this package wrote."""
     return next((each for each in CLASSES if each.name == failure.kind), ERROR)
+
+
+def silences() -> dict[str, float]:
+    """Returns, by class of failure, after how many seconds without a message a trial has failed.
+
+    Raises:
+        UserError: If the environment overrides one with something that is not a number of seconds.
+    """
+    return {each.name: _seconds(each.variable, each.silence) for each in CLASSES if each.silence is not None}
+
+
+def overdue(silent: float, limits: Mapping[str, float]) -> Failure | None:
+    """Returns the failure of a trial that sent no message for so many seconds; None while it may take its time."""
+    passed = {name: limit for name, limit in limits.items() if silent > limit}
+    if not passed:
+        return None
+    name = min(passed, key=lambda each: passed[each])
+    return Failure(name, f"no report for {silent:.0f} s (more than {passed[name]:g} s)")
+
+
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "")
+    try:
+        seconds = float(text or default)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise UserError(f"environment variable {variable} must be a number of seconds above 0, not '{text}'")
+    return seconds

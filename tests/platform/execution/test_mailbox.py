@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from advlora_platform.execution.mailbox import Mailbox
+from advlora_platform.execution.places import Place
 from advlora_platform.study.failures import LOST_WORKER, Failure
 from advlora_platform.study.messages import Failed, Reported
 
@@ -140,6 +141,47 @@ def test_one_try_counts_once_however_many_workers_lose_it():
         return await box.next_job()
 
     assert scenario(play) == (1, {"arm": "a"})
+
+
+def test_silence_is_counted_from_the_last_sign_of_the_workers_and_only_while_there_is_a_job():
+    async def play(box):
+        before = [await box.silence()]
+        await box.group_started()
+        await asyncio.sleep(0.05)
+        before.append(await box.silence())  # no job yet
+        number = await box.submit({"arm": "a"})
+        await asyncio.sleep(0.05)
+        waiting = await box.silence()  # the group is there, but nobody takes the job
+        await box.next_job()
+        taken = await box.silence()
+        await asyncio.sleep(0.05)
+        await box.report(number, epoch(1))
+        reported = await box.silence()
+        await asyncio.sleep(0.05)
+        silent = await box.silence()
+        await box.settle(number)
+        return before, waiting, taken, reported, silent, await box.silence()
+
+    before, waiting, taken, reported, silent, settled = scenario(play)
+    assert before == [0.0, 0.0]
+    assert min(waiting, silent) >= 0.05
+    assert max(taken, reported) < 0.05
+    assert settled == 0.0
+
+
+def test_workers_that_were_killed_are_not_silent_and_their_job_waits_for_the_next_group():
+    async def play(box):
+        await box.group_started()
+        await box.enrol(Place("node", 1, 0.0))
+        number = await box.submit({"arm": "a"})
+        places = await box.places()
+        await box.give_up(number, Failure("error", "no report"))  # it was not taken, so this was no try
+        await asyncio.sleep(0.05)
+        silent = await box.silence()
+        await box.group_started()
+        return places, silent, await box.places(), await box.next_job()
+
+    assert scenario(play) == ({Place("node", 1, 0.0)}, 0.0, set(), (1, {"arm": "a"}))
 
 
 def test_closing_frees_the_workers():

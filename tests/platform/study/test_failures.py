@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from advlora.errors import DataError, Diverged
-from advlora_platform.study.failures import CLASSES, ERROR, Failure, class_of, classify
+from advlora_platform.study.failures import CLASSES, ERROR, Failure, class_of, classify, overdue
 
 pytestmark = pytest.mark.unit
 
@@ -47,3 +47,10 @@ def test_a_class_that_another_version_wrote_is_an_error_that_is_tried_again():
 
 def test_what_every_worker_meets_needs_no_new_workers():
     assert [each.name for each in CLASSES if each.shared] == ["diverged"]
+
+
+def test_a_trial_may_be_silent_until_the_shortest_limit():
+    limits = {"slow": 60.0, "slower": 120.0}
+    assert overdue(60.0, limits) is None
+    assert overdue(500.0, {}) is None
+    assert overdue(500.0, limits) == Failure("slow", "no report for 500 s (more than 60 s)")
