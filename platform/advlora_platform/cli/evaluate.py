@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advlora_platform.cli.console import messages, output, print_json
+from advlora_platform.cli.console import output, print_json, status
 from advlora_platform.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def command(
     """
     from advlora_platform.measure import Evaluation
 
-    with messages.status("loading the model, checking the data"):
+    with status("loading the model, checking the data"):
         evaluation = Evaluation.prepare(model, data, split, protocol, base, study)
     record, file = _measure(evaluation, out, track=not no_track)
     if as_json:
@@ -68,7 +68,7 @@ def command(
         return
     from advlora_platform.report.measurements import record_text
 
-    output.print(record_text(record))
+    output.print(record_text(record), markup=True)
     output.print(f"\nRecord       {file}  ({record.seconds:.1f} s)")
 
 
@@ -85,7 +85,7 @@ def _measure(evaluation: Evaluation, out: Path | None, track: bool) -> tuple[Eva
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"folder '{folder}' of the record cannot be made: {error.strerror}") from error
-    with messages.status(f"measuring {evaluation.subject.name}"):
+    with status(f"measuring {evaluation.subject.name}"):
         record = evaluation.measure()
     file = out or record_file(record)
     write_record(record, file)
