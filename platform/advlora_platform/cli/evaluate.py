@@ -9,6 +9,7 @@ import click
 
 from advlora_platform.cli.console import output, print_json, status
 from advlora_platform.cli.options import json_option
+from advlora_platform.study.library import shipped_protocols
 
 if TYPE_CHECKING:
     from advlora_platform.measure import Evaluation, EvaluationRecord
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     metavar="NAME|FILE.yaml",
     default="quickstart",
     show_default=True,
-    help="A shipped protocol (quick, standard, strong, autoattack, autoattack_plus), a study, or a YAML file.",
+    help=f"A shipped protocol ({', '.join(shipped_protocols())}), a study, or a YAML file.",
 )
 @click.option("--base", metavar="NAME|FOLDER", help="The pretrained model that MODEL was made of.")
 @click.option(
