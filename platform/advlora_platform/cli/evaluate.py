@@ -78,6 +78,7 @@ def _measure(evaluation: Evaluation, out: Path | None, track: bool) -> tuple[Eva
     from advlora.errors import UserError
     from advlora_platform.measure import record_file, write_record
     from advlora_platform.measure.record import FOLDER
+    from advlora_platform.measure.tracked import tracked
     from advlora_platform.tracking import EvaluationLog
 
     log = EvaluationLog() if track else None
@@ -92,7 +93,7 @@ def _measure(evaluation: Evaluation, out: Path | None, track: bool) -> tuple[Eva
     write_record(record, file)
     if log is not None:
         try:
-            log.log(record, file)
+            log.log(tracked(record), file)
         except UserError as error:
             raise UserError(f"the record is in {file}, but not in MLflow: {error}") from None
     return record, file

@@ -3,8 +3,9 @@
 from advlora_platform.measure.comparison import Comparison, compare_records
 from advlora_platform.measure.protocols import protocol_hash, read_protocol
 from advlora_platform.measure.record import EvaluationRecord, read_record, record_file, write_record
-from advlora_platform.measure.reference import Subject, load_subject
+from advlora_platform.measure.reference import load_subject
 from advlora_platform.measure.run import Evaluation
+from advlora_platform.measure.subject import Subject
 
 __all__ = [
     "Comparison",

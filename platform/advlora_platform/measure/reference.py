@@ -5,48 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 
 from advlora.adapters import load_adapter, load_trained
+from advlora.adapters.trained import ADAPTER, RECORD, TEXT_ADAPTER
 from advlora.config import LOCAL, ModelConfig, parse
 from advlora.errors import ConfigError, ModelError, did_you_mean
 from advlora.identity import DIGITS
 from advlora.models import VisionLanguageModel, embedded_models, load_model, load_vision_weights
+from advlora_platform.measure.subject import Subject
 
-Kind = Literal["trained", "adapter", "checkpoint", "vision weights", "pretrained", "trial"]
 Source = Literal["embedded", "open_clip", "transformers"]
 RUN_ID = re.compile(r"[0-9a-f]{32}")
-RECORD, ADAPTER, TEXT_ADAPTER = "trained.json", "adapter", "adapter-text"
 WHOLE = "a checkpoint of a whole open_clip model is named ARCHITECTURE:FILE"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model that is measured.
-
-    Attributes:
-        network: On the CPU, frozen; both towers as they are to be measured.
-        name: Short, for people and file names.
-        kind: What the reference was.
-        base: The pretrained model that it started from, or that it is; None if unknown. Transfer attacks start there.
-        changed: Whether it is another model than its base.
-        merged: The same function with its adapter merged, where that is another network.
-        run: MLflow run of the trial that trained it.
-        trial: Of that trial.
-    """
-
-    network: VisionLanguageModel
-    name: str
-    kind: Kind
-    base: ModelConfig | None = None
-    changed: bool = True
-    merged: VisionLanguageModel | None = None
-    run: str | None = None
-    trial_id: str | None = None
 
 
 def load_subject(reference: str, base: str | None = None, study: Path | None = None) -> Subject:

@@ -32,7 +32,8 @@ from advlora_platform.measure.record import (
     GuardRecord,
     ModelIdentity,
 )
-from advlora_platform.measure.reference import Subject, load_subject, name_of, weights_hash
+from advlora_platform.measure.reference import load_subject, name_of, weights_hash
+from advlora_platform.measure.subject import Subject
 
 
 @dataclass(frozen=True)

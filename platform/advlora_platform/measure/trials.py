@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from advlora.adapters.export import merged
 from advlora.config import TrialConfig, parse
 from advlora.errors import ConfigError
-from advlora_platform.measure.reference import Subject
+from advlora_platform.measure.subject import Subject
 from advlora_platform.study.folder import StudyFolder, read_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.tracking.store import database_file, explained, open_store, public_uri, tracking_uri

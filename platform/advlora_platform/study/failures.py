@@ -1,6 +1,6 @@
 """Why a trial has no result. Each class of failure is declared here, once, with all that follows from it.
 
-A further class is one more `FailureClass` in `CLASSES`, and a line in `docs/recipes.md`.
+A further class is one more `FailureClass` in `CLASSES`, and an entry in `docs/architecture.md`.
 """
 
 from __future__ import annotations
