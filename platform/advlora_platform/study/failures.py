@@ -79,6 +79,8 @@ CLASSES = (
         matches=lambda error: isinstance(error, UserError),
         says=lambda error: "; ".join(getattr(error, "problems", [str(error)])),
     ),
+    # Longer than any epoch with its evaluation should take; collectives of several workers time out by themselves.
+    FailureClass("stalled", retried=1, silence=6 * 3600.0),
     LOST_WORKER,
     ERROR,
 )
