@@ -26,7 +26,7 @@ from advlora_platform.study.folder import StudyFolder, read_json, write_json, wr
 from advlora_platform.study.lease import Lease
 from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.library import read_study
-from advlora_platform.study.observer import Expectant, Observer
+from advlora_platform.study.observer import Expectant, Observer, Shielded
 from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
 from advlora_platform.study.trials import TrialFactory
 from advlora_platform.tracking import MlflowTracker, known_runs
@@ -51,7 +51,7 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summa
     with Lease(StudyFolder(out.resolve())) as lease:
         folder = open_folder(study, out)
         tracker = MlflowTracker(study, folder)
-        observers: list[Observer] = [Ledger(folder), tracker, *listeners]
+        observers: list[Observer] = [Ledger(folder), *map(Shielded, (tracker, *listeners))]
         for build in (_first_stage, _second_stage):
             _run_missing(build, study, folder, observers, lease.renew)
         return conclude(study, folder, tracker)

@@ -8,8 +8,8 @@ from typing import Any
 from advlora_platform.analysis import Summary, summarise
 from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.search.plan import plan_arms, scores_of
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.observer import Failure
 from advlora_platform.study.spec import AblationStudy, SweepStudy
 from advlora_platform.study.trials import Trial
 from tests import builders

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from advlora.config import TrialConfig, parse, vary
 from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.search.plan import ArmPlan
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.observer import Failure
 from advlora_platform.study.trials import Trial
 
 TrialStatus = Literal["missing", "running", "done", "stopped", "failed"]

@@ -13,8 +13,8 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from advlora_platform.analysis.arms import TrialStatus, finite
 from advlora_platform.search.finalists import goodness, pareto_set
 from advlora_platform.search.space import distributions
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.observer import Failure
 from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
 
 ENOUGH = 8

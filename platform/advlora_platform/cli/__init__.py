@@ -17,15 +17,16 @@ def main() -> None:
 
     from advlora.errors import UserError
 
+    asked: dict[str, bool] = {}
     try:
-        application.main(standalone_mode=False)
+        application.main(standalone_mode=False, obj=asked)
     except click.exceptions.Exit as exit_request:
         sys.exit(exit_request.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(USER_ERROR)
     except UserError as error:
-        report_problems(error.problems, as_json="--json" in sys.argv)
+        report_problems(error.problems, as_json=asked.get("as_json", False))
         sys.exit(USER_ERROR)
     except (KeyboardInterrupt, click.Abort):
         print("\ninterrupted; the same command continues where this one stopped", file=sys.stderr)

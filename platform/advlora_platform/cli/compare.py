@@ -28,4 +28,4 @@ def command(first: Path, second: Path, as_json: bool) -> None:
         return
     from advlora_platform.report.measurements import comparison_text
 
-    output.print(comparison_text(comparison))
+    output.print(comparison_text(comparison), markup=True)

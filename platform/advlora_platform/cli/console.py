@@ -1,31 +1,48 @@
-"""What is printed: tables and progress for people on stderr or stdout, one JSON object for programs on stdout."""
+"""What is printed: tables and progress for people on stderr or stdout, one JSON object for programs on stdout.
+
+Names and messages of users may hold brackets, so nothing is read as markup unless its printer says so.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from advlora_platform.report.document import Document
+
+messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 """Progress and remarks; kept off stdout, which `--json` needs for itself."""
 
-output = Console(highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def status(text: str) -> Status:
+    """Shows on a terminal what is being done, as long as the returned context is open."""
+    return messages.status(escape(text))
 
 
 def report_problems(problems: Iterable[str], as_json: bool = False) -> None:
     """Prints one line per problem; with `--json` also as an object on stdout."""
     listed = list(problems)
     for problem in listed:
-        messages.print(f"[bold red]error:[/] {_plain(problem)}")
+        messages.print(f"[bold red]error:[/] {escape(problem)}", markup=True)
     if as_json:
         print_json({"errors": listed})
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def print_report(document: Document) -> None:
+    """Prints the brief parts of a report, as wide as the terminal allows."""
+    from advlora_platform.report.terminal import WIDTH, to_terminal
+
+    width = min(output.width, WIDTH) if output.is_terminal else WIDTH
+    output.print(to_terminal(document, width), markup=True)
 
 
 def print_json(content: Mapping[str, Any]) -> None:

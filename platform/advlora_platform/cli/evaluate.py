@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advlora_platform.cli.console import messages, output, print_json
+from advlora_platform.cli.console import output, print_json, status
 from advlora_platform.cli.options import json_option
+from advlora_platform.study.library import shipped_protocols
 
 if TYPE_CHECKING:
     from advlora_platform.measure import Evaluation, EvaluationRecord
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     metavar="NAME|FILE.yaml",
     default="quickstart",
     show_default=True,
-    help="A shipped protocol (quick, standard, strong, autoattack, autoattack_plus), a study, or a YAML file.",
+    help=f"A shipped protocol ({', '.join(shipped_protocols())}), a study, or a YAML file.",
 )
 @click.option("--base", metavar="NAME|FOLDER", help="The pretrained model that MODEL was made of.")
 @click.option(
@@ -60,7 +61,7 @@ def command(
     """
     from advlora_platform.measure import Evaluation
 
-    with messages.status("loading the model, checking the data"):
+    with status("loading the model, checking the data"):
         evaluation = Evaluation.prepare(model, data, split, protocol, base, study)
     record, file = _measure(evaluation, out, track=not no_track)
     if as_json:
@@ -68,7 +69,7 @@ def command(
         return
     from advlora_platform.report.measurements import record_text
 
-    output.print(record_text(record))
+    output.print(record_text(record), markup=True)
     output.print(f"\nRecord       {file}  ({record.seconds:.1f} s)")
 
 
@@ -77,6 +78,7 @@ def _measure(evaluation: Evaluation, out: Path | None, track: bool) -> tuple[Eva
     from advlora.errors import UserError
     from advlora_platform.measure import record_file, write_record
     from advlora_platform.measure.record import FOLDER
+    from advlora_platform.measure.tracked import tracked
     from advlora_platform.tracking import EvaluationLog
 
     log = EvaluationLog() if track else None
@@ -85,13 +87,13 @@ def _measure(evaluation: Evaluation, out: Path | None, track: bool) -> tuple[Eva
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"folder '{folder}' of the record cannot be made: {error.strerror}") from error
-    with messages.status(f"measuring {evaluation.subject.name}"):
+    with status(f"measuring {evaluation.subject.name}"):
         record = evaluation.measure()
     file = out or record_file(record)
     write_record(record, file)
     if log is not None:
         try:
-            log.log(record, file)
+            log.log(tracked(record), file)
         except UserError as error:
             raise UserError(f"the record is in {file}, but not in MLflow: {error}") from None
     return record, file

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
-from advlora_platform.cli.console import messages, output, print_json
+from advlora_platform.cli.console import output, print_json, status
 from advlora_platform.cli.options import json_option, out_option, set_option, study_folder
 
 
@@ -39,13 +40,13 @@ def command(
         raise ConfigError("--set and --out belong to the training of a new study; leave them out beside a finished one")
     cut = _ranks(ranks)
     folder = _trained(overrides, out) if study is None else study_folder(study)
-    with messages.status("reading the study") as status:
+    with status("reading the study") as shown:
         evidence = gather(
             folder,
             None if sweep is None else study_folder(sweep),
             ranks=cut,
             samples=samples,
-            progress=status.update,
+            progress=lambda text: shown.update(escape(text)),
         )
     files = write_evidence(evidence, folder)
     log_evidence(evidence, folder, files)

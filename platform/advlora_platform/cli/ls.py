@@ -27,6 +27,6 @@ def command(as_json: bool) -> None:
         print_json(shelves)
         return
     for shelf, entries in shelves.items():
-        output.print(f"[bold]{shelf.replace('_', ' ')}[/]")
+        output.print(shelf.replace("_", " "), style="bold")
         for name, description in entries.items():
             output.print(f"  {name:<14} {description}")

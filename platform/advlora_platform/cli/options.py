@@ -20,7 +20,22 @@ set_option = click.option(
 out_option = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Study folder.  [default: runs/STUDY]"
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable object on stdout.")
+
+
+def _note_json(context: click.Context, parameter: click.Parameter, wanted: bool) -> bool:
+    """Lets `main` know, which prints errors when the verb's context is gone."""
+    context.ensure_object(dict)["as_json"] = wanted
+    return wanted
+
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,  # before any other option can be refused
+    callback=_note_json,
+    help="Print one machine-readable object on stdout.",
+)
 
 
 def study_arguments(function: Function) -> Function:

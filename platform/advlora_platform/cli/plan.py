@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from advlora_platform.cli.console import messages, output, print_json
+from advlora_platform.cli.console import output, print_json, status
 from advlora_platform.cli.options import study_arguments
 
 
@@ -22,7 +22,7 @@ def command(study: str, overrides: tuple[str, ...], out: Path | None, as_json: b
     from advlora_platform.study.library import load_any
 
     loaded = load_any(study, overrides)
-    with messages.status("checking the study and probing the model"):
+    with status("checking the study and probing the model"):
         check_study(loaded)
         plan = plan_study(loaded, out or Path("runs") / loaded.name)
     if as_json:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from advlora_platform.cli.console import messages
-from advlora_platform.study.observer import Failure
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.trials import Trial
 
 
@@ -21,10 +22,10 @@ class ProgressDisplay:
         self._study = study
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
             console=messages,
             transient=True,
         )
@@ -47,7 +48,8 @@ class ProgressDisplay:
         """Says how many trials the study has and how many of them are still to run."""
         self._done, self._total, self._begin = 0, remaining, None
         kept = f" ({total - remaining} are done already)" if remaining < total else ""
-        messages.print(f"[bold]{self._study}[/]: {remaining} of {total} trials to run{kept}; starting Ray ...")
+        head = f"[bold]{escape(self._study)}[/]: {remaining} of {total} trials to run{kept}; starting Ray ..."
+        messages.print(head, markup=True)
         self._bar.update(self._task, total=remaining)
 
     def trial_started(self, trial: Trial) -> None:
@@ -69,18 +71,21 @@ class ProgressDisplay:
         parts = [f"{name} {value:6.1%}" for name, value in (("clean", clean), ("robust", robust)) if value is not None]
         self._line(trial, "val " + "  ".join(parts) + ("  (stopped early)" if stopped_early else ""))
         if unreliable:
-            messages.print(f"      [yellow]not reliable[/]: {unreliable}")
+            messages.print(f"      [yellow]not reliable[/]: {escape(unreliable)}", markup=True)
 
     def trial_failed(self, trial: Trial, failure: Failure) -> None:
         """Prints the failure in one line."""
-        self._line(trial, f"[red]failed ({failure.kind})[/]: {failure.message.splitlines()[0][:120]}")
+        first = next(iter(failure.message.splitlines()), "")
+        self._line(trial, f"[red]failed ({failure.kind})[/]: {escape(first[:120])}")
 
     def _line(self, trial: Trial, text: str) -> None:
+        """Prints a line; `text` is rich markup."""
         self._done += 1
         seconds = time.monotonic() - self._started.get(trial.id, time.monotonic())
         left = self._time_left()
-        count = f"[{self._done:>{len(str(self._total))}}/{self._total}]".replace("[", r"\[", 1)
-        messages.print(f"{count} {self._label(trial):<44} {text}  {seconds:5.1f} s  {left}")
+        count = f"[{self._done:>{len(str(self._total))}}/{self._total}]"
+        line = f"{escape(f'{count} {self._label(trial):<44}')} {text}  {seconds:5.1f} s  {left}"
+        messages.print(line, markup=True)
         self._bar.update(self._task, completed=self._done, left=left)
 
     def _time_left(self) -> str:

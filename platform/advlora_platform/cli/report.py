@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from advlora_platform.cli.console import output, print_json
+from advlora_platform.cli.console import output, print_json, print_report
 from advlora_platform.cli.options import json_option, study_folder
 
 
@@ -17,12 +17,12 @@ def command(study: str, as_json: bool) -> None:
     Works while a study runs, and shows which trials are missing.
     """
     from advlora_platform.launch import conclude, reopen
-    from advlora_platform.report import terminal_report
+    from advlora_platform.report import build_document
 
     loaded, folder = reopen(study_folder(study))
     summary = conclude(loaded, folder, tracker=None)
     if as_json:
         print_json(summary.to_json())
         return
-    output.print(terminal_report(summary))
+    print_report(build_document(summary))
     output.print(f"\nReport       {folder.report_html}")

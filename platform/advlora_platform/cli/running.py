@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from advlora_platform.cli.console import messages, output, print_json
+from advlora_platform.cli.console import output, print_json, print_report, status
 from advlora_platform.cli.progress import ProgressDisplay
 from advlora_platform.study.library import Kind, load_study
 
@@ -14,7 +14,7 @@ def run_study(reference: str, kind: Kind, overrides: Iterable[str], out: Path | 
     """Runs a study by name or file and prints its table, or its summary as JSON."""
     study = load_study(reference, kind, overrides)
     folder = out or Path("runs") / study.name
-    with messages.status("checking the study, the model and the data"):
+    with status("checking the study, the model and the data"):
         from advlora_platform.checking import check_study
         from advlora_platform.launch import launch
 
@@ -24,9 +24,9 @@ def run_study(reference: str, kind: Kind, overrides: Iterable[str], out: Path | 
     if as_json:
         print_json(summary.to_json())
         return
-    from advlora_platform.report import terminal_report
+    from advlora_platform.report import build_document
 
-    output.print(terminal_report(summary))
+    print_report(build_document(summary))
     output.print(f"\nReport       {folder / 'report.html'}  (text: {folder / 'report.md'})")
     output.print(f"MLflow UI    advlora ui {folder}")
     if summary.best is not None:

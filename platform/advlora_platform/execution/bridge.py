@@ -7,7 +7,9 @@ from typing import Any
 
 from ray import tune
 
-from advlora_platform.study.observer import Failure, Observer
+from advlora_platform.study.failures import LOST_WORKER, Failure
+from advlora_platform.study.messages import Failed, Reported, Started, from_tune
+from advlora_platform.study.observer import Observer
 from advlora_platform.study.trials import Trial, TrialFactory
 
 
@@ -32,13 +34,13 @@ class Bridge(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Passes a message of the worker on."""
-        ours, event = self._trial(trial), result["event"]
-        if event == "started":
+        ours, message = self._trial(trial), from_tune(result)
+        if isinstance(message, Started):
             self._tell(lambda observer: observer.trial_started(ours))
-        elif event == "failed":
-            self._fail(trial, Failure(**result["failure"]))
-        else:
-            self._report(trial, ours, result)
+        elif isinstance(message, Failed):
+            self._fail(trial, message.failure)
+        elif isinstance(message, Reported):
+            self._report(trial, ours, message)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial that ends without its final report was stopped early."""
@@ -49,15 +51,14 @@ class Bridge(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave the trial up: its slot died."""
         reason = str(getattr(trial, "get_error", lambda: None)() or "the process of the slot died").splitlines()
-        self._fail(trial, Failure("lost_worker", reason[-1][:300]))
+        self._fail(trial, Failure(LOST_WORKER.name, reason[-1][:300]))
 
-    def _report(self, trial: Any, ours: Trial, result: dict[str, Any]) -> None:
-        epoch, metrics = result["epoch"], dict(result["metrics"])
-        self._latest[trial.trial_id] = {**self._latest.get(trial.trial_id, {}), **metrics}
-        self._tell(lambda observer: observer.trial_reported(ours, epoch, metrics))
-        if result["final"]:
+    def _report(self, trial: Any, ours: Trial, said: Reported) -> None:
+        self._latest[trial.trial_id] = {**self._latest.get(trial.trial_id, {}), **said.metrics}
+        self._tell(lambda observer: observer.trial_reported(ours, said.epoch, said.metrics))
+        if said.final:
             self._ended.add(trial.trial_id)
-            self._tell(lambda observer: observer.trial_finished(ours, metrics, False, result["unreliable"]))
+            self._tell(lambda observer: observer.trial_finished(ours, said.metrics, False, said.unreliable))
 
     def _fail(self, trial: Any, failure: Failure) -> None:
         self._ended.add(trial.trial_id)

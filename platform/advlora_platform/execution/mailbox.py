@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+import time
 from typing import Any
 
-from advlora_platform.study.observer import Failure
-
-ATTEMPTS = 3
-"""A job that loses its workers this often is given up."""
+from advlora_platform.execution.places import Place
+from advlora_platform.study.failures import LOST_WORKER, Failure, class_of
+from advlora_platform.study.messages import Failed, Message
 
 Job = tuple[int, dict[str, Any]]
 """Number, counted from 1, and flat configuration."""
@@ -19,47 +18,74 @@ class Mailbox:
     """One job at a time; what a cancelled job still reports is dropped. Runs as an asynchronous Ray actor."""
 
     def __init__(self) -> None:
-        self._number = self._settled = self._cancelled = self._attempts = 0
+        self._number = self._settled = self._cancelled = self._failures = 0
+        self._taken = False
+        self._places: set[Place] = set()
+        self._heard: float | None = None
         self._config: dict[str, Any] = {}
         self._closed = False
-        self._messages: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
+        self._messages: asyncio.Queue[tuple[int, Message]] = asyncio.Queue()
         self._changed = asyncio.Condition()
 
     async def submit(self, config: dict[str, Any]) -> int:
         """Puts a job in, in place of any earlier one, and returns its number."""
         async with self._changed:
-            self._cancelled, self._attempts = self._number, 0
+            self._cancelled, self._failures, self._taken = self._number, 0, False
             self._number, self._config = self._number + 1, config
+            if self._heard is not None:
+                self._heard = time.monotonic()
             self._changed.notify_all()
         return self._number
 
     async def group_started(self) -> None:
-        """A worker group begins to serve; the unfinished job, if any, is tried again, but not for ever."""
-        if self._settled == self._number:
-            return
-        self._attempts += 1
-        if self._attempts > ATTEMPTS:
-            reason = f"its workers died {ATTEMPTS} times (killed, or out of memory?)"
-            await self.fail(self._number, Failure("lost_worker", reason))
+        """A worker group begins to serve. The job that an earlier one left unfinished, if any, has lost its workers."""
+        self._places, self._heard = set(), time.monotonic()
+        reason = f"its workers died (killed, or out of memory?); tried {self._failures + 1} times"
+        await self.fail(self._number, Failure(LOST_WORKER.name, reason))
+
+    async def enrol(self, place: Place) -> None:
+        """A worker of the present group says where it runs."""
+        self._places.add(place)
 
     async def next_job(self) -> Job | None:
         """Waits for a job that is not settled; None when the slot closes."""
+        self._heard = time.monotonic()
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._number > self._settled)
+            self._taken, self._heard = not self._closed, time.monotonic()
             return None if self._closed else (self._number, self._config)
 
-    async def report(self, number: int, message: dict[str, Any]) -> bool:
+    async def report(self, number: int, message: Message) -> bool:
         """Takes a report; returns whether the job is still wanted."""
+        self._heard = time.monotonic()
         if number != self._number or self._is_cancelled(number):
             return False
         await self._messages.put((number, message))
         return True
 
     async def fail(self, number: int, failure: Failure) -> None:
-        """Ends a job without a result."""
-        if number > self._settled:
-            await self.report(number, {"event": "failed", "failure": asdict(failure), "done": True})
+        """Ends a try of a job, however many workers say so, and the job unless such failures are tried again."""
+        if number != self._number or number <= self._settled or not self._taken:
+            return
+        self._taken, self._failures = False, self._failures + 1
+        if self._failures > class_of(failure).retried:
+            await self.report(number, Failed(failure))
             await self.settle(number)
+
+    async def give_up(self, number: int, failure: Failure) -> None:
+        """Ends a try of a job whose workers were killed; a job that they had not taken waits for the next group."""
+        await self.fail(number, failure)
+        self._heard = None
+
+    async def silence(self) -> float:
+        """Returns for how many seconds the workers have said nothing of the job; 0 while there are none, or no job."""
+        if self._heard is None or self._settled == self._number:
+            return 0.0
+        return time.monotonic() - self._heard
+
+    async def places(self) -> set[Place]:
+        """Returns where the workers of the present group run."""
+        return self._places
 
     async def settle(self, number: int) -> None:
         """A job is over: it is not handed out again."""
@@ -69,7 +95,7 @@ class Mailbox:
         """A job is not wanted any more; its workers hear of it at their next report."""
         self._cancelled = max(self._cancelled, number)
 
-    async def next_message(self) -> tuple[int, dict[str, Any]]:
+    async def next_message(self) -> tuple[int, Message]:
         """Waits for the next report and returns it with the number of its job."""
         return await self._messages.get()
 

@@ -10,12 +10,10 @@ from advlora_platform.execution.bridge import Bridge
 from advlora_platform.execution.resources import SLOT_MEMORY, available, concurrency
 from advlora_platform.execution.session import session
 from advlora_platform.execution.worker import Work
+from advlora_platform.study.failures import LOST_WORKER, silences
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.observer import Observer
 from advlora_platform.study.trials import TrialFactory
-
-SLOT_LOSSES = 2
-"""How often Tune takes a trial up again whose slot died, as when a node is lost."""
 
 
 def run(
@@ -62,7 +60,8 @@ def _tuner(
 
     from advlora_platform.execution.slot import Slot
 
-    trainable = tune.with_parameters(Slot, work=Work(factory, folder.path), resources=resources)
+    work = Work(factory, folder.path)
+    trainable = tune.with_parameters(Slot, work=work, resources=resources, silences=silences())
     return tune.Tuner(
         # The slot asks for memory alone: a CPU for it would be missing for the workers, and deadlock them.
         tune.with_resources(trainable, {"memory": SLOT_MEMORY}),
@@ -78,6 +77,6 @@ def _tuner(
             storage_path=str(folder.ray),
             verbose=0,
             callbacks=[bridge],
-            failure_config=tune.FailureConfig(max_failures=SLOT_LOSSES),
+            failure_config=tune.FailureConfig(max_failures=LOST_WORKER.retried),
         ),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -15,7 +16,9 @@ from ray import tune
 
 from advlora.config import ResourcesConfig
 from advlora_platform.execution.mailbox import Mailbox
+from advlora_platform.execution.places import kill
 from advlora_platform.execution.worker import Work, serve
+from advlora_platform.study.failures import overdue
 from advlora_platform.study.folder import StudyFolder
 
 POLL_SECONDS = 1.0
@@ -27,9 +30,11 @@ GROUP_FAILURES = 5
 class Slot(tune.Trainable):
     """Runs the trials that Tune assigns to it, one at a time."""
 
-    def setup(self, config: dict[str, Any], work: Work, resources: ResourcesConfig) -> None:
+    def setup(
+        self, config: dict[str, Any], work: Work, resources: ResourcesConfig, silences: Mapping[str, float]
+    ) -> None:
         """Starts the worker group and passes the first trial on."""
-        self._work, self._resources = work, resources
+        self._work, self._resources, self._silences = work, resources, silences
         self._error: BaseException | None = None
         self._closing = False
         self._mailbox = ray.remote(num_cpus=0, max_concurrency=1000)(Mailbox).remote()
@@ -50,9 +55,11 @@ class Slot(tune.Trainable):
                 number, message = ray.get(self._incoming)
                 self._incoming = self._mailbox.next_message.remote()
                 if number == self._number:
-                    return dict(message)
+                    return dict(message.to_tune())
             elif self._error is not None:
                 raise RuntimeError(f"the worker group died: {self._error}")
+            else:
+                self._watch()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial; whatever still runs of the last one is cancelled."""
@@ -71,6 +78,13 @@ class Slot(tune.Trainable):
         self._closing = True
         ray.get(self._mailbox.close.remote())
         self._thread.join(GOODBYE_SECONDS)
+
+    def _watch(self) -> None:
+        """Ends the try of a trial of which too little is heard. A worker that hangs hears nothing, so it is killed."""
+        failure = overdue(ray.get(self._mailbox.silence.remote()), self._silences)
+        if failure is not None:
+            kill(ray.get(self._mailbox.places.remote()))
+            ray.get(self._mailbox.give_up.remote(self._number, failure))
 
     def _keep_group(self) -> None:
         """Replaces a group that ended, as one does after a failed trial or many good ones."""

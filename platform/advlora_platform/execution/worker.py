@@ -10,15 +10,17 @@ import ray
 import torch
 
 from advlora.distributed import Group
-from advlora.training.trainer import EpochReport, fine_tune
+from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
-from advlora_platform.execution.failures import SHARED, classify
+from advlora_platform.execution.places import here
 from advlora_platform.execution.states import load_state, save_state
+from advlora_platform.study.failures import class_of, classify
 from advlora_platform.study.folder import StudyFolder
+from advlora_platform.study.messages import Message, Reported, Started
 from advlora_platform.study.trials import Trial, TrialFactory
 
 TRIALS_PER_GROUP = 200
-"""After this many trials the group is replaced, lest memory that libraries leak add up."""
+"""After this many trials the group is replaced, so that memory leaked by libraries does not accumulate."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class _Server:
         if self.group.rank == 0:
             ray.get(self.mailbox.group_started.remote())
         self.group.wait()
+        ray.get(self.mailbox.enrol.remote(here()))
 
     def take(self, number: int, config: dict[str, Any]) -> bool:
         """Runs one job; returns whether this process is fit for another."""
@@ -68,10 +71,11 @@ class _Server:
             self._run(number, self.work.factory.from_tune(config))
         except Exception as error:
             failure = classify(error)
+            met = class_of(failure)
             ray.get(self.mailbox.fail.remote(number, failure))
-            if failure.kind not in SHARED and self.group.world_size > 1:
+            if not met.shared and self.group.world_size > 1:
                 raise  # the others wait for this worker; only a new group frees them
-            return failure.kind in SHARED
+            return met.shared and not met.retried  # a trial is tried again by a new group
         self.group.wait()
         if self.group.rank == 0:
             ray.get(self.mailbox.settle.remote(number))
@@ -81,7 +85,7 @@ class _Server:
     def _run(self, number: int, trial: Trial) -> None:
         folder = StudyFolder(self.work.folder).trial(trial.id)
         state = load_state(folder)
-        wanted = self._tell(number, {"event": "started"})
+        wanted = self._tell(number, Started())
         reports = fine_tune(
             trial.config,
             self.work.factory.protocol_of(trial.phase),
@@ -95,20 +99,9 @@ class _Server:
         while wanted and (report := next(reports, None)) is not None:
             if self.group.rank == 0:
                 save_state(folder, report.state)
-            wanted = self._tell(number, _message(report))
+            wanted = self._tell(number, Reported(report.epoch, report.metrics, report.final, report.unreliable))
 
-    def _tell(self, number: int, message: dict[str, Any]) -> bool:
+    def _tell(self, number: int, message: Message) -> bool:
         """Reports from the first worker; all workers get the same answer, whether to go on."""
         first = self.group.rank == 0
         return self.group.broadcast(bool(ray.get(self.mailbox.report.remote(number, message))) if first else False)
-
-
-def _message(report: EpochReport) -> dict[str, Any]:
-    return {
-        "event": "epoch",
-        "epoch": report.epoch,
-        "metrics": report.metrics,
-        "final": report.final,
-        "unreliable": report.unreliable,
-        "done": report.final,
-    }

@@ -29,11 +29,24 @@ def build_document(summary: Summary) -> Document:
         title=summary.study,
         kind=summary.kind,
         description=summary.description,
-        protocol=summary.protocol,
+        protocol=_protocol(summary),
         facts=tuple(_facts(summary)),
         findings=findings(summary),
         sections=(*parts, *_failures(summary)),
+        progress=_progress(summary),
     )
+
+
+def _progress(summary: Summary) -> str:
+    counts = summary.counts
+    rest = [f"{counts[name]} {name}" for name in ("stopped", "running", "failed", "missing") if counts[name]]
+    return ", ".join([f"{counts['done']} of {counts['planned']} done", *rest])
+
+
+def _protocol(summary: Summary) -> str:
+    if summary.confirmation is None:
+        return summary.protocol
+    return f"{summary.protocol}; finalists are confirmed under {summary.confirmation.protocol}"
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -49,6 +62,11 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "versions", ", ".join(f"{name} {version}" for name, version in source["versions"].items())
 
 
+def _asked(summary: Summary) -> tuple[str, ...]:
+    """Returns the metrics whose differences matter most: a terminal leaves the others to the report."""
+    return (summary.metrics.test_robust, *summary.metrics.further)
+
+
 def _ablation(summary: Summary) -> Iterator[Section]:
     level = f"{100 * (summary.confidence or 0):g} %"
     seeds = plural(len(summary.seeds), "seed")
@@ -61,6 +79,7 @@ def _ablation(summary: Summary) -> Iterator[Section]:
         ),
         Picture("arms", f"Accuracy on test by arm: mean with {level} interval, small dots are seeds."),
         arms_table(summary),
+        brief=True,
     )
     if summary.effects:
         yield from _effects(summary, level)
@@ -68,7 +87,8 @@ def _ablation(summary: Summary) -> Iterator[Section]:
         yield Section(
             f"Every arm against {summary.reference}",
             (f"Paired by seed; p-values are corrected after Holm over the comparisons; intervals cover {level} each.",),
-            table=contrasts_table(summary.comparisons, "arm"),
+            table=contrasts_table(summary.comparisons, "arm", _asked(summary)),
+            brief=True,
         )
     if summary.metrics.curve:
         yield Section(
@@ -91,12 +111,14 @@ def _effects(summary: Summary, level: str) -> Iterator[Section]:
         ),
         Picture("effects", f"Effects on test in points, with {level} intervals; hollow marks are not resolved."),
         contrasts_table(summary.effects, "factor"),
+        brief=True,
     )
     if summary.interactions:
         yield Section(
             "Interactions",
             ("By how much one factor changes the effect of the other: positive means stronger together.",),
-            table=contrasts_table(summary.interactions, "factors"),
+            table=contrasts_table(summary.interactions, "factors", _asked(summary)),
+            brief=True,
         )
 
 
@@ -118,6 +140,7 @@ def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[Section]:
         (f"Objectives: {goals}. Best final value first. Accuracies are measured under {summary.protocol}.",),
         Picture("history", "Final values of the first objective in the order of the trials, and the best so far."),
         trials_table(summary, sweep),
+        brief=True,
     )
     if sweep.pareto is not None:
         yield Section(
@@ -125,6 +148,7 @@ def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[Section]:
             ("No other finished trial is as good in every objective and better in one.",),
             Picture("pareto", "Finished trials by the first two objectives; the front is marked."),
             pareto_table(sweep),
+            brief=True,
         )
     yield _importance(sweep)
 
@@ -139,6 +163,7 @@ def _confirmation(summary: Summary, confirmed: Confirmation) -> Section:
         ),
         Picture("confirmation", "What the search said of each finalist against what was confirmed, mean over seeds."),
         finalists_table(summary, confirmed),
+        brief=True,
     )
 
 
@@ -154,9 +179,10 @@ def _importance(sweep: SweepResult) -> Section:
         ),
         Picture("importance", "Share of each parameter."),
         importance_table(sweep),
+        brief=True,
     )
 
 
 def _failures(summary: Summary) -> Iterator[Section]:
     if summary.failures:
-        yield Section("Failures", table=failures_table(summary))
+        yield Section("Failures", table=failures_table(summary), brief=True)

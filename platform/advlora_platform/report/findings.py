@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from advlora_platform.analysis import Confirmation, Contrast, Summary
 from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Finding, Tone
-from advlora_platform.report.wording import points
+from advlora_platform.report.wording import points, status_of
 
 TONES: dict[bool | None, Tone] = {True: "good", False: "bad", None: "open"}
 
@@ -50,10 +50,11 @@ def _answers(summary: Summary) -> Iterator[Finding]:
     robust = [effect for effect in summary.effects if effect.metric == summary.metrics.test_robust]
     clean = {effect.name: effect for effect in summary.effects if effect.metric == summary.metrics.test_clean}
     if robust and all(effect.better is None for effect in robust):
-        yield Finding(f"No factor has a resolved effect on robust accuracy ({_names(robust)}).", "open")
+        text = f"No factor has a resolved effect on robust accuracy ({_names(robust)})."
+        yield Finding(text, "open", brief=False)
     for effect in robust:
         text = f"{effect.name}: {_answer(effect, 'robust')}; {_answer(clean[effect.name], 'clean')}."
-        yield Finding(text, tone_of(effect))
+        yield Finding(text, tone_of(effect), brief=False)
     yield from _whole_method(summary)
 
 
@@ -62,7 +63,8 @@ def _whole_method(summary: Summary) -> Iterator[Finding]:
     whole = next((arm.name for arm in summary.arms if arm.factors and all(arm.factors.values())), None)
     for comparison in summary.comparisons:
         if comparison.name == whole and comparison.metric == summary.metrics.test_robust:
-            yield Finding(f"{whole} against {summary.reference}: {_answer(comparison, 'robust')}.", tone_of(comparison))
+            text = f"{whole} against {summary.reference}: {_answer(comparison, 'robust')}."
+            yield Finding(text, tone_of(comparison), brief=False)
 
 
 def _answer(contrast: Contrast, what: str) -> str:
@@ -122,6 +124,10 @@ def _holes(summary: Summary) -> Iterator[Finding]:
     text = holes(summary)
     if text is not None:
         yield Finding(f"Incomplete: {text}", "bad")
+    for arm in summary.arms:
+        waiting = [f"seed {trial.seed} {status_of(trial)}" for trial in arm.trials if trial.status != "done"]
+        if waiting:
+            yield Finding(f"{arm.name}: {', '.join(waiting)}.", "bad")
     doubtful = [(arm.name, f"seed {trial.seed}", trial.unreliable) for arm in summary.arms for trial in arm.trials]
     if summary.sweep is not None:
         doubtful += [("trial", str(trial.number), trial.unreliable) for trial in summary.sweep.trials]

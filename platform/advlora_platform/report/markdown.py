@@ -19,6 +19,7 @@ def to_markdown(document: Document, figures: Collection[str]) -> str:
     """
     lines = [f"# {_plain(document.title)} ({document.kind})", ""]
     lines += [_plain(document.description), ""] if document.description else []
+    lines += [f"Trials: {_plain(document.progress)}.", ""] if document.progress else []
     lines += [f"Protocol: {_plain(document.protocol)}.", "", "## Findings", ""]
     lines += [f"- {_plain(finding.text)}" for finding in document.findings]
     for section in document.sections:
@@ -34,7 +35,7 @@ def _section(section: Section, figures: Collection[str]) -> Iterator[str]:
     if section.picture is not None and section.picture.name in figures:
         yield from ("", f"![{section.picture.caption}](figures/{section.picture.name}.png)")
     if section.table is not None:
-        yield from ("", *_table(section.table))
+        yield from ("", *_table(section.table.full()))
 
 
 def _table(table: Table) -> Iterator[str]:

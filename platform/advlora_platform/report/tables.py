@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from advlora_platform.analysis import ArmResult, ArmTrial, Confirmation, Contrast, Summary, SweepResult, TrialResult
 from advlora_platform.report.document import Table, Tone
@@ -13,6 +13,7 @@ from advlora_platform.report.wording import (
     assignments,
     difference,
     mean_with_interval,
+    mean_with_margin,
     measured,
     percent,
     probability,
@@ -20,9 +21,13 @@ from advlora_platform.report.wording import (
     setting,
     share,
     short_names,
+    short_titles,
+    status_of,
     title_of,
 )
 
+TOP = 10
+"""So many rows of a long table are shown in a terminal."""
 STATUS_TONES: dict[str, Tone] = {"done": "plain", "stopped": "open", "running": "open"}
 
 
@@ -30,18 +35,16 @@ def arms_table(summary: Summary) -> Table:
     """The ablation table: accuracies with intervals beside sizes and costs."""
     metrics = summary.metrics
     accuracies = (metrics.test_robust, metrics.test_clean, *metrics.further, metrics.val_robust)
-    header = (
-        "arm",
-        *(title_of(metric) for metric in accuracies),
-        "trained (%)",
-        "training s",
-        "forwards",
-        "done",
-    )
+    short = {metrics.test_robust: title_of(metrics.test_robust), metrics.test_clean: "test clean"}
+    short |= {metrics.val_robust: "val robust"} | {metric: title_of(metric) for metric in metrics.further}
+    costs = ("trained %", "train s", "forwards", "done")
+    header = ("arm", *(title_of(metric) for metric in accuracies), *short.values(), *costs)
+    shown = "a" + "f" * len(accuracies) + "t" * len(short) + "a" * len(costs)
     rows = tuple(
         (
             arm.name,
             *(mean_with_interval(arm.estimates.get(metric)) for metric in accuracies),
+            *(mean_with_margin(arm.estimates.get(metric)) for metric in short),
             share(_mean(arm, "params/trainable_fraction")),
             amount(_mean(arm, "cost/seconds")),
             amount(_mean(arm, "cost/forward_equivalents")),
@@ -50,15 +53,7 @@ def arms_table(summary: Summary) -> Table:
         for arm in summary.arms
     )
     align = "l" + "r" * (len(header) - 1)
-    return Table(header, align, rows, tuple(_arm_tone(summary, arm) for arm in summary.arms))
-
-
-def further_table(summary: Summary) -> Table:
-    """What an ablation reports beside accuracies and costs."""
-    names = summary.metrics.further
-    rows = tuple((arm.name, *(mean_with_interval(arm.estimates.get(name)) for name in names)) for arm in summary.arms)
-    tones = tuple(_arm_tone(summary, arm) for arm in summary.arms)
-    return Table(("arm", *(title_of(name) for name in names)), "l" + "r" * len(names), rows, tones)
+    return Table(header, align, rows, tuple(_arm_tone(summary, arm) for arm in summary.arms), shown)
 
 
 def _mean(arm: ArmResult, metric: str) -> float | None:
@@ -72,13 +67,16 @@ def _arm_tone(summary: Summary, arm: ArmResult) -> Tone:
     return "plain" if arm.complete else "bad"
 
 
-def contrasts_table(answers: Sequence[Contrast], first: str) -> Table:
-    """Differences with interval, p-values and verdict."""
-    header = (first, "on", "difference (points)", "p", "p (Holm)", "seeds", "verdict")
+def contrasts_table(answers: Sequence[Contrast], first: str, brief: Collection[str] | None = None) -> Table:
+    """Differences with interval, p-values and verdict; a terminal shows those of the metrics in `brief`, or all."""
+    header = (first, "on", "on", "difference (points)", "p", "p (Holm)", "seeds", "verdict")
+    short = short_titles({answer.metric for answer in answers})
+    chosen = tuple(row for row, answer in enumerate(answers) if brief is None or answer.metric in brief)
     rows = tuple(
         (
             answer.name,
             title_of(answer.metric).removesuffix(" (%)"),
+            short[answer.metric],
             difference(answer),
             probability(answer.p),
             probability(answer.p_holm),
@@ -87,7 +85,7 @@ def contrasts_table(answers: Sequence[Contrast], first: str) -> Table:
         )
         for answer in answers
     )
-    return Table(header, "llrrrrl", rows, tuple(tone_of(answer) for answer in answers))
+    return Table(header, "lllrrrrl", rows, tuple(tone_of(answer) for answer in answers), "aftaffaa", chosen)
 
 
 def curve_table(summary: Summary) -> Table:
@@ -137,14 +135,15 @@ def trials_table_by_arm(summary: Summary) -> Table:
     return Table(header, "lrlrrrrcc", rows, tuple(_status_tone(trial) for _, trial in pairs))
 
 
-def trials_table(summary: Summary, sweep: SweepResult, limit: int | None = None) -> Table:
+def trials_table(summary: Summary, sweep: SweepResult) -> Table:
     """Trials of a sweep, best first, those without a final value last."""
     keys = list(dict.fromkeys(key for trial in sweep.trials for key in trial.values))
     names = short_names(keys)
     others = (summary.metrics.val_robust, summary.metrics.val_clean, "cost/seconds")
     metrics = tuple(dict.fromkeys((*sweep.objectives, *others)))
     header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "trial", "MLflow run")
-    chosen = ranked(sweep)[:limit]
+    chosen = ranked(sweep)
+    shown = "a" * (len(header) - 2) + "ff"
     rows = tuple(
         (
             str(trial.number),
@@ -156,7 +155,8 @@ def trials_table(summary: Summary, sweep: SweepResult, limit: int | None = None)
         )
         for trial in chosen
     )
-    return Table(header, "r" + "r" * len(metrics) + "llcc", rows, tuple(_status_tone(trial) for trial in chosen))
+    tones = tuple(_status_tone(trial) for trial in chosen)
+    return Table(header, "r" + "r" * len(metrics) + "llcc", rows, tones, shown, tuple(range(len(chosen)))[:TOP])
 
 
 def ranked(sweep: SweepResult) -> list[TrialResult]:
@@ -209,22 +209,23 @@ def finalists_table(summary: Summary, confirmed: Confirmation) -> Table:
 
 def failures_table(summary: Summary) -> Table:
     """Why trials have no result."""
-    header = ("arm", "seed", "phase", "failure", "message", "trial", "MLflow run")
+    header = ("arm", "seed", "phase", "trial", "MLflow run", "failure", "message", "message")
     rows = tuple(
-        (f.arm, str(f.seed), f.phase, f.kind.replace("_", " "), f.message, f.trial_id[:8], f.mlflow_run_id or ABSENT)
-        for f in summary.failures
+        (
+            failure.arm,
+            str(failure.seed),
+            failure.phase,
+            failure.trial_id[:8],
+            failure.mlflow_run_id or ABSENT,
+            failure.kind.replace("_", " "),
+            failure.message,
+            next(iter(failure.message.splitlines()), ""),
+        )
+        for failure in summary.failures
     )
-    return Table(header, "lrlllcc", rows)
-
-
-def status_of(trial: ArmTrial | TrialResult) -> str:
-    """Writes a status, with the class of a failure."""
-    if trial.status == "stopped":
-        return "stopped early"
-    if trial.unreliable:
-        return f"{trial.status}, not reliable"
-    return trial.status if trial.failure is None else f"{trial.status} ({trial.failure.kind.replace('_', ' ')})"
+    tones = tuple[Tone, ...]("bad" for _ in rows)
+    return Table(header, "lrlcclll", rows, tones, "aaaafaft", tuple(range(len(rows)))[:TOP])
 
 
 def _status_tone(trial: ArmTrial | TrialResult) -> Tone:
-    return STATUS_TONES.get(trial.status, "bad")
+    return "bad" if trial.unreliable else STATUS_TONES.get(trial.status, "bad")

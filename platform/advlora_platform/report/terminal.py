@@ -1,4 +1,4 @@
-"""The report in a terminal: at most 110 columns, rich markup for tone only."""
+"""The report in a terminal: what is marked as brief, in columns that fit, with rich markup for tone only."""
 
 from __future__ import annotations
 
@@ -7,169 +7,111 @@ from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 
-from advlora_platform.analysis import ArmResult, Contrast, Summary, SweepResult
-from advlora_platform.report.document import Table, Tone
-from advlora_platform.report.findings import confirmation_sentences, holes, selection, tone_of
-from advlora_platform.report.tables import (
-    finalists_table,
-    further_table,
-    importance_table,
-    pareto_table,
-    status_of,
-    trials_table,
-)
-from advlora_platform.report.wording import amount, difference, mean_with_margin, share, title_of
+from advlora_platform.report.document import Document, Table, Tone
 
 WIDTH = 110
-TOP = 10
+"""Columns of text where the terminal has as many, or there is none."""
+GAP = "  "
+NAME = 20
+"""A first column of text is not cut to less than this."""
+TEXT = 20
+"""A last column of text is not wrapped to less than this."""
 STYLES: dict[Tone, str] = {"good": "green", "bad": "red", "open": "yellow", "plain": ""}
 
 
-def terminal_report(summary: Summary) -> str:
-    """Returns tables and verdicts of a study as text with rich markup."""
-    body = _ablation(summary) if summary.sweep is None else _sweep(summary, summary.sweep)
-    head = f"[bold]{escape(summary.study)}[/] ({summary.kind}): {_progress(summary)}"
-    return "\n".join([head, "", *body, *_footer(summary)])
+def to_terminal(document: Document, width: int = WIDTH) -> str:
+    """Renders the brief parts of a document as text with rich markup.
+
+    Args:
+        document: The report.
+        width: No line is longer.
+    """
+    lines = [f"[bold]{escape(document.title)}[/] ({escape(document.kind)}): {document.progress}"]
+    for section in document.sections:
+        if section.brief and section.table is not None:
+            lines += ["", f"[bold]{escape(section.title)}[/]", *_table(section.table, width)]
+    lines += ["", *_paragraph(f"Protocol: {document.protocol}.", width)]
+    for finding in document.findings:
+        if finding.brief:
+            lines += _paragraph(finding.text, width, STYLES[finding.tone])
+    return "\n".join(lines)
 
 
-def terminal_table(table: Table) -> str:
-    """Returns a table in columns as text with rich markup."""
-    return "\n".join(_lines(table))
+def terminal_table(table: Table, width: int = WIDTH) -> str:
+    """Renders a table as text with rich markup."""
+    return "\n".join(_table(table, width))
 
 
-def _progress(summary: Summary) -> str:
-    counts = summary.counts
-    rest = [f"{counts[name]} {name}" for name in ("stopped", "running", "failed", "missing") if counts[name]]
-    return ", ".join([f"{counts['done']} of {counts['planned']} done", *rest])
+def _table(table: Table, width: int) -> Iterator[str]:
+    shown = table.for_terminal()
+    for number, block in enumerate(_blocks(shown, width)):
+        yield from ([""] if number else [])
+        yield from _block(block, width)
+    left = len(table.rows) - len(shown.rows)
+    if left:
+        yield f"... and {left} more in the report"
 
 
-def _ablation(summary: Summary) -> Iterator[str]:
-    yield from _lines(_arms(summary))
-    if summary.metrics.further:
-        yield from ("", "[bold]Further metrics[/]", *_lines(further_table(summary)))
-    if summary.effects:
-        yield from ("", "[bold]Effect of switching a factor on (points)[/]", *_lines(_contrasts(summary.effects)))
-    for name, answers in (
-        ("Interactions", summary.interactions),
-        (f"Against {summary.reference}", summary.comparisons),
-    ):
-        told = {summary.metrics.test_robust: "robust accuracy on test"}
-        told |= {metric: title_of(metric).removesuffix(" (%)") for metric in summary.metrics.further}
-        for metric, what in told.items():
-            asked = [answer for answer in answers if answer.metric == metric]
-            if asked:
-                title = f"{name}, {what} (points)"
-                yield from ("", f"[bold]{escape(title)}[/]", *_lines(_contrasts(asked)))
+def _blocks(table: Table, width: int) -> Iterator[Table]:
+    """Splits a table by columns into tables that fit; each repeats the first column, which names the rows."""
+    least = _least(table)
+    block, used = [0], least[0]
+    for column in range(1, len(least)):
+        needed = len(GAP) + least[column]
+        if len(block) > 1 and used + needed > width:
+            yield table.only(block)
+            block, used = [0], least[0]
+        block, used = [*block, column], used + needed
+    yield table.only(block)
 
 
-def _arms(summary: Summary) -> Table:
-    metrics = summary.metrics
-    epsilon = title_of(metrics.test_robust).removeprefix("test ")
-    header = ("arm", f"test {epsilon}", "test clean", "val robust", "trained %", "train s", "forwards", "done")
-    return Table(
-        header,
-        "lrrrrrrr",
-        tuple(_arm(summary, arm) for arm in summary.arms),
-        tuple(_tone(summary, arm) for arm in summary.arms),
-    )
-
-
-def _arm(summary: Summary, arm: ArmResult) -> tuple[str, ...]:
-    metrics = summary.metrics
-    accuracies = (metrics.test_robust, metrics.test_clean, metrics.val_robust)
-    costs = {name: found.mean for name, found in arm.estimates.items()}
-    return (
-        _shortened(arm.name, 34),
-        *(mean_with_margin(arm.estimates.get(metric)) for metric in accuracies),
-        share(costs.get("params/trainable_fraction")),
-        amount(costs.get("cost/seconds")),
-        amount(costs.get("cost/forward_equivalents")),
-        f"{arm.done}/{len(arm.trials)}",
-    )
-
-
-def _tone(summary: Summary, arm: ArmResult) -> Tone:
-    if not arm.complete:
-        return "bad"
-    return "good" if summary.best is not None and summary.best.arm == arm.name else "plain"
-
-
-def _contrasts(answers: Sequence[Contrast]) -> Table:
-    rows = tuple(
-        (
-            _shortened(answer.name, 34),
-            answer.metric.removeprefix("test/").partition("_")[0],
-            difference(answer),
-            f"{len(answer.differences)}/{answer.planned}",
-            answer.verdict,
-        )
-        for answer in answers
-    )
-    return Table(("", "on", "difference", "seeds", "verdict"), "llrrl", rows, tuple(tone_of(a) for a in answers))
-
-
-def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[str]:
-    full = trials_table(summary, sweep, TOP)
-    kept = len(full.header) - 2
-    table = Table(full.header[:kept], full.align[:kept], tuple(row[:kept] for row in full.rows), full.tones)
-    yield from _lines(table)
-    if summary.confirmation is not None and summary.arms:
-        title = f"Confirmed: {summary.confirmation.protocol}"
-        yield from ("", f"[bold]{escape(_shortened(title, WIDTH))}[/]")
-        yield from _lines(finalists_table(summary, summary.confirmation))
-        for sentence in confirmation_sentences(summary.confirmation):
-            yield from _labelled("", sentence)
-    if len(sweep.trials) > TOP:
-        yield f"... and {len(sweep.trials) - TOP} more in the report"
-    if sweep.pareto:
-        yield from ("", "[bold]Pareto front[/]", *_lines(pareto_table(sweep)))
-    if sweep.importance:
-        yield from ("", "[bold]Importance (PED-ANOVA)[/]", *_lines(importance_table(sweep)))
-
-
-def _footer(summary: Summary) -> Iterator[str]:
-    yield ""
-    yield from _labelled("Best", "none yet" if summary.best is None else summary.best.reason)
-    yield from _labelled("Protocol", summary.protocol)
-    yield from _labelled("Selection", selection(summary))
-    missing = holes(summary)
-    if missing is not None:
-        yield from _labelled("Incomplete", missing, "red")
-    for line in _unfinished(summary):
-        yield from _labelled("", line, "red")
-
-
-def _unfinished(summary: Summary) -> Iterator[str]:
-    for arm in summary.arms:
-        open_trials = [trial for trial in arm.trials if trial.status != "done" or trial.unreliable]
-        if open_trials:
-            yield f"{arm.name}: " + ", ".join(f"seed {trial.seed} {status_of(trial)}" for trial in open_trials)
-    for failure in summary.failures:
-        kind, message = failure.kind.replace("_", " "), failure.message.splitlines()[0]
-        yield f"{failure.arm}/{failure.trial_id[:8]} {kind}: {message}"
-
-
-def _labelled(label: str, text: str, style: str = "") -> Iterator[str]:
-    """Wraps a text behind a label."""
-    for line in textwrap.wrap(text, WIDTH, initial_indent=f"{label:<13}", subsequent_indent=" " * 13):
-        yield _styled(line, style)
-
-
-def _lines(table: Table) -> Iterator[str]:
-    """Sets a table in columns; what is too wide for the line is cut."""
-    columns = list(zip(table.header, *table.rows, strict=True))
-    widths = [max(len(trial) for trial in column) for column in columns]
-    yield f"[dim]{escape(_line(table.header, table.align, widths))}[/]"
+def _block(table: Table, width: int) -> Iterator[str]:
+    """Sets columns side by side: names give way first, then a text in the last column continues below."""
+    widths, last = _natural(table), len(table.header) - 1
+    for column in (0, last):
+        if table.align[column] == "l":
+            rest = sum(widths) - widths[column] + len(GAP) * last
+            widths[column] = min(widths[column], max(_least(table)[column], width - rest))
+    for line in _lines(table.header, table.align, widths):
+        yield f"[dim]{escape(line)}[/]"
     for number, row in enumerate(table.rows):
-        yield _styled(_line(row, table.align, widths), STYLES[table.tone(number)])
+        for line in _lines(row, table.align, widths):
+            yield _styled(line, STYLES[table.tone(number)])
 
 
-def _line(trials: Sequence[str], align: str, widths: Sequence[int]) -> str:
-    parts = [
-        trial.rjust(width) if column == "r" else trial.ljust(width)
-        for trial, column, width in zip(trials, align, widths, strict=True)
-    ]
-    return _shortened("  ".join(parts).rstrip(), WIDTH)
+def _lines(cells: Sequence[str], align: str, widths: Sequence[int]) -> Iterator[str]:
+    """Yields the lines of one row: more than one where the text in the last column does not fit."""
+    *others, text = (" ".join(cell.split()) for cell in cells)
+    pieces = textwrap.wrap(text, widths[-1], break_on_hyphens=False) if others and align[-1] == "l" else [text]
+    for number, piece in enumerate(pieces or [""]):
+        row = (*((cell if number == 0 else "") for cell in others), piece)
+        parts = [
+            cell.rjust(width) if column == "r" else _shortened(cell, width).ljust(width)
+            for cell, column, width in zip(row, align, widths, strict=True)
+        ]
+        yield GAP.join(parts).rstrip()
+
+
+def _natural(table: Table) -> list[int]:
+    """Returns the width of every column at which nothing in it is cut or wrapped."""
+    columns = zip(table.header, *table.rows, strict=True)
+    return [max(len(" ".join(cell.split())) for cell in column) for column in columns]
+
+
+def _least(table: Table) -> list[int]:
+    """Returns the smallest width of every column: no number is cut, and no word of a text that is wrapped."""
+    widths, last = _natural(table), len(table.header) - 1
+    if last and table.align[last] == "l":
+        words = (word for row in (table.header, *table.rows) for word in row[last].split())
+        widths[last] = min(widths[last], max([TEXT, *map(len, words)]))
+    if table.align[0] == "l":
+        widths[0] = min(widths[0], NAME)
+    return widths
+
+
+def _paragraph(text: str, width: int, style: str = "") -> list[str]:
+    lines = textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+    return [_styled(line, style) for line in lines]
 
 
 def _styled(text: str, style: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from advlora.metrics import epsilon_label
-from advlora_platform.analysis import Contrast, Estimate
+from advlora_platform.analysis import ArmTrial, Contrast, Estimate, TrialResult
 from advlora_platform.analysis.words import is_accuracy
 
 ABSENT = "–"
@@ -84,9 +85,25 @@ def title_of(metric: str) -> str:
     return f"{split} {shown}{' ' + radius.replace('_', '/') if radius else ''} (%)"
 
 
+def short_titles(metrics: Collection[str]) -> dict[str, str]:
+    """Writes metrics on `test` as briefly as they can be told apart, such as `robust`, or `robust 8/255`."""
+    titles = {metric: title_of(metric).removesuffix(" (%)").removeprefix("test ") for metric in metrics}
+    bare = {metric: re.sub(r" [\d/.]+$", "", title) for metric, title in titles.items()}
+    return {metric: name if list(bare.values()).count(name) == 1 else titles[metric] for metric, name in bare.items()}
+
+
 def radius(epsilon: float) -> str:
     """Writes a radius such as `8/255`."""
     return epsilon_label(epsilon).replace("_", "/")
+
+
+def status_of(trial: ArmTrial | TrialResult) -> str:
+    """Writes a status, with the class of a failure."""
+    if trial.status == "stopped":
+        return "stopped early"
+    if trial.unreliable:
+        return f"{trial.status}, not reliable"
+    return trial.status if trial.failure is None else f"{trial.status} ({trial.failure.kind.replace('_', ' ')})"
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from advlora_platform.search.early_stopping import tune_name
 from advlora_platform.search.plan import ArmPlan, plan_arms, scores_of
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.messages import Reported, from_tune, tune_name
 from advlora_platform.study.spec import AblationStudy, objective_metrics
 from advlora_platform.study.trials import Trial, TrialFactory, to_tune
 
@@ -49,9 +49,9 @@ class PlanSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the result of a trial; one that failed is not handed out again."""
-        trial = self._running.pop(trial_id, None)
+        trial, last = self._running.pop(trial_id, None), from_tune(result)
         if trial is not None:
-            self._scores[trial.id] = (result or {}).get(self.metric)
+            self._scores[trial.id] = last.metrics.get(self._selecting) if isinstance(last, Reported) else None
 
     def _plans(self) -> list[ArmPlan]:
         return plan_arms(self._study, self._factory, self._scores)

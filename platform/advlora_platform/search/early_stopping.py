@@ -8,15 +8,8 @@ from types import SimpleNamespace
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.messages import EPOCH, tune_name
 from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
-
-EPOCH, METRICS = "epoch", "metrics"
-"""Keys of a Tune result: the number of the epoch, and the metrics by name."""
-
-
-def tune_name(metric: str) -> str:
-    """Returns the name of a metric in Tune's flattened results."""
-    return f"{METRICS}/{metric}"
 
 
 def build_scheduler(study: SweepStudy, epochs: int, records: Iterable[Record]) -> AsyncHyperBandScheduler | None:

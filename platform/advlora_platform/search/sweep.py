@@ -11,10 +11,10 @@ import optuna
 from ray.tune.search.optuna import OptunaSearch
 
 from advlora.errors import ConfigError
-from advlora_platform.search.early_stopping import tune_name
 from advlora_platform.search.samplers import build_sampler
 from advlora_platform.search.space import distributions, grid, read_point, suggest
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.messages import Failed, Reported, from_tune, tune_name
 from advlora_platform.study.spec import Space, SweepStudy, direction, objective_metrics
 from advlora_platform.study.trials import TrialFactory, to_tune
 
@@ -89,7 +89,8 @@ class SweepSearcher(OptunaSearch):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells a final result as complete, an early end as pruned, and a failure as failed."""
-        final, failed = (result or {}).get("final", False), error or "failure/kind" in (result or {})
+        last = from_tune(result)
+        final, failed = isinstance(last, Reported) and last.final, error or isinstance(last, Failed)
         super().on_trial_complete(trial_id, result if final and not failed else None, error=failed)
 
     def _over_budget(self) -> bool:

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from advlora_platform.study.failures import Failure, class_of
 from advlora_platform.study.folder import StudyFolder, read_json, write_json
-from advlora_platform.study.observer import Failure
 from advlora_platform.study.trials import Phase, Trial
 
 Status = Literal["running", "done", "stopped", "failed"]
-FINAL_FAILURES = ("diverged", "out_of_memory")
-"""Failures that the same configuration would meet again; others are tried again at the next launch."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Record:
     @property
     def settled(self) -> bool:
         """Whether running the trial again could not change its record."""
-        final = self.failure is not None and self.failure.kind in FINAL_FAILURES
+        final = self.failure is not None and class_of(self.failure).final
         return self.status in {"done", "stopped"} or final
 
     @classmethod

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.trials import Trial
 
-FailureClass = Literal["diverged", "out_of_memory", "user_error", "lost_worker", "error"]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a trial has no result."""
-
-    kind: FailureClass
-    message: str
+logger = logging.getLogger("advlora")
 
 
 class Observer(Protocol):
@@ -50,3 +43,43 @@ class Expectant(Protocol):
 
     def expect(self, total: int, remaining: int) -> None:
         """Says how many trials the study has and how many of them are still to run."""
+
+
+class Shielded:
+    """A listener whose errors are logged once and never stop a study: nothing that is computed depends on it."""
+
+    def __init__(self, listener: Observer) -> None:
+        self._listener, self._logged = listener, False
+
+    def expect(self, total: int, remaining: int) -> None:
+        """Passes on how much there will be, to a listener that wants to know."""
+        listener = self._listener
+        if isinstance(listener, Expectant):
+            self._pass_on(lambda: listener.expect(total, remaining))
+
+    def trial_started(self, trial: Trial) -> None:
+        """Passes it on."""
+        self._pass_on(lambda: self._listener.trial_started(trial))
+
+    def trial_reported(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Passes it on."""
+        self._pass_on(lambda: self._listener.trial_reported(trial, epoch, metrics))
+
+    def trial_finished(
+        self, trial: Trial, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
+    ) -> None:
+        """Passes it on."""
+        self._pass_on(lambda: self._listener.trial_finished(trial, metrics, stopped_early, unreliable))
+
+    def trial_failed(self, trial: Trial, failure: Failure) -> None:
+        """Passes it on."""
+        self._pass_on(lambda: self._listener.trial_failed(trial, failure))
+
+    def _pass_on(self, event: Callable[[], None]) -> None:
+        try:
+            event()
+        except Exception as error:
+            if not self._logged:
+                name, what = type(self._listener).__name__, f"{type(error).__name__}: {error}"
+                logger.warning("%s fails (%s); the study goes on without it", name, what)
+            self._logged = True

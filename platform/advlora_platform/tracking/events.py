@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.observer import Failure
 from advlora_platform.study.trials import Trial
 
 Kind = Literal["started", "reported", "finished", "failed"]

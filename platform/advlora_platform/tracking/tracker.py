@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.ledger import Ledger, Record
-from advlora_platform.study.observer import Failure
 from advlora_platform.study.spec import Study
 from advlora_platform.study.trials import Trial
 from advlora_platform.tracking.conclusion import IMAGES, log_conclusion

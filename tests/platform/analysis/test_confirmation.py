@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from advlora_platform.export.best import write_best
-from advlora_platform.report import terminal_report, write_report
+from advlora_platform.report import build_document, to_terminal, write_report
 from advlora_platform.study.folder import StudyFolder
 from tests.platform.stories import ROBUST, VAL_ROBUST, accuracies, confirmations, sweep, tell_sweep, trials
 
@@ -52,7 +52,7 @@ def test_without_a_confirmed_finalist_there_is_nothing_to_export():
     _, summary = told(lambda rank, seed: None)
     assert summary.best is None
     assert [trial.status for arm in summary.arms for trial in arm.trials] == ["missing"] * 6
-    assert "Best none yet" in terminal_report_text(summary)
+    assert "No best configuration yet: no finalist is confirmed." in terminal_report_text(summary)
 
 
 def test_a_finalist_that_is_not_reliable_cannot_win():
@@ -127,5 +127,5 @@ def terminal_report_text(summary) -> str:
     from rich.console import Console
 
     text = StringIO()
-    Console(file=text, width=200).print(terminal_report(summary))
+    Console(file=text, width=200).print(to_terminal(build_document(summary)))
     return " ".join(text.getvalue().split())

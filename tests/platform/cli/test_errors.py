@@ -218,3 +218,18 @@ def test_shipped_studies_are_listed_and_valid(advlora, tmp_path):
     assert "fashion-mnist" in shelves["data"]
     for name in [*shelves["ablations"], *shelves["search_spaces"]]:
         assert advlora("validate", name).code == 0
+
+
+def test_errors_are_an_object_only_where_the_option_asks_for_one(advlora):
+    asked = advlora("ablate", "absent.yaml", "--json")
+    assert json.loads(asked.out)["errors"] == ["study file 'absent.yaml' does not exist"]
+    value = advlora("ablate", "absent.yaml", "--set", "--json")  # the value of another option
+    assert (value.code, value.out) == (2, "")
+
+
+def test_the_help_of_evaluate_names_every_shipped_protocol(advlora):
+    from advlora_platform.study.library import shipped_protocols
+
+    said = " ".join(advlora("evaluate", "--help").out.split())
+    assert ", ".join(shipped_protocols()) in said
+    assert "retrieval" in shipped_protocols()

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from advlora.config import EvaluationProtocol
 from advlora_platform.cli.progress import ProgressDisplay
-from advlora_platform.study.observer import Expectant, Failure
+from advlora_platform.study.failures import Failure
+from advlora_platform.study.observer import Expectant
 from advlora_platform.study.trials import TrialFactory
 
 pytestmark = pytest.mark.unit
@@ -16,8 +20,8 @@ METRICS = {"val/clean_r1": 0.9, "val/robust_r1:8_255": 0.625}
 def said(capsys):
     """Plays a study to a display and returns its lines."""
 
-    def play(*events, total=4, remaining=3):
-        with ProgressDisplay("study") as display:
+    def play(*events, total=4, remaining=3, study="study"):
+        with ProgressDisplay(study) as display:
             assert isinstance(display, Expectant)
             display.expect(total, remaining)
             for event in events:
@@ -60,3 +64,27 @@ def test_an_early_stop_and_a_failure_are_named(said):
     )
     assert "(stopped early)" in lines[1]
     assert "failed (diverged): loss nan" in lines[2]
+
+
+@pytest.mark.parametrize("odd", ["[/]", "[bold]arm[/bold]", "[1/3]", "a[0", "rank=[4]"])
+def test_names_and_messages_are_not_read_as_markup(said, odd):
+    trial = FACTORY.trial(odd, 0, {}, "ablate")
+    lines = said(
+        lambda display: display.trial_finished(trial, METRICS, False, f"masked: {odd}"),
+        lambda display: display.trial_failed(trial, Failure("error", f"KeyError: {odd}")),
+        lambda display: display.trial_failed(trial, Failure("error", "")),
+        study=odd,
+    )
+    assert lines[0].startswith(f"{odd}: 3 of 4 trials")
+    assert lines[1].startswith(f"[1/3] {odd}/seed 0")
+    assert lines[2] == f"      not reliable: masked: {odd}"
+    assert f"failed (error): KeyError: {odd} " in lines[3]
+
+
+def test_the_bar_shows_names_as_they_are():
+    with ProgressDisplay("[/]") as display:
+        display.expect(1, 1)
+        display.trial_started(FACTORY.trial("[red]", 0, {}, "ablate"))
+        shown = Console(file=StringIO(), width=200, force_terminal=True)
+        shown.print(display._bar)
+    assert "[/]: [red]/seed 0" in shown.file.getvalue()

@@ -8,7 +8,8 @@ import pytest
 
 from advlora.config import EvaluationProtocol
 from advlora_platform.execution.bridge import Bridge
-from advlora_platform.study.observer import Failure
+from advlora_platform.study.failures import Failure
+from advlora_platform.study.messages import Failed, Reported, Started
 from advlora_platform.study.trials import TrialFactory, to_tune
 
 pytestmark = pytest.mark.unit
@@ -47,14 +48,14 @@ FACTORY = TrialFactory({}, EvaluationProtocol(), "d")
 TRIAL = SimpleNamespace(trial_id="t", config=to_tune(FACTORY.trial("a", 3, {}, "search")))
 
 
-def tell(bridge, **result):
-    bridge.on_trial_result(0, [], TRIAL, result)
+def tell(bridge, message):
+    bridge.on_trial_result(0, [], TRIAL, {**message.to_tune(), "training_iteration": 1})
 
 
 def test_a_trial_is_told_from_start_to_end(bridge, diary):
-    tell(bridge, event="started")
-    tell(bridge, event="epoch", epoch=1, metrics={"train/loss": 2.0}, final=False)
-    tell(bridge, event="epoch", epoch=2, metrics={"train/loss": 1.0}, final=True, unreliable="monotone: no")
+    tell(bridge, Started())
+    tell(bridge, Reported(1, {"train/loss": 2.0}))
+    tell(bridge, Reported(2, {"train/loss": 1.0}, final=True, unreliable="monotone: no"))
     bridge.on_trial_complete(0, [], TRIAL)
     assert diary.entries == [
         ("started", 3),
@@ -65,14 +66,14 @@ def test_a_trial_is_told_from_start_to_end(bridge, diary):
 
 
 def test_an_end_without_a_final_report_was_early(bridge, diary):
-    tell(bridge, event="epoch", epoch=1, metrics={"train/loss": 2.0, "val/clean_r1": 0.5}, final=False)
-    tell(bridge, event="epoch", epoch=2, metrics={"train/loss": 1.0}, final=False)
+    tell(bridge, Reported(1, {"train/loss": 2.0, "val/clean_r1": 0.5}))
+    tell(bridge, Reported(2, {"train/loss": 1.0}))
     bridge.on_trial_complete(0, [], TRIAL)
     assert diary.entries[-1] == ("finished", {"train/loss": 1.0, "val/clean_r1": 0.5}, True, "")
 
 
 def test_a_failure_is_told_once(bridge, diary):
-    tell(bridge, event="failed", failure={"kind": "diverged", "message": "loss nan"})
+    tell(bridge, Failed(Failure("diverged", "loss nan")))
     bridge.on_trial_complete(0, [], TRIAL)
     assert diary.entries == [("failed", Failure("diverged", "loss nan"))]
 

@@ -4,10 +4,16 @@ import asyncio
 
 import pytest
 
-from advlora_platform.execution.mailbox import ATTEMPTS, Mailbox
-from advlora_platform.study.observer import Failure
+from advlora_platform.execution.mailbox import Mailbox
+from advlora_platform.execution.places import Place
+from advlora_platform.study.failures import LOST_WORKER, Failure
+from advlora_platform.study.messages import Failed, Reported
 
 pytestmark = pytest.mark.unit
+
+
+def epoch(number):
+    return Reported(number, {"train/loss": 1.0})
 
 
 def scenario(play):
@@ -23,11 +29,11 @@ def test_a_job_goes_in_and_its_reports_come_out_in_order():
     async def play(box):
         number = await box.submit({"arm": "a"})
         assert await box.next_job() == (number, {"arm": "a"})
-        assert await box.report(number, {"epoch": 1})
-        assert await box.report(number, {"epoch": 2})
+        assert await box.report(number, epoch(1))
+        assert await box.report(number, epoch(2))
         return [await box.next_message(), await box.next_message()]
 
-    assert scenario(play) == [(1, {"epoch": 1}), (1, {"epoch": 2})]
+    assert scenario(play) == [(1, epoch(1)), (1, epoch(2))]
 
 
 def test_a_worker_waits_for_a_job():
@@ -45,20 +51,20 @@ def test_reports_of_a_cancelled_job_are_dropped_and_its_workers_told():
     async def play(box):
         first = await box.submit({"arm": "a"})
         await box.cancel(first)
-        assert not await box.report(first, {"epoch": 1})
+        assert not await box.report(first, epoch(1))
         second = await box.submit({"arm": "b"})
-        assert not await box.report(first, {"epoch": 2})
-        assert await box.report(second, {"epoch": 1})
+        assert not await box.report(first, epoch(2))
+        assert await box.report(second, epoch(1))
         return await box.next_message()
 
-    assert scenario(play) == (2, {"epoch": 1})
+    assert scenario(play) == (2, epoch(1))
 
 
 def test_a_new_job_takes_the_place_of_an_unfinished_one():
     async def play(box):
         first = await box.submit({"arm": "a"})
         await box.submit({"arm": "b"})
-        assert not await box.report(first, {"epoch": 1})
+        assert not await box.report(first, epoch(1))
         return await box.next_job()
 
     assert scenario(play) == (2, {"arm": "b"})
@@ -83,12 +89,14 @@ def test_a_new_group_gets_the_unfinished_job_again_but_not_a_settled_one():
 
 def test_a_job_that_kills_its_workers_again_and_again_is_given_up():
     async def play(box):
-        await box.submit({"arm": "a"})
-        for _ in range(ATTEMPTS + 1):
+        first = await box.submit({"arm": "a"})
+        for _ in range(LOST_WORKER.retried + 1):
             await box.group_started()
+            assert await box.next_job() == (first, {"arm": "a"})
+        await box.group_started()
         number, message = await box.next_message()
-        assert (number, message["event"], message["done"]) == (1, "failed", True)
-        assert message["failure"]["kind"] == "lost_worker"
+        assert (number, message.failure.kind) == (1, "lost_worker")
+        assert "tried 3 times" in message.failure.message
         await box.submit({"arm": "b"})
         await box.group_started()
         return await box.next_job()
@@ -99,22 +107,88 @@ def test_a_job_that_kills_its_workers_again_and_again_is_given_up():
 def test_a_failure_is_told_once_however_many_workers_meet_it():
     async def play(box):
         number = await box.submit({"arm": "a"})
+        await box.next_job()
         for _ in range(4):
             await box.fail(number, Failure("diverged", "loss nan"))
         await box.submit({"arm": "b"})
-        await box.report(2, {"epoch": 1})
+        await box.report(2, epoch(1))
         return [await box.next_message(), await box.next_message()]
 
     first, second = scenario(play)
-    assert first[1]["failure"] == {"kind": "diverged", "message": "loss nan"}
-    assert second == (2, {"epoch": 1})
+    assert first == (1, Failed(Failure("diverged", "loss nan")))
+    assert second == (2, epoch(1))
+
+
+def test_groups_that_die_before_they_take_a_job_do_not_count_against_it():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        for _ in range(9):
+            await box.group_started()
+        assert await box.next_job() == (number, {"arm": "a"})
+        assert await box.report(number, epoch(1))
+        return await box.next_message()
+
+    assert scenario(play) == (1, epoch(1))
+
+
+def test_one_try_counts_once_however_many_workers_lose_it():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        for _ in range(LOST_WORKER.retried):
+            await box.next_job()
+            for _ in range(4):
+                await box.fail(number, Failure(LOST_WORKER.name, "killed"))
+        return await box.next_job()
+
+    assert scenario(play) == (1, {"arm": "a"})
+
+
+def test_silence_is_counted_from_the_last_sign_of_the_workers_and_only_while_there_is_a_job():
+    async def play(box):
+        before = [await box.silence()]
+        await box.group_started()
+        await asyncio.sleep(0.05)
+        before.append(await box.silence())  # no job yet
+        number = await box.submit({"arm": "a"})
+        await asyncio.sleep(0.05)
+        waiting = await box.silence()  # the group is there, but nobody takes the job
+        await box.next_job()
+        taken = await box.silence()
+        await asyncio.sleep(0.05)
+        await box.report(number, epoch(1))
+        reported = await box.silence()
+        await asyncio.sleep(0.05)
+        silent = await box.silence()
+        await box.settle(number)
+        return before, waiting, taken, reported, silent, await box.silence()
+
+    before, waiting, taken, reported, silent, settled = scenario(play)
+    assert before == [0.0, 0.0]
+    assert min(waiting, silent) >= 0.05
+    assert max(taken, reported) < 0.05
+    assert settled == 0.0
+
+
+def test_workers_that_were_killed_are_not_silent_and_their_job_waits_for_the_next_group():
+    async def play(box):
+        await box.group_started()
+        await box.enrol(Place("node", 1, 0.0))
+        number = await box.submit({"arm": "a"})
+        places = await box.places()
+        await box.give_up(number, Failure("error", "no report"))  # it was not taken, so this was no try
+        await asyncio.sleep(0.05)
+        silent = await box.silence()
+        await box.group_started()
+        return places, silent, await box.places(), await box.next_job()
+
+    assert scenario(play) == ({Place("node", 1, 0.0)}, 0.0, set(), (1, {"arm": "a"}))
 
 
 def test_closing_frees_the_workers():
     async def play(box):
         number = await box.submit({"arm": "a"})
         await box.close()
-        assert not await box.report(number, {"epoch": 1})
+        assert not await box.report(number, epoch(1))
         return await box.next_job()
 
     assert scenario(play) is None

@@ -15,6 +15,7 @@ from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import save_state
 from advlora_platform.measure import Evaluation, load_subject, protocol_hash, read_protocol
+from advlora_platform.measure.tracked import tracked
 from advlora_platform.study.folder import StudyFolder, write_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.spec import AblationStudy
@@ -83,7 +84,7 @@ def test_a_run_is_measured_as_its_trial_was_and_logged_beside_it(finished, store
     assert torch.is_tensor(evaluation.subject.merged().logit_scale)
 
     (tmp_path / "record.json").write_text("{}")
-    run_id = EvaluationLog().log(record, tmp_path / "record.json")
+    run_id = EvaluationLog().log(tracked(record), tmp_path / "record.json")
     client = open_store(store)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
@@ -95,7 +96,7 @@ def test_a_run_is_measured_as_its_trial_was_and_logged_beside_it(finished, store
     assert run.data.params["data.samples"] == "16"
     assert [entry.path for entry in client.list_artifacts(run_id)] == ["record.json"]
     assert client.get_experiment(run.info.experiment_id).name == "evaluations"
-    again = EvaluationLog().log(record, tmp_path / "record.json")
+    again = EvaluationLog().log(tracked(record), tmp_path / "record.json")
     assert client.get_run(again).info.experiment_id == run.info.experiment_id
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -12,13 +13,14 @@ import pytest
 from rich.text import Text
 
 from advlora.metrics import Metric
-from advlora_platform.report import terminal_report, write_report
+from advlora_platform.report import build_document, to_terminal, write_report
 from advlora_platform.report.canvas import DARK, LIGHT
-from advlora_platform.report.content import build_document
+from advlora_platform.report.document import Table
 from advlora_platform.report.figures import draw
 from advlora_platform.report.findings import findings, tone_of
 from advlora_platform.report.markdown import to_markdown
 from advlora_platform.report.page import to_html
+from advlora_platform.report.terminal import terminal_table
 from advlora_platform.study.folder import StudyFolder
 from tests.platform.stories import ROBUST, VAL_ROBUST, ablation, accuracies, sweep, tell, tell_sweep, trials
 
@@ -50,8 +52,8 @@ def hunt(number=10):
     return tell_sweep(study, [replace(records[0], status="stopped"), *records[1:]])
 
 
-def plain(summary):
-    return Text.from_markup(terminal_report(summary)).plain
+def plain(summary, width=110):
+    return Text.from_markup(to_terminal(build_document(summary), width)).plain
 
 
 def sentences(summary):
@@ -118,6 +120,39 @@ def test_every_format_can_show_every_state_of_a_sweep(summary, tmp_path):
     assert all(path.stat().st_size for path in write_report(summary, StudyFolder(tmp_path)))
 
 
+@pytest.mark.parametrize("width", [72, 80, 110, 200])
+@pytest.mark.parametrize("summary", [tell(ablation(**CURVE), holed), hunt(14)], ids=["ablation", "sweep"])
+def test_nothing_is_wrapped_by_the_terminal_and_no_number_is_cut(summary, width):
+    text = plain(summary, width)
+    assert max(map(len, text.splitlines())) <= width
+    shown = [section.table.for_terminal() for section in build_document(summary).sections if section.brief]
+    words = [word for table in shown for row in table.rows for cell in row[1:] for word in cell.split()]
+    assert Counter(words) - Counter(text.split()) == Counter()
+
+
+def test_a_table_that_does_not_fit_goes_on_below_and_names_its_rows_again():
+    table = Table(("arm", "a", "b", "verdict"), "lrrl", (("LoRA", "1" * 20, "2" * 20, "no effect beyond 3 points"),))
+    assert terminal_table(table, 80).count("LoRA") == 1
+    assert Text.from_markup(terminal_table(table, 50)).plain.splitlines() == [
+        f"arm   {'a':>20}  {'b':>20}",
+        f"LoRA  {'1' * 20}  {'2' * 20}",
+        "",
+        "arm   verdict",
+        "LoRA  no effect beyond 3 points",
+    ]
+    assert terminal_table(table, 71).splitlines()[-1].strip() == "points"
+
+
+def test_a_column_or_row_may_be_for_full_reports_or_for_a_terminal_only():
+    rows = (("LoRA", "long", "s", "1"), ("full", "longer", "t", "2"))
+    table = Table(("arm", "wide", "narrow", "n"), "llrr", rows, ("good", "bad"), "afta", (1,))
+    assert table.full() == Table(
+        ("arm", "wide", "n"), "llr", (("LoRA", "long", "1"), ("full", "longer", "2")), table.tones
+    )
+    assert table.for_terminal() == Table(("arm", "narrow", "n"), "lrr", (("full", "t", "2"),), ("bad",))
+    assert terminal_table(table).endswith("... and 1 more in the report")
+
+
 def test_the_terminal_shows_table_effects_best_and_holes():
     text = plain(tell(ablation(), holed))
     assert text.startswith("story (ablation): 13 of 18 done, 1 running, 1 failed, 3 missing")
@@ -125,11 +160,11 @@ def test_the_terminal_shows_table_effects_best_and_holes():
     assert row.split()[:4] == ["AdvLoRA", "54.6", "±", "1.5"]
     assert row.endswith("3.00     20.0       25k   3/3")
     assert next(line for line in text.splitlines() if line.startswith("full")).endswith("0/3")
-    assert "clustering  robust" in text
-    assert "LoRA: seed 1 failed (diverged)" in text
+    assert "clustering  robust  +4." in text
+    assert "LoRA: seed 1 failed (diverged)." in text
     assert "full: seed 0 missing, seed 1 missing, seed 2 missing" in text
-    assert "Protocol     PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images" in text
-    assert "Best         'clustering' has the highest mean" in text
+    assert "Protocol: PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images" in text
+    assert "Best: 'clustering' has the highest mean" in text
 
 
 def test_names_and_messages_are_not_read_as_markup():
@@ -147,8 +182,9 @@ def test_names_and_messages_are_not_read_as_markup():
 def test_a_long_name_is_cut_in_the_terminal_only():
     name = "an arm whose name is much longer than a column of the table"
     summary = tell(ablation(arms={name: {"adapter.rank": 4}}), helped)
-    assert name not in plain(summary).partition("Best ")[0]
-    assert name[:33] + "…" in plain(summary)
+    for width, kept in ((110, 24), (80, 19)):
+        assert name not in plain(summary, width).partition("Best: ")[0]
+        assert f"\n{name[:kept]}" in plain(summary, width)
     assert name in to_markdown(build_document(summary), {})
 
 
@@ -156,11 +192,11 @@ def test_a_sweep_in_the_terminal_has_top_trials_front_and_importance():
     text = plain(hunt(14))
     assert text.startswith("hunt (sweep): 13 of 16 done, 1 stopped, 1 running, 1 failed")
     lines = text.splitlines()
-    assert lines[3].split()[:3] == ["14", "46.0", "76.0"]
-    assert lines[3].endswith("rank=15, init=gaussian")
+    assert lines[4].split()[:3] == ["14", "46.0", "76.0"]
+    assert lines[4].endswith("rank=15, init=gaussian")
     assert "... and 6 more in the report" in text
     assert "Pareto front" in text
-    assert "Importance (PED-ANOVA)" in text
+    assert "\nImportance\n" in text
 
 
 def test_an_unfinished_trial_never_stands_above_a_finished_one():
@@ -241,9 +277,9 @@ def test_reported_metrics_are_columns_and_comparisons_in_which_less_of_a_backdoo
     )
     assert (compared["full"].verdict, tone_of(compared["full"])) == ("worse", "bad")
     assert "test attack success rate" in {row[1] for row in tables["Every arm against LoRA"].rows}
-    assert "Against LoRA, test attack success rate (points)" in plain(summary)
-    assert "Further metrics" in plain(summary)
-    assert "Further metrics" not in plain(tell(ablation(), helped))
+    assert "91.0 ± 2.5" in plain(summary)
+    assert "AdvLoRA     attack success rate" in plain(summary)
+    assert "success" not in plain(tell(ablation(), helped))
 
 
 def test_tuned_values_and_failures_have_their_tables():
@@ -252,7 +288,11 @@ def test_tuned_values_and_failures_have_their_tables():
     tables = {section.title: section.table for section in build_document(summary).sections}
     assert tables["Tuned inside each arm"].header == ("arm", "optimiser.learning_rate", "tried", "failed")
     assert {row[2] for row in tables["Tuned inside each arm"].rows} == {"2/2"}
-    assert [row[:5] for row in tables["Failures"].rows] == [("LoRA", "1", "ablate", "diverged", "it diverged [here]")]
+    failures = tables["Failures"].full()
+    assert failures.header[-2:] == ("failure", "message")
+    assert [(*row[:3], *row[-2:]) for row in failures.rows] == [
+        ("LoRA", "1", "ablate", "diverged", "it diverged [here]")
+    ]
     assert [row[2] for row in tables["Every trial"].rows].count("missing") == 3
 
 

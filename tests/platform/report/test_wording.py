@@ -14,6 +14,7 @@ from advlora_platform.report.wording import (
     points,
     probability,
     short_names,
+    short_titles,
     title_of,
 )
 
@@ -66,6 +67,15 @@ def test_metrics_are_written_in_their_unit():
     assert title_of("test/clean_r1") == "test clean (%)"
     assert title_of("cost/seconds") == "training s"
     assert title_of("params/trainable") == "params/trainable"
+
+
+def test_a_short_title_keeps_the_radius_only_where_there_are_several():
+    assert short_titles(["test/robust_r1:8_255", "test/clean_r1"]) == {
+        "test/robust_r1:8_255": "robust",
+        "test/clean_r1": "clean",
+    }
+    several = short_titles(["test/robust_r1:8_255", "test/robust_r1:4_255", "val/robust_r1:8_255"])
+    assert list(several.values()) == ["robust 8/255", "robust 4/255", "val robust"]
 
 
 def test_a_short_name_is_the_shortest_that_tells_keys_apart():

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from advlora_platform.search.ablation import PlanSearcher
-from advlora_platform.search.early_stopping import tune_name
+from advlora_platform.study.messages import Reported
 from tests.platform.search.small_searches import ROBUST, ablation, record
 
 pytestmark = pytest.mark.unit
-RESULT = {tune_name(ROBUST): 0.5}
+RESULT = Reported(1, {ROBUST: 0.5}, final=True).to_tune()
 
 
 def drain(searcher, factory):

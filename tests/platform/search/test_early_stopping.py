@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from advlora_platform.search.early_stopping import build_scheduler, tune_name
+from advlora_platform.search.early_stopping import build_scheduler
+from advlora_platform.study.messages import Reported, Started
 from tests.platform.search.small_searches import ROBUST, record, sweep
 
 pytestmark = pytest.mark.unit
@@ -19,7 +20,7 @@ def decision(scheduler, name, epoch, score):
     trial = SimpleNamespace(trial_id=name)
     if name not in scheduler._trial_info:
         scheduler.on_trial_add(None, trial)
-    return scheduler.on_trial_result(None, trial, {"epoch": epoch, tune_name(ROBUST): score})
+    return scheduler.on_trial_result(None, trial, Reported(epoch, {ROBUST: score}).to_tune())
 
 
 def test_the_weaker_half_is_stopped_and_the_last_epoch_always_runs_to_its_report():
@@ -33,7 +34,8 @@ def test_an_epoch_without_an_examination_stops_nobody():
     scheduler = build_scheduler(study(), epochs=4, records=[])
     trial = SimpleNamespace(trial_id="a")
     scheduler.on_trial_add(None, trial)
-    assert scheduler.on_trial_result(None, trial, {"epoch": 1}) == TrialScheduler.CONTINUE
+    for message in (Started(), Reported(1, {"train/loss": 1.0})):
+        assert scheduler.on_trial_result(None, trial, message.to_tune()) == TrialScheduler.CONTINUE
 
 
 def test_a_continued_sweep_measures_by_the_trials_before(factory):

@@ -6,9 +6,9 @@ import pickle
 import optuna
 import pytest
 
-from advlora_platform.search.early_stopping import tune_name
 from advlora_platform.search.sweep import DefineByRun, SweepSearcher, belonging, running_seconds
-from advlora_platform.study.observer import Failure
+from advlora_platform.study.failures import Failure
+from advlora_platform.study.messages import Failed, Reported
 from tests.platform.search.small_searches import ROBUST, record, space, sweep
 
 pytestmark = pytest.mark.unit
@@ -21,7 +21,7 @@ POINT = {
 
 
 def final(score: float) -> dict:
-    return {tune_name(ROBUST): score, "final": True, "training_iteration": 1}
+    return {**Reported(1, {ROBUST: score}, final=True).to_tune(), "training_iteration": 1}
 
 
 def drain(searcher, factory, score=lambda trial: 0.5):
@@ -58,10 +58,10 @@ def test_a_stopped_trial_is_pruned_and_a_failed_one_fails(factory):
     searcher = SweepSearcher(sweep(), factory, [])
     for trial in "abc":
         searcher.suggest(trial)
-    searcher.on_trial_result("a", {tune_name(ROBUST): 0.9, "training_iteration": 1})
-    searcher.on_trial_result("a", {"training_iteration": 2})
-    searcher.on_trial_complete("a", {tune_name(ROBUST): 0.9, "final": False})
-    searcher.on_trial_complete("b", {"failure/kind": "diverged"})
+    searcher.on_trial_result("a", {**Reported(1, {ROBUST: 0.9}).to_tune(), "training_iteration": 1})
+    searcher.on_trial_result("a", {**Reported(2, {"train/loss": 1.0}).to_tune(), "training_iteration": 2})
+    searcher.on_trial_complete("a", Reported(1, {ROBUST: 0.9}).to_tune())
+    searcher.on_trial_complete("b", Failed(Failure("diverged", "loss nan")).to_tune())
     searcher.on_trial_complete("c", None, error=True)
     assert states(searcher) == ["PRUNED", "FAIL", "FAIL"]
     assert searcher._ot_study.trials[0].intermediate_values == {1: 0.9}
@@ -101,8 +101,8 @@ def test_several_objectives_have_a_pareto_front(factory):
     assert searcher.mode == ["max", "min"]
     for number in range(4):
         searcher.suggest(str(number))
-        result = {tune_name(ROBUST): number / 10, tune_name("cost/seconds"): float(number), "final": True}
-        searcher.on_trial_complete(str(number), result)
+        metrics = {ROBUST: number / 10, "cost/seconds": float(number)}
+        searcher.on_trial_complete(str(number), Reported(1, metrics, final=True).to_tune())
     assert len(searcher._ot_study.best_trials) == 4
     assert searcher._ot_study.directions == [
         optuna.study.StudyDirection.MAXIMIZE,

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.observer import Failure, Observer
+from advlora_platform.study.observer import Observer
 from tests import builders
 
 pytestmark = pytest.mark.unit

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.folder import read_json
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.observer import Failure, Observer
+from advlora_platform.study.observer import Observer
 from advlora_platform.tracking import MlflowTracker, known_runs
 from advlora_platform.tracking.events import Event, Spool, TrackedTrial
 from advlora_platform.tracking.experiments import metric_name
