@@ -16,6 +16,9 @@ DEPTHS = (1, 5, 10)
 """Depths K at which recall is measured."""
 ATTACK_SUCCESS = "attack_success_rate"
 """How often a backdoor's trigger turns an image into its target class."""
+MEAN_RECALL = "mean_recall"
+RERANKED = "itm_"
+"""Before the name of a recall after re-ranking by image-text matching."""
 
 _UNITS: dict[tuple[str, str], Unit] = {
     ("cost", "seconds"): "s",
@@ -41,14 +44,19 @@ class Metric:
     epsilon: float | None = None
 
     @classmethod
-    def clean(cls, split: str) -> Metric:
+    def clean(cls, split: str, recall: str = "r1") -> Metric:
         """Accuracy on clean images: recall at 1 against the class texts, or of an image's captions."""
-        return cls(split, "clean_r1")
+        return cls(split, f"clean_{recall}")
 
     @classmethod
-    def robust(cls, split: str, epsilon: float) -> Metric:
+    def robust(cls, split: str, epsilon: float, recall: str = "r1") -> Metric:
         """Accuracy under every attack of a protocol at `epsilon`."""
-        return cls(split, "robust_r1", epsilon)
+        return cls(split, f"robust_{recall}", epsilon)
+
+    @classmethod
+    def success(cls, split: str, epsilon: float, recall: str) -> Metric:
+        """Share of the queries found on clean images that the attacks at `epsilon` make wrong."""
+        return cls(split, f"success_{recall}", epsilon)
 
     @classmethod
     def parse(cls, text: str) -> Metric:
@@ -91,10 +99,15 @@ COSTS = (Metric("cost", "seconds"), Metric("cost", "forward_equivalents"), Metri
 SIZES = (Metric("params", "trainable"), Metric("params", "trainable_fraction"))
 
 
+def recall_name(side: Literal["tr", "ir"], depth: int) -> str:
+    """Names the recall of texts by images (`tr_r1`) or of images by texts (`ir_r1`)."""
+    return f"{side}_r{depth}"
+
+
 def recall_names(*, reranked: bool = False) -> tuple[str, ...]:
     """Returns `tr_r1` ... `ir_r10` of retrieval (texts, then images); those after re-ranking with `itm_` in front."""
-    names = tuple(f"{side}_r{depth}" for side in ("tr", "ir") for depth in DEPTHS)
-    return tuple(f"itm_{name}" for name in names) if reranked else names
+    names = (*(recall_name("tr", depth) for depth in DEPTHS), *(recall_name("ir", depth) for depth in DEPTHS))
+    return tuple(f"{RERANKED}{name}" for name in names) if reranked else names
 
 
 def epsilon_label(epsilon: float) -> str:

@@ -7,12 +7,14 @@ from typing import Any
 
 from advlora.config import parse
 from advlora.metrics import Metric
-from advlora_platform.analysis import Summary, summarise
+from advlora_platform.analysis import AblationSummary, SweepSummary, summarise_ablation, summarise_sweep
 from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.search.plan import plan_arms, scores_of
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.observer import Failure
-from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
+from advlora_platform.study.spec import Study
+from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import Trial, TrialFactory
 
 EPSILON = 8 / 255
@@ -87,8 +89,7 @@ def accuracies(robust: float, clean: float = 0.8, **more: float) -> dict[str, fl
 
 def factory(study: Study) -> TrialFactory:
     """What makes the trials of a story."""
-    confirm = study.confirm if isinstance(study, SweepStudy) else None
-    return TrialFactory(dict(study.base), study.protocol, "da7a", confirm.protocol if confirm else None)
+    return TrialFactory(dict(study.base), study.protocol, "da7a", study.reported_protocol)
 
 
 def record(trial: Trial, result: Result, began: float = 0.0) -> Record:
@@ -123,12 +124,12 @@ def records_of(study: AblationStudy, story: Story) -> list[Record]:
     return list(records.values())
 
 
-def tell(study: AblationStudy, story: Story, runs: Mapping[str, str] | None = None) -> Summary:
+def tell(study: AblationStudy, story: Story, runs: Mapping[str, str] | None = None) -> AblationSummary:
     """The summary of an ablation."""
     records = records_of(study, story)
     plans = plan_arms(study, factory(study), scores_of(study, records))
     known = {item.trial_id: f"run-{item.trial_id[:6]}" for item in records} if runs is None else runs
-    return summarise(study, plans, records, IDENTITY, known)
+    return summarise_ablation(study, plans, records, IDENTITY, known)
 
 
 def trials(study: SweepStudy, results: Mapping[int, Result]) -> list[Record]:
@@ -142,10 +143,10 @@ def trials(study: SweepStudy, results: Mapping[int, Result]) -> list[Record]:
     return found
 
 
-def tell_sweep(study: SweepStudy, records: list[Record]) -> Summary:
+def tell_sweep(study: SweepStudy, records: list[Record]) -> SweepSummary:
     """The summary of a sweep."""
     plans = confirmation_plans(study, factory(study), records)
-    return summarise(study, plans, records, {**IDENTITY, "kind": "sweep"}, {})
+    return summarise_sweep(study, plans, records, {**IDENTITY, "kind": "sweep"}, {})
 
 
 def confirmations(study: SweepStudy, records: list[Record], story: Story) -> list[Record]:

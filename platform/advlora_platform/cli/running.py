@@ -24,9 +24,9 @@ def run_study(reference: str, kind: Kind, overrides: Iterable[str], out: Path | 
     if as_json:
         print_json(summary.to_json())
         return
-    from advlora_platform.report import terminal_report
+    from advlora_platform.kinds import kind_of
 
-    output.print(terminal_report(summary))
+    output.print(kind_of(study).text(summary))
     output.print(f"\nReport       {folder / 'report.html'}  (text: {folder / 'report.md'})")
     output.print(f"MLflow UI    advlora ui {folder}")
     if summary.best is not None:

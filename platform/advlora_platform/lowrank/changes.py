@@ -52,8 +52,8 @@ class Change:
     """The change of one full fine-tuning.
 
     Attributes:
-        arm: Of the study.
-        seed: Of the training.
+        arm: Its arm in the study.
+        seed: Seed of the training.
         adversarial: Whether it was trained against an attack.
         layers: Layer -> spectrum.
         means: Means over the layers.
@@ -71,7 +71,7 @@ class Change:
     whole: float
 
 
-def take_apart(trial: Trained, protocol: EvaluationProtocol, ranks: Sequence[int], bench: Workbench) -> Change:
+def measure_change(trial: Trained, protocol: EvaluationProtocol, ranks: Sequence[int], bench: Workbench) -> Change:
     """Measures a finished full fine-tuning.
 
     Raises:
@@ -114,7 +114,7 @@ def _robust(
     protocol: EvaluationProtocol,
     bench: Workbench,
 ) -> float:
-    """Examines a model in the place of the trained one."""
+    """Evaluates a model in the place of the trained one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     subject = copy.copy(trained)
     subject.model = model.to(device)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.library import load_study
-from advlora_platform.study.spec import AblationStudy
 
 NAME = "lowrank"
 
@@ -17,7 +17,6 @@ def two_arms(overrides: Iterable[str] = ()) -> AblationStudy:
         ConfigError: With every problem of the overrides.
     """
     study = load_study("low_rank", "ablation", overrides)
-    assert isinstance(study, AblationStudy), "loaded as an ablation"
     arms = {name: values for name, values in study.arms.items() if values.get("adapter.kind") == "full"}
-    description = "Adversarial and clean full fine-tuning, whose changes of weights are taken apart."
+    description = "Adversarial and clean full fine-tuning, whose changes of weights are measured."
     return study.model_copy(update={"name": NAME, "description": description, "arms": arms})

@@ -1,6 +1,7 @@
 """Tables, figures and pages of a study."""
 
-from advlora_platform.report.terminal import terminal_report
+from advlora_platform.report.reports import Report, ablation_report, sweep_report
+from advlora_platform.report.terminal import ablation_text, sweep_text
 from advlora_platform.report.write import write_report
 
-__all__ = ["terminal_report", "write_report"]
+__all__ = ["Report", "ablation_report", "ablation_text", "sweep_report", "sweep_text", "write_report"]

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advlora_platform.analysis import ArmResult, ArmTrial, Confirmation, Contrast, Summary, SweepResult, TrialResult
+from advlora_platform.analysis import (
+    AblationSummary,
+    ArmResult,
+    Confirmation,
+    Contrast,
+    Summary,
+    SweepResult,
+    SweepSummary,
+    TrialResult,
+)
 from advlora_platform.report.document import Table, Tone
 from advlora_platform.report.findings import tone_of
 from advlora_platform.report.wording import (
     ABSENT,
+    FORWARDS,
+    SECONDS,
+    TRAINED_SHARE,
     amount,
     assignments,
     difference,
@@ -26,7 +38,7 @@ from advlora_platform.report.wording import (
 STATUS_TONES: dict[str, Tone] = {"done": "plain", "stopped": "open", "running": "open"}
 
 
-def arms_table(summary: Summary) -> Table:
+def arms_table(summary: AblationSummary) -> Table:
     """The ablation table: accuracies with intervals beside sizes and costs."""
     metrics = summary.metrics
     accuracies = (metrics.test_robust, metrics.test_clean, *metrics.further, metrics.val_robust)
@@ -42,9 +54,9 @@ def arms_table(summary: Summary) -> Table:
         (
             arm.name,
             *(mean_with_interval(arm.estimates.get(metric)) for metric in accuracies),
-            share(_mean(arm, "params/trainable_fraction")),
-            amount(_mean(arm, "cost/seconds")),
-            amount(_mean(arm, "cost/forward_equivalents")),
+            share(_mean(arm, TRAINED_SHARE)),
+            amount(_mean(arm, SECONDS)),
+            amount(_mean(arm, FORWARDS)),
             f"{arm.done}/{len(arm.trials)}",
         )
         for arm in summary.arms
@@ -53,7 +65,7 @@ def arms_table(summary: Summary) -> Table:
     return Table(header, align, rows, tuple(_arm_tone(summary, arm) for arm in summary.arms))
 
 
-def further_table(summary: Summary) -> Table:
+def further_table(summary: AblationSummary) -> Table:
     """What an ablation reports beside accuracies and costs."""
     names = summary.metrics.further
     rows = tuple((arm.name, *(mean_with_interval(arm.estimates.get(name)) for name in names)) for arm in summary.arms)
@@ -90,7 +102,7 @@ def contrasts_table(answers: Sequence[Contrast], first: str) -> Table:
     return Table(header, "llrrrrl", rows, tuple(tone_of(answer) for answer in answers))
 
 
-def curve_table(summary: Summary) -> Table:
+def curve_table(summary: AblationSummary) -> Table:
     """Robust accuracy of every arm at every epsilon."""
     curve = summary.metrics.curve
     header = ("arm", "0 (clean)", *(radius(epsilon) for epsilon in curve.values()))
@@ -99,7 +111,7 @@ def curve_table(summary: Summary) -> Table:
     return Table(header, "l" + "r" * len(names), rows)
 
 
-def tuned_table(summary: Summary) -> Table | None:
+def tuned_table(summary: AblationSummary) -> Table | None:
     """What was tuned inside each arm; None where nothing was."""
     arms = [arm for arm in summary.arms if arm.tuning["planned"]]
     keys = tuple(dict.fromkeys(key for arm in arms for key in arm.tuned or {}))
@@ -117,10 +129,10 @@ def tuned_table(summary: Summary) -> Table | None:
     return Table(("arm", *keys, "tried", "failed"), "l" + "r" * (len(keys) + 2), rows)
 
 
-def trials_table_by_arm(summary: Summary) -> Table:
+def trials_table_by_arm(summary: AblationSummary) -> Table:
     """Every planned trial with its tracked run."""
     metrics = summary.metrics
-    names = (metrics.test_robust, metrics.test_clean, metrics.val_robust, "cost/seconds")
+    names = (metrics.test_robust, metrics.test_clean, metrics.val_robust, SECONDS)
     header = ("arm", "seed", "status", *(title_of(name) for name in names), "trial", "MLflow run")
     pairs = [(arm, trial) for arm in summary.arms for trial in arm.trials]
     rows = tuple(
@@ -129,7 +141,7 @@ def trials_table_by_arm(summary: Summary) -> Table:
             str(trial.seed),
             status_of(trial),
             *(measured(name, trial.metrics.get(name)) for name in names),
-            ABSENT if trial.trial_id is None else trial.trial_id[:8],
+            _short_id(trial),
             trial.mlflow_run_id or ABSENT,
         )
         for arm, trial in pairs
@@ -137,11 +149,11 @@ def trials_table_by_arm(summary: Summary) -> Table:
     return Table(header, "lrlrrrrcc", rows, tuple(_status_tone(trial) for _, trial in pairs))
 
 
-def trials_table(summary: Summary, sweep: SweepResult, limit: int | None = None) -> Table:
+def trials_table(summary: SweepSummary, sweep: SweepResult, limit: int | None = None) -> Table:
     """Trials of a sweep, best first, those without a final value last."""
     keys = list(dict.fromkeys(key for trial in sweep.trials for key in trial.values))
     names = short_names(keys)
-    others = (summary.metrics.val_robust, summary.metrics.val_clean, "cost/seconds")
+    others = (summary.metrics.val_robust, summary.metrics.val_clean, SECONDS)
     metrics = tuple(dict.fromkeys((*sweep.objectives, *others)))
     header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "trial", "MLflow run")
     chosen = ranked(sweep)[:limit]
@@ -151,7 +163,7 @@ def trials_table(summary: Summary, sweep: SweepResult, limit: int | None = None)
             *(measured(metric, trial.metrics.get(metric)) for metric in metrics),
             status_of(trial),
             assignments(trial.values, names),
-            trial.trial_id[:8],
+            _short_id(trial),
             trial.mlflow_run_id or ABSENT,
         )
         for trial in chosen
@@ -189,7 +201,7 @@ def importance_table(sweep: SweepResult) -> Table:
     return Table(("parameter", "share (%)"), "lr", tuple((name, percent(value)) for name, value in shares.items()))
 
 
-def finalists_table(summary: Summary, confirmed: Confirmation) -> Table:
+def finalists_table(summary: SweepSummary, confirmed: Confirmation) -> Table:
     """What the search said of each finalist, and what the strong evaluation says."""
     metrics = confirmed.metrics
     accuracies = tuple(dict.fromkeys((metrics.selecting, metrics.test_robust, metrics.test_clean)))
@@ -217,7 +229,7 @@ def failures_table(summary: Summary) -> Table:
     return Table(header, "lrlllcc", rows)
 
 
-def status_of(trial: ArmTrial | TrialResult) -> str:
+def status_of(trial: TrialResult) -> str:
     """Writes a status, with the class of a failure."""
     if trial.status == "stopped":
         return "stopped early"
@@ -226,5 +238,9 @@ def status_of(trial: ArmTrial | TrialResult) -> str:
     return trial.status if trial.failure is None else f"{trial.status} ({trial.failure.kind.replace('_', ' ')})"
 
 
-def _status_tone(trial: ArmTrial | TrialResult) -> Tone:
+def _short_id(trial: TrialResult) -> str:
+    return ABSENT if trial.trial_id is None else trial.trial_id[:8]
+
+
+def _status_tone(trial: TrialResult) -> Tone:
     return STATUS_TONES.get(trial.status, "bad")

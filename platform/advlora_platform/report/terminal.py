@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.markup import escape
 
-from advlora_platform.analysis import ArmResult, Contrast, Summary, SweepResult
+from advlora_platform.analysis import AblationSummary, ArmResult, Contrast, Summary, SweepResult, SweepSummary
 from advlora_platform.report.document import Table, Tone
-from advlora_platform.report.findings import confirmation_sentences, holes, selection, tone_of
+from advlora_platform.report.findings import ablation_selection, confirmation_sentences, holes, sweep_selection, tone_of
 from advlora_platform.report.tables import (
     finalists_table,
     further_table,
@@ -25,11 +25,19 @@ TOP = 10
 STYLES: dict[Tone, str] = {"good": "green", "bad": "red", "open": "yellow", "plain": ""}
 
 
-def terminal_report(summary: Summary) -> str:
-    """Returns tables and verdicts of a study as text with rich markup."""
-    body = _ablation(summary) if summary.sweep is None else _sweep(summary, summary.sweep)
+def ablation_text(summary: AblationSummary) -> str:
+    """Returns tables and verdicts of an ablation as text with rich markup."""
+    return _text(summary, _ablation(summary), ablation_selection(summary))
+
+
+def sweep_text(summary: SweepSummary) -> str:
+    """Returns tables and verdicts of a sweep as text with rich markup."""
+    return _text(summary, _sweep(summary, summary.sweep), sweep_selection(summary))
+
+
+def _text(summary: Summary, body: Iterable[str], selection: str) -> str:
     head = f"[bold]{escape(summary.study)}[/] ({summary.kind}): {_progress(summary)}"
-    return "\n".join([head, "", *body, *_footer(summary)])
+    return "\n".join([head, "", *body, *_footer(summary, selection)])
 
 
 def terminal_table(table: Table) -> str:
@@ -43,7 +51,7 @@ def _progress(summary: Summary) -> str:
     return ", ".join([f"{counts['done']} of {counts['planned']} done", *rest])
 
 
-def _ablation(summary: Summary) -> Iterator[str]:
+def _ablation(summary: AblationSummary) -> Iterator[str]:
     yield from _lines(_arms(summary))
     if summary.metrics.further:
         yield from ("", "[bold]Further metrics[/]", *_lines(further_table(summary)))
@@ -108,7 +116,7 @@ def _contrasts(answers: Sequence[Contrast]) -> Table:
     return Table(("", "on", "difference", "seeds", "verdict"), "llrrl", rows, tuple(tone_of(a) for a in answers))
 
 
-def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[str]:
+def _sweep(summary: SweepSummary, sweep: SweepResult) -> Iterator[str]:
     full = trials_table(summary, sweep, TOP)
     kept = len(full.header) - 2
     table = Table(full.header[:kept], full.align[:kept], tuple(row[:kept] for row in full.rows), full.tones)
@@ -127,11 +135,11 @@ def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[str]:
         yield from ("", "[bold]Importance (PED-ANOVA)[/]", *_lines(importance_table(sweep)))
 
 
-def _footer(summary: Summary) -> Iterator[str]:
+def _footer(summary: Summary, selection: str) -> Iterator[str]:
     yield ""
     yield from _labelled("Best", "none yet" if summary.best is None else summary.best.reason)
     yield from _labelled("Protocol", summary.protocol)
-    yield from _labelled("Selection", selection(summary))
+    yield from _labelled("Selection", selection)
     missing = holes(summary)
     if missing is not None:
         yield from _labelled("Incomplete", missing, "red")

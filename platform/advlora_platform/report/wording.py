@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from advlora.metrics import epsilon_label
+from advlora.metrics import COSTS, SIZES, Metric, readable_epsilon
 from advlora_platform.analysis import Contrast, Estimate
-from advlora_platform.analysis.words import is_accuracy
 
 ABSENT = "–"
+SECONDS, FORWARDS, _ = map(str, COSTS)
+_, TRAINED_SHARE = map(str, SIZES)
+HEADINGS = {SECONDS: "training s", FORWARDS: "forwards"}
+"""Headings of metrics that are not measured on data."""
 
 
 def percent(value: float | None) -> str:
@@ -69,24 +72,24 @@ def share(value: float | None) -> str:
 
 def measured(metric: str, value: float | None) -> str:
     """Writes the value of any metric."""
-    if is_accuracy(metric):
+    if Metric.parse(metric).on_data:
         return percent(value)
-    return share(value) if metric == "params/trainable_fraction" else amount(value)
+    return share(value) if metric == TRAINED_SHARE else amount(value)
 
 
 def title_of(metric: str) -> str:
     """Writes a metric as a heading, such as `val robust 8/255 (%)`."""
-    split, _, name = metric.partition("/")
-    if not is_accuracy(metric):
-        return {"cost/seconds": "training s", "cost/forward_equivalents": "forwards"}.get(metric, metric)
-    kind, _, radius = name.partition(":")
-    shown = {"clean_r1": "clean", "robust_r1": "robust"}.get(kind, kind.replace("_", " "))
-    return f"{split} {shown}{' ' + radius.replace('_', '/') if radius else ''} (%)"
+    found = Metric.parse(metric)
+    if not found.on_data:
+        return HEADINGS.get(metric, metric)
+    short = {Metric.clean(found.split).name: "clean", Metric.robust(found.split, 0).name: "robust"}
+    words = [found.split, short.get(found.name, found.name.replace("_", " "))]
+    return " ".join([*words, *([] if found.epsilon is None else [radius(found.epsilon)])]) + " (%)"
 
 
 def radius(epsilon: float) -> str:
     """Writes a radius such as `8/255`."""
-    return epsilon_label(epsilon).replace("_", "/")
+    return readable_epsilon(epsilon)
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:

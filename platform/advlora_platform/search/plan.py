@@ -13,9 +13,8 @@ import optuna
 
 from advlora_platform.search.samplers import build_sampler
 from advlora_platform.search.space import grid, suggest
-from advlora_platform.study.arms import Arm, arms
+from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import AblationStudy, TuningConfig, objective_metrics
 from advlora_platform.study.trials import Trial, TrialFactory
 
 Scores = Mapping[str, float | None]
@@ -43,7 +42,7 @@ class ArmPlan:
 
 def scores_of(study: AblationStudy, records: Iterable[Record]) -> dict[str, float | None]:
     """Returns the selecting metric of every settled record."""
-    metric = objective_metrics(study)[0]
+    metric = str(study.objectives()[0])
     return {
         record.trial_id: record.metrics.get(metric) if record.status == "done" else None
         for record in records

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
 
-from advlora.config import TrialConfig, all_keys, parse, with_values
+from advlora.config import TrialConfig, all_keys
 from advlora.config.base import as_number
 from advlora.errors import ConfigError, did_you_mean
-from advlora_platform.study.spec import CategoricalParameter, Choice, FloatParameter, IntParameter, Space, extremes
+from advlora_platform.study.parameters import (
+    CategoricalParameter,
+    Choice,
+    FloatParameter,
+    IntParameter,
+    Space,
+    extremes,
+)
 
 FIXED = {
     "protocol": "a sweep that may choose its own evaluator chooses a weak one",
@@ -65,13 +72,17 @@ def conditions(space: Space, key: str) -> dict[str, Choice]:
     return found
 
 
-def check_space(space: Space, points: Sequence[Mapping[str, Any]], base: Mapping[str, Any], where: str) -> list[str]:
+Resolve = Callable[[Mapping[str, Any]], TrialConfig]
+"""Lays values over the base of a study, as `Study.trial_with` does."""
+
+
+def check_space(space: Space, points: Sequence[Mapping[str, Any]], resolve: Resolve, where: str) -> list[str]:
     """Returns one sentence per problem of a space and of its known-good points.
 
     Args:
         space: The parameters.
         points: Values by key; what is left out is drawn.
-        base: The trial configuration around which the parameters vary.
+        resolve: Makes a trial's configuration of values.
         where: Key of the space in the study, for messages.
     """
     problems = [*_key_problems(space, where), *_when_problems(space, where)]
@@ -81,7 +92,7 @@ def check_space(space: Space, points: Sequence[Mapping[str, Any]], base: Mapping
         ordered(space)
     except ConfigError as error:
         return [f"{where}: {problem}" for problem in error.problems]
-    problems += _value_problems(space, base, where)
+    problems += _value_problems(space, resolve, where)
     for number, point in enumerate(points):
         problems += _point_problems(space, point, f"points[{number}]")
     return problems
@@ -156,11 +167,11 @@ def _when_problems(space: Space, where: str) -> Iterator[str]:
                 yield f"{where}.{key}.when: '{other}' never is {value!r}; it is {_range(space[other])}"
 
 
-def _value_problems(space: Space, base: Mapping[str, Any], where: str) -> Iterable[str]:
+def _value_problems(space: Space, resolve: Resolve, where: str) -> Iterable[str]:
     for key, parameter in space.items():
         for value in extremes(parameter):
             try:
-                parse(TrialConfig, with_values(base, {**conditions(space, key), key: value}))
+                resolve({**conditions(space, key), key: value})
             except ConfigError as error:
                 yield from (f"{where}.{key} = {value}: {problem}" for problem in error.problems)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, with_values
+from advlora.config import EvaluationProtocol, TrialConfig, parse, with_values
 from advlora.errors import UserError
 from advlora.identity import code_version, fingerprint, local_content
 
@@ -20,6 +20,15 @@ REPORTED = ("ablate", "confirm")
 
 TUNE_KEYS = ("trial", "arm", "seed", "phase")
 """Keys of a Tune configuration that are not parameters of the trial."""
+
+
+def resolve(base: Mapping[str, Any], values: Mapping[str, Any]) -> TrialConfig:
+    """Lays dotted values over a base configuration.
+
+    Raises:
+        ConfigError: If a value is not allowed in the resolved configuration.
+    """
+    return parse(TrialConfig, with_values(base, values))
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,7 @@ class TrialFactory:
         Raises:
             ConfigError: If a value is not allowed in the resolved configuration.
         """
-        tree = with_values(merged(self.base, {"seed": seed}), values)
-        config = parse(TrialConfig, tree)
+        config = resolve(self.base, {"seed": seed, **values})
         protocol = self.protocol_of(phase)
         purpose = (phase in REPORTED, phase != "tune")
         identity = (config.model_dump(), protocol.model_dump(), self.data_hash, code_version(), purpose)

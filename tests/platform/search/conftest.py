@@ -4,8 +4,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from advlora.config import EvaluationProtocol, parse
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import AblationStudy, Space, SweepStudy
+from advlora_platform.study.parameters import Space
+from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import TrialFactory
 
 ROBUST = "val/robust_r1:8_255"

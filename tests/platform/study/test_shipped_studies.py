@@ -9,7 +9,7 @@ import pytest
 from advlora.config import TrialConfig, parse, with_values
 from advlora.errors import ConfigError
 from advlora_platform.checking import check_study
-from advlora_platform.study.arms import arms
+from advlora_platform.study.ablation import arms
 from advlora_platform.study.library import load_study, shipped
 from advlora_platform.training import read_training
 
