@@ -22,10 +22,10 @@ from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution import run
 from advlora_platform.search.ablation import PlanSearcher
+from advlora_platform.study.ablation import AblationStudy
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.observer import Failure
-from advlora_platform.study.spec import AblationStudy
 from advlora_platform.study.trials import Trial, TrialFactory
 
 UNSTABLE = ("cost/seconds", "cost/peak_memory_mb")

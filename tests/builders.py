@@ -7,8 +7,10 @@ from typing import Any
 
 from advlora.config import EvaluationProtocol, parse
 from advlora.metrics import Metric
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
+from advlora_platform.study.spec import Study
+from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import Trial, TrialFactory
 
 EPSILON = 8 / 255
@@ -34,8 +36,7 @@ def factory(study: Study | None = None) -> TrialFactory:
     """The factory of a study's trials; without a study, of trials that are measured by the default protocol."""
     if study is None:
         return TrialFactory({}, EvaluationProtocol(), DATA_HASH)
-    confirm = study.confirm if isinstance(study, SweepStudy) else None
-    return TrialFactory(dict(study.base), study.protocol, DATA_HASH, confirm.protocol if confirm else None)
+    return TrialFactory(dict(study.base), study.protocol, DATA_HASH, study.reported_protocol)
 
 
 def trial(arm: str = "plain", seed: int = 0, phase: str = "ablate", **values: Any) -> Trial:

@@ -12,12 +12,10 @@ from advlora.config import TrialConfig, parse, parse_override, read_yaml, vary, 
 from advlora.errors import ConfigError, UserError
 from advlora_platform.checking import check_study
 from advlora_platform.execution import rebuild
-from advlora_platform.export.best import Best, check_reproduction
-from advlora_platform.launch import launch, trial_factory
-from advlora_platform.study.folder import StudyFolder
-from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.observer import Observer
-from advlora_platform.study.spec import AblationStudy
+from advlora_platform.export import BestFile, check_reproduction
+from advlora_platform.launch import launch
+from advlora_platform.study import Ledger, Observer, StudyFolder, trials_of
+from advlora_platform.study.ablation import AblationStudy
 
 ARM = "trained"
 
@@ -37,7 +35,7 @@ class TrainingResult:
         return {"metrics": self.metrics, "verdict": self.verdict, "exports": self.exports}
 
 
-def read_training(file: Path, overrides: Iterable[str] = ()) -> Best:
+def read_training(file: Path, overrides: Iterable[str] = ()) -> BestFile:
     """Reads what to train; overrides drop the comparison with recorded metrics.
 
     Raises:
@@ -54,10 +52,10 @@ def read_training(file: Path, overrides: Iterable[str] = ()) -> Best:
     if "trial" not in content:
         raise ConfigError(f"{file}: key 'trial' is required (a file written by 'advlora export' has it)")
     content.setdefault("name", file.stem)
-    return parse(Best, content)
+    return parse(BestFile, content)
 
 
-def train(training: Best, out: Path, listeners: Sequence[Observer] = ()) -> TrainingResult:
+def train(training: BestFile, out: Path, listeners: Sequence[Observer] = ()) -> TrainingResult:
     """Trains on Ray through the same path as a study and writes the exports into the study folder.
 
     Raises:
@@ -73,7 +71,7 @@ def train(training: Best, out: Path, listeners: Sequence[Observer] = ()) -> Trai
     )
     check_study(study)
     launch(study, out, listeners)
-    trial = trial_factory(study).trial(ARM, training.trial.seed, {}, "ablate")
+    trial = trials_of(study).trial(ARM, training.trial.seed, {}, "ablate")
     folder = StudyFolder(out.resolve())
     record = Ledger(folder).record(trial.id)
     if record is None or record.status != "done":
@@ -89,7 +87,7 @@ def _export(config: TrialConfig, folder: StudyFolder, trial_id: str) -> dict[str
     return {label: str(path) for label, path in paths.items()}
 
 
-def _verdict(training: Best, metrics: dict[str, float]) -> str:
+def _verdict(training: BestFile, metrics: dict[str, float]) -> str:
     if not training.provenance.get("metrics"):
         return "no recorded metrics to compare with"
     differences = check_reproduction(training, metrics)

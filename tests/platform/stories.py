@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from advlora_platform.analysis import Summary, summarise
+from advlora_platform.analysis import AblationSummary, SweepSummary, summarise_ablation, summarise_sweep
 from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.search.plan import plan_arms, scores_of
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import AblationStudy, SweepStudy
+from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import Trial
 from tests import builders
 from tests.builders import TEST_CLEAN, TEST_ROBUST, VAL_CLEAN, VAL_ROBUST, factory
@@ -110,12 +111,12 @@ def records_of(study: AblationStudy, story: Story) -> list[Record]:
     return list(records.values())
 
 
-def tell(study: AblationStudy, story: Story, runs: Mapping[str, str] | None = None) -> Summary:
+def tell(study: AblationStudy, story: Story, runs: Mapping[str, str] | None = None) -> AblationSummary:
     """The summary of an ablation."""
     records = records_of(study, story)
     plans = plan_arms(study, factory(study), scores_of(study, records))
     known = {item.trial_id: f"run-{item.trial_id[:6]}" for item in records} if runs is None else runs
-    return summarise(study, plans, records, IDENTITY, known)
+    return summarise_ablation(study, plans, records, IDENTITY, known)
 
 
 def trials(study: SweepStudy, results: Mapping[int, Result]) -> list[Record]:
@@ -129,10 +130,10 @@ def trials(study: SweepStudy, results: Mapping[int, Result]) -> list[Record]:
     return found
 
 
-def tell_sweep(study: SweepStudy, records: list[Record]) -> Summary:
+def tell_sweep(study: SweepStudy, records: list[Record]) -> SweepSummary:
     """The summary of a sweep."""
     plans = confirmation_plans(study, factory(study), records)
-    return summarise(study, plans, records, {**IDENTITY, "kind": "sweep"}, {})
+    return summarise_sweep(study, plans, records, {**IDENTITY, "kind": "sweep"}, {})
 
 
 def confirmations(study: SweepStudy, records: list[Record], story: Story) -> list[Record]:

@@ -197,7 +197,7 @@ def test_a_sweep_stops_weak_trials_and_exports_the_confirmed_one(place):
     assert {entry["status"] for entry in searched} == {"done", "stopped"}
     assert len(confirmed) == 2
     robust = "val/robust_r1:8_255"
-    assert summary["best"]["trial"] in confirmed
+    assert summary["best"]["trial_id"] in confirmed
     assert summary["best"]["metrics"][robust] == max(entry["metrics"][robust] for entry in confirmed.values())
     assert "test/robust_r1:8_255" in summary["best"]["metrics"]
     assert summary["best"]["config"]["seed"] == 7

@@ -5,13 +5,11 @@ import json
 import pytest
 
 from advlora.evaluation.guards import guard_forwards
-from advlora_platform import planning
-from advlora_platform.launch import trial_factory
+from advlora_platform import probe
 from advlora_platform.planning import plan_study
 from advlora_platform.search.plan import plan_arms
 from advlora_platform.search.space import read_point
-from advlora_platform.study.folder import StudyFolder
-from advlora_platform.study.ledger import Ledger
+from advlora_platform.study import Ledger, StudyFolder, trials_of
 from advlora_platform.study.library import load_study
 
 pytestmark = pytest.mark.unit
@@ -19,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture(autouse=True)
 def short_probe(monkeypatch):
-    monkeypatch.setattr(planning, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.05)
 
 
 def quickstart(*overrides):
@@ -43,7 +41,7 @@ def test_what_is_done_is_not_planned_again(tmp_path):
     study = quickstart()
     before = plan_study(study, tmp_path)
     ledger = Ledger(StudyFolder(tmp_path))
-    trial = plan_arms(study, trial_factory(study), {})[0].tuning[0]
+    trial = plan_arms(study, trials_of(study), {})[0].tuning[0]
     ledger.trial_finished(trial, {"val/robust_r1:8_255": 0.5}, stopped_early=False)
     after = plan_study(study, tmp_path)
     assert before.arms[0].left - after.arms[0].left == before.arms[0].tuning_forwards
@@ -51,7 +49,7 @@ def test_what_is_done_is_not_planned_again(tmp_path):
 
 
 def test_the_estimate_grows_with_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "_seconds_per_forward", lambda config, slots: 1e-4)
+    monkeypatch.setattr(probe, "seconds_per_forward", lambda config, slots: 1e-4)
     small = plan_study(quickstart("seeds=[0]", "tuning=null"), tmp_path)
     large = plan_study(quickstart("seeds=[0,1,2,3]", "tuning=null"), tmp_path)
     assert large.seconds == pytest.approx(4 * small.seconds)
@@ -84,7 +82,7 @@ def test_the_confirmation_of_a_sweep_is_planned_and_what_is_confirmed_is_not_pla
     search, confirmation = plan_study(study, tmp_path).arms
     assert (confirmation.name, confirmation.trials, confirmation.done) == ("confirmation", 9, 0)
     assert confirmation.forwards > search.forwards
-    ledger, factory = Ledger(StudyFolder(tmp_path)), trial_factory(study)
+    ledger, factory = Ledger(StudyFolder(tmp_path)), trials_of(study)
     values = read_point(study.parameters, study.points[0])
     searched = factory.trial("search", study.seed, values, "search")
     ledger.trial_finished(searched, {"val/robust_r1:8_255": 0.5}, stopped_early=False)

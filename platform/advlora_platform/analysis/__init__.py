@@ -1,25 +1,30 @@
 """From records to answers: intervals, effects, comparisons."""
 
-from advlora_platform.analysis.arms import ArmResult, ArmTrial
-from advlora_platform.analysis.best import Best
+from advlora_platform.analysis.ablation_summary import AblationSummary, summarise_ablation
+from advlora_platform.analysis.arms import ArmResult
+from advlora_platform.analysis.best import Recommendation
 from advlora_platform.analysis.confirmation import Confirmation
 from advlora_platform.analysis.contrasts import Contrast
 from advlora_platform.analysis.estimates import Estimate
 from advlora_platform.analysis.metrics import Metrics
-from advlora_platform.analysis.summary import FailedTrial, Summary, summarise
-from advlora_platform.analysis.sweeps import SweepResult, TrialResult
+from advlora_platform.analysis.summary import FailedTrial, Summary
+from advlora_platform.analysis.sweep_summary import SweepSummary, summarise_sweep
+from advlora_platform.analysis.sweeps import SweepResult
+from advlora_platform.analysis.trials import TrialResult
 
 __all__ = [
+    "AblationSummary",
     "ArmResult",
-    "ArmTrial",
-    "Best",
     "Confirmation",
     "Contrast",
     "Estimate",
     "FailedTrial",
     "Metrics",
+    "Recommendation",
     "Summary",
     "SweepResult",
+    "SweepSummary",
     "TrialResult",
-    "summarise",
+    "summarise_ablation",
+    "summarise_sweep",
 ]

@@ -6,29 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advlora.metrics import SIZES, Metric
 from advlora_platform.analysis.arms import ArmResult
 from advlora_platform.analysis.estimates import Estimate
-from advlora_platform.analysis.sweeps import TrialResult
-from advlora_platform.analysis.words import is_accuracy, plural
+from advlora_platform.analysis.trials import TrialResult
+from advlora_platform.analysis.words import plural
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import direction
 
-SIZE = "params/trainable"
+SIZE = str(SIZES[0])
+"""Number of trained parameters: of equally good configurations the smaller one is recommended."""
 
 
 @dataclass(frozen=True)
-class Best:
+class Recommendation:
     """The recommended configuration and where it comes from.
 
     Attributes:
         config: The resolved configuration, as plain data.
         reason: One sentence.
         arm: Its arm; `search` in a sweep.
-        trial: The trial whose configuration and metrics these are.
+        trial_id: The trial whose configuration and metrics these are.
         mlflow_run_id: The run that tracks the trial.
         seeds: Every seed that the choice rests on; `config` has the first one.
-        data_hash: Of the data.
-        metrics: Of the trial.
+        data_hash: Hash of the data.
+        metrics: The trial's metrics.
     """
 
     config: dict[str, Any]
@@ -43,7 +44,7 @@ class Best:
 
 def best_arm(
     arms: Sequence[ArmResult], metric: str, records: Mapping[str, Record], data_hash: str, confidence: float
-) -> Best | None:
+) -> Recommendation | None:
     """Returns the arm with the highest mean, at the study's first seed; the cheaper of equal ones.
 
     An arm with a trial that is not done, or whose robust accuracy cannot be trusted, does not compete; nor does one in
@@ -57,7 +58,7 @@ def best_arm(
     winner = max(candidates, key=lambda arm: (arm.estimates[metric].mean, -_size(arm)))
     trial = winner.trials[0]
     assert trial.trial_id is not None, "the trial is done"
-    return Best(
+    return Recommendation(
         config=records[trial.trial_id].config,
         reason=_arm_reason(winner, metric, winner.estimates[metric], len(candidates), confidence),
         arm=winner.name,
@@ -87,19 +88,21 @@ def _arm_reason(winner: ArmResult, metric: str, mean: Estimate, candidates: int,
 
 def best_trial(
     trials: Sequence[TrialResult], metric: str, records: Mapping[str, Record], seed: int, data_hash: str
-) -> Best | None:
+) -> Recommendation | None:
     """Returns the finished, reliable trial with the best last value of the first objective; the cheaper of equals."""
     candidates = [
         trial for trial in trials if trial.status == "done" and not trial.unreliable and metric in trial.metrics
     ]
     if not candidates:
         return None
-    sign = 1 if direction(metric) == "max" else -1
+    measured = Metric.parse(metric)
+    sign = 1 if measured.direction == "max" else -1
     winner = max(candidates, key=lambda trial: (sign * trial.metrics[metric], -trial.metrics.get(SIZE, 0.0)))
     superlative = "highest" if sign > 0 else "lowest"
+    assert winner.trial_id is not None, "the trial is done"
     value = winner.metrics[metric]
-    shown = f"{100 * value:.1f} %" if is_accuracy(metric) else f"{value:.4g}"
-    return Best(
+    shown = f"{100 * value:.1f} %" if measured.on_data else f"{value:.4g}"
+    return Recommendation(
         config=records[winner.trial_id].config,
         reason=f"trial {winner.number} has the {superlative} final {metric} of "
         f"{plural(len(candidates), 'finished trial')}: {shown} (one seed)",

@@ -9,10 +9,11 @@ from scipy.stats import spearmanr
 
 from advlora_platform.analysis.arms import ArmResult
 from advlora_platform.analysis.estimates import Estimate, estimate
-from advlora_platform.analysis.metrics import Metrics, judging
+from advlora_platform.analysis.metrics import Metrics, metrics_of
 from advlora_platform.analysis.sweeps import SweepResult
+from advlora_platform.search.finalists import finalist_name
 from advlora_platform.search.plan import ArmPlan
-from advlora_platform.study.spec import SweepStudy, objective_metrics
+from advlora_platform.study.sweep import SweepStudy
 
 ENOUGH = 3
 """With fewer finalists no rank correlation is stated."""
@@ -52,14 +53,15 @@ def confirmation(
     """Evaluates the second stage; None where the study has none."""
     if study.confirm is None:
         return None
-    metrics = judging(study.confirm.protocol, objective_metrics(study, study.confirm.protocol)[0])
-    first = objective_metrics(study)[0]
-    values = {trial.trial_id[:8]: trial.metrics[first] for trial in found.trials if first in trial.metrics}
-    searched = {plan.arm.name: values[plan.arm.name.rpartition(" ")[2]] for plan in plans}
+    protocol = study.confirm.protocol
+    metrics = metrics_of(protocol, str(study.objectives(protocol)[0]))
+    first = str(study.objectives()[0])
+    values = {finalist_name(str(t.trial_id)): t.metrics[first] for t in found.trials if first in t.metrics}
+    searched = {plan.arm.name: values[plan.arm.name] for plan in plans}
     complete = [arm for arm in arms if arm.complete and metrics.selecting in arm.estimates]
     confirmed = {arm.name: arm.estimates[metrics.selecting].mean for arm in complete}
     return Confirmation(
-        protocol=study.confirm.protocol.describe(),
+        protocol=protocol.describe(),
         metrics=metrics,
         searched=searched,
         confirmed=confirmed,

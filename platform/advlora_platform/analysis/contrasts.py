@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from advlora.metrics import Metric
 from advlora_platform.analysis.estimates import Estimate, estimate, holm, more_seeds, p_value
 from advlora_platform.analysis.words import plural
-from advlora_platform.study.spec import direction
 
 Outcome = Literal["positive", "negative", "unresolved", "none", "unmeasured"]
 """`none`: no effect, or one too small for a hundred more seeds to show."""
@@ -30,7 +30,7 @@ class Contrast:
     """The answer to one question about one metric.
 
     Attributes:
-        name: Of the factor, the pair of factors, or the arm.
+        name: The factor, the pair of factors, or the arm.
         metric: What is compared.
         differences: Seed -> difference; only seeds for which every trial that is needed is done.
         planned: Number of seeds of the study.
@@ -53,10 +53,10 @@ class Contrast:
 
     @property
     def better(self) -> bool | None:
-        """Whether it is resolved that more, or of some metrics less, was reached; None where nothing is resolved."""
+        """Whether a resolved difference is an improvement; None where nothing is resolved."""
         if self.outcome not in ("positive", "negative"):
             return None
-        return (self.outcome == "positive") == (direction(self.metric) == "max")
+        return (self.outcome == "positive") == (Metric.parse(self.metric).direction == "max")
 
 
 def contrasts(
@@ -69,9 +69,9 @@ def contrasts(
         metric: What was compared.
         planned: Number of seeds of the study.
         confidence: Coverage of the intervals; 1 - confidence is the level of the corrected test.
-        wording: Names of the two directions, of a metric of which more is better; of others they change places.
+        wording: Words for a rise and a fall; swapped for metrics of which less is better.
     """
-    if direction(metric) == "min":
+    if Metric.parse(metric).direction == "min":
         wording = Wording(wording.negative, wording.positive)
     questions = {name: _rounded(differences) for name, differences in questions.items()}
     found = {name: estimate(list(differences.values()), confidence) for name, differences in questions.items()}
@@ -81,6 +81,17 @@ def contrasts(
         outcome, verdict = _judge(found[name], corrected, 1 - confidence, len(questions), wording)
         answers.append(Contrast(name, metric, differences, planned, found[name], p, corrected, outcome, verdict))
     return tuple(answers)
+
+
+def named(kind: str, found: Sequence[Contrast]) -> dict[str, float]:
+    """Returns `effect/<factor>/<metric>` and, with `_low`, `_high` and `_p` (Holm) after the kind, its certainty."""
+    measured = [(f"{each.name}/{each.metric}", each, each.estimate) for each in found if each.estimate is not None]
+    return {
+        f"{kind}{part}/{name}": value
+        for name, each, mean in measured
+        for part, value in (("", mean.mean), ("_low", mean.low), ("_high", mean.high), ("_p", each.p_holm))
+        if value is not None
+    }
 
 
 def _rounded(differences: Mapping[int, float]) -> dict[int, float]:

@@ -32,7 +32,7 @@ class Metrics:
     further: tuple[str, ...] = ()
 
 
-def judging(protocol: EvaluationProtocol, selecting: str | None = None, report: Sequence[str] = ()) -> Metrics:
+def metrics_of(protocol: EvaluationProtocol, selecting: str | None = None, report: Sequence[str] = ()) -> Metrics:
     """Returns the metrics of a protocol; robust accuracy on `val` selects unless another one does.
 
     Args:

@@ -5,47 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from advlora_platform.analysis.arms import TrialStatus, finite
+from advlora.metrics import Metric
+from advlora_platform.analysis.trials import TrialResult, recorded
 from advlora_platform.search.finalists import goodness, pareto_set
 from advlora_platform.search.space import distributions
-from advlora_platform.study.failures import Failure
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
+from advlora_platform.study.sweep import SweepStudy
 
 ENOUGH = 8
 """With fewer finished trials no importance is stated."""
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """One trial of a sweep.
-
-    Attributes:
-        number: Counts from 1 in the order in which trials began.
-        trial: Its id.
-        values: What varies: dotted key -> value.
-        status: `stopped` where early stopping ended it; its last value is not comparable with a final one.
-        metrics: Of the last report, finite ones only.
-        history: One entry per epoch.
-        failure: Why there is no result.
-        unreliable: Why its robust accuracy cannot be trusted; empty where no check failed.
-        mlflow_run_id: The run that tracks it.
-    """
-
-    number: int
-    trial_id: str
-    values: dict[str, Any]
-    status: TrialStatus
-    metrics: dict[str, float]
-    history: tuple[dict[str, float], ...]
-    failure: Failure | None
-    unreliable: str
-    mlflow_run_id: str | None
 
 
 @dataclass(frozen=True)
@@ -71,31 +43,17 @@ class SweepResult:
 
 def sweep_result(study: SweepStudy, records: Sequence[Record], runs: Mapping[str, str]) -> SweepResult:
     """Evaluates the trials of a sweep."""
-    objectives: dict[str, str] = {metric: direction(metric) for metric in objective_metrics(study)}
-    trials = tuple(_trial(number, record, runs) for number, record in enumerate(records, start=1))
+    objectives: dict[str, str] = {str(metric): metric.direction for metric in study.objectives()}
+    trials = tuple(recorded(number, record, runs) for number, record in enumerate(records, start=1))
     done = [trial for trial in trials if trial.status == "done" and objectives.keys() <= trial.metrics.keys()]
     good = None if len(done) < ENOUGH else good_share(len(done))
     return SweepResult(
         objectives=objectives,
         trials=trials,
         best_so_far=best_so_far(done, *next(iter(objectives.items()))),
-        pareto=pareto_front(done, list(objectives)) if len(objectives) > 1 else None,
+        pareto=pareto_front(done, study.objectives()) if len(objectives) > 1 else None,
         importance=None if good is None else importance(study, done, good),
         good=good,
-    )
-
-
-def _trial(number: int, record: Record, runs: Mapping[str, str]) -> TrialResult:
-    return TrialResult(
-        number,
-        record.trial_id,
-        record.values,
-        record.status,
-        finite(record.metrics),
-        tuple(finite(entry) for entry in record.history),
-        record.failure,
-        record.unreliable,
-        runs.get(record.trial_id),
     )
 
 
@@ -108,7 +66,7 @@ def best_so_far(done: Sequence[TrialResult], metric: str, goal: str) -> dict[int
     return curve
 
 
-def pareto_front(done: Sequence[TrialResult], objectives: Sequence[str]) -> tuple[int, ...]:
+def pareto_front(done: Sequence[TrialResult], objectives: Sequence[Metric]) -> tuple[int, ...]:
     """Returns the numbers of the trials that no other one dominates."""
     places = pareto_set([goodness(trial.metrics, objectives) for trial in done])
     return tuple(done[place].number for place in places)
@@ -125,14 +83,14 @@ def importance(study: SweepStudy, done: Sequence[TrialResult], good: float) -> d
     Parameters that exist in some trials only are compared where they exist (conditional PED-ANOVA, 2026). The first
     objective decides what is good.
     """
-    metric = objective_metrics(study)[0]
-    goal = {"max": "maximize", "min": "minimize"}[direction(metric)]
+    objective = study.objectives()[0]
+    goal = {"max": "maximize", "min": "minimize"}[objective.direction]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna's remarks about small numbers of trials; the report gives the number.
         past = optuna.create_study(direction=goal, sampler=optuna.samplers.RandomSampler(seed=0))
         for trial in done:
             known = distributions(study.parameters, trial.values)
-            value = trial.metrics[metric]
+            value = trial.metrics[str(objective)]
             past.add_trial(optuna.trial.create_trial(value=value, params=trial.values, distributions=known))
         shares = get_param_importances(past, evaluator=PedAnovaImportanceEvaluator(target_quantile=good))
     return {name: float(share) for name, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))}

@@ -6,8 +6,3 @@ from __future__ import annotations
 def plural(number: int, noun: str) -> str:
     """Writes `1 seed` or `3 seeds`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def is_accuracy(metric: str) -> bool:
-    """Tells accuracies, which are written in percent, from costs and sizes."""
-    return metric.startswith(("val/", "test/"))

@@ -21,11 +21,12 @@ def command(study: str, target: Path, as_json: bool) -> None:
     """
     from advlora.errors import UserError
     from advlora_platform.export import read_best
-    from advlora_platform.launch import conclude, reopen
+    from advlora_platform.launch import conclude
+    from advlora_platform.study import reopen
     from advlora_platform.study.folder import write_text
 
     loaded, folder = reopen(study_folder(study))
-    summary = conclude(loaded, folder, tracker=None)
+    summary = conclude(loaded, folder)
     if summary.best is None:
         raise UserError(f"study '{loaded.name}' has no finished trial yet, so there is nothing to export")
     write_text(target, folder.best.read_text().replace("advlora train best.yaml", f"advlora train {target}"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from advlora.metrics import Metric
 from advlora_platform.cli.console import messages
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.trials import Trial
@@ -66,9 +68,7 @@ class ProgressDisplay:
         self, trial: Trial, metrics: Mapping[str, float], stopped_early: bool, unreliable: str = ""
     ) -> None:
         """Prints the trial with its accuracies."""
-        clean = metrics.get("val/clean_r1")
-        robust = next((value for name, value in metrics.items() if name.startswith("val/robust_r1:")), None)
-        parts = [f"{name} {value:6.1%}" for name, value in (("clean", clean), ("robust", robust)) if value is not None]
+        parts = [f"{name} {value:6.1%}" for name, value in _accuracies(metrics) if value is not None]
         self._line(trial, "val " + "  ".join(parts) + ("  (stopped early)" if stopped_early else ""))
         if unreliable:
             messages.print(f"      [yellow]not reliable[/]: {escape(unreliable)}", markup=True)
@@ -100,6 +100,14 @@ class ProgressDisplay:
             return trial.name
         varied = ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in trial.values.items())
         return f"tune {trial.arm}" if trial.phase == "tune" else (varied[:44] or "base")
+
+
+def _accuracies(metrics: Mapping[str, float]) -> tuple[tuple[str, float | None], ...]:
+    """Returns clean accuracy on `val`, and robust accuracy at the first epsilon."""
+    clean, wanted = metrics.get(str(Metric.clean("val"))), Metric.robust("val", 0)
+    known = {name: Metric.parse(name) for name in metrics}
+    at_epsilons = (metrics[name] for name, metric in known.items() if replace(metric, epsilon=0) == wanted)
+    return ("clean", clean), ("robust", next(at_epsilons, None))
 
 
 def _short(value: object) -> str:

@@ -16,13 +16,14 @@ def command(study: str, as_json: bool) -> None:
 
     Works while a study runs, and shows which trials are missing.
     """
-    from advlora_platform.launch import conclude, reopen
-    from advlora_platform.report import build_document
+    from advlora_platform.kinds import kind_of
+    from advlora_platform.launch import conclude
+    from advlora_platform.study import reopen
 
     loaded, folder = reopen(study_folder(study))
-    summary = conclude(loaded, folder, tracker=None)
+    summary = conclude(loaded, folder)
     if as_json:
         print_json(summary.to_json())
         return
-    print_report(build_document(summary))
+    print_report(kind_of(loaded).report(summary).document)
     output.print(f"\nReport       {folder.report_html}")

@@ -24,9 +24,9 @@ def run_study(reference: str, kind: Kind, overrides: Iterable[str], out: Path | 
     if as_json:
         print_json(summary.to_json())
         return
-    from advlora_platform.report import build_document
+    from advlora_platform.kinds import kind_of
 
-    print_report(build_document(summary))
+    print_report(kind_of(study).report(summary).document)
     output.print(f"\nReport       {folder / 'report.html'}  (text: {folder / 'report.md'})")
     output.print(f"MLflow UI    advlora ui {folder}")
     if summary.best is not None:

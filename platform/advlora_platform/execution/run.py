@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advlora.config import ResourcesConfig
 from advlora_platform.execution.bridge import Bridge
 from advlora_platform.execution.resources import SLOT_MEMORY, available, concurrency
 from advlora_platform.execution.session import session
 from advlora_platform.execution.worker import Work
+from advlora_platform.search.contract import StudySearcher
 from advlora_platform.study.failures import LOST_WORKER, silences
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.observer import Observer
 from advlora_platform.study.trials import TrialFactory
 
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
 
 def run(
-    search: Any,
+    search: StudySearcher,
     factory: TrialFactory,
     folder: StudyFolder,
     observers: Sequence[Observer],
     *,
     resources: ResourcesConfig,
-    scheduler: Any = None,
+    scheduler: TrialScheduler | None = None,
     max_concurrent: int | None = None,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs what a searcher suggests until it has nothing left.
 
     Args:
-        search: A Tune searcher with `remaining`; suggests flat configurations.
+        search: Suggests flat configurations.
         factory: Resolves them into trials.
         folder: The study folder.
         observers: Told in this order what happens.
@@ -48,12 +52,12 @@ def run(
 
 
 def _tuner(
-    search: Any,
+    search: StudySearcher,
     factory: TrialFactory,
     folder: StudyFolder,
     bridge: Bridge,
     resources: ResourcesConfig,
-    scheduler: Any,
+    scheduler: TrialScheduler | None,
     slots: int,
 ) -> Any:
     from ray import tune

@@ -11,14 +11,15 @@ from pydantic import Field
 
 from advlora.config import EvaluationProtocol, TrialConfig, parse, read_yaml
 from advlora.config.base import Section
+from advlora.metrics import Metric
 from advlora_platform.analysis import Summary
 from advlora_platform.study.folder import StudyFolder, write_text
-from advlora_platform.study.spec import Study, SweepStudy
+from advlora_platform.study.spec import Study
 
 _HEADER = "# The best configuration of study '{study}'. Train it with: advlora train {file}\n"
 
 
-class Best(Section):
+class BestFile(Section):
     """The content of `best.yaml`; `advlora train` also takes a file with `trial` alone."""
 
     name: str = "trained"
@@ -34,7 +35,7 @@ def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
     best = {
         "name": f"{study.name}-best",
         "trial": summary.best.config,
-        "protocol": _protocol(study).model_dump(mode="json"),
+        "protocol": study.reported_protocol.model_dump(mode="json"),
         "provenance": {
             "study": study.name,
             "study_id": summary.study_id,
@@ -52,28 +53,22 @@ def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
     write_text(folder.best, header + yaml.safe_dump(best, sort_keys=False))
 
 
-def _protocol(study: Study) -> EvaluationProtocol:
-    """Returns the evaluation under which the best configuration was measured."""
-    if isinstance(study, SweepStudy) and study.confirm is not None:
-        return study.confirm.protocol
-    return study.protocol
-
-
-def read_best(path: Path) -> Best:
+def read_best(path: Path) -> BestFile:
     """Reads a file that `advlora train` runs.
 
     Raises:
         ConfigError: With every problem of the file.
     """
-    return parse(Best, read_yaml(path))
+    return parse(BestFile, read_yaml(path))
 
 
-def check_reproduction(best: Best, metrics: Mapping[str, float]) -> dict[str, tuple[float, float | None]]:
+def check_reproduction(best: BestFile, metrics: Mapping[str, float]) -> dict[str, tuple[float, float | None]]:
     """Compares validation metrics with those that the study recorded.
 
     Returns:
         The metrics that differ: name -> (recorded, now, None where it is missing now).
             Empty when every number is the same.
     """
-    recorded = {key: value for key, value in best.provenance.get("metrics", {}).items() if key.startswith("val/")}
+    metrics_then: dict[str, float] = best.provenance.get("metrics", {})
+    recorded = {key: value for key, value in metrics_then.items() if Metric.parse(key).split == "val"}
     return {key: (value, metrics.get(key)) for key, value in recorded.items() if metrics.get(key) != value}

@@ -49,7 +49,7 @@ class Change:
     """The change of one full fine-tuning.
 
     Attributes:
-        arm: Arm of the study.
+        arm: Its arm in the study.
         seed: Seed of the training.
         adversarial: Whether it was trained against an attack.
         layers: Layer -> spectrum.
@@ -68,7 +68,7 @@ class Change:
     whole: float
 
 
-def take_apart(trial: Trained, protocol: EvaluationProtocol, ranks: Sequence[int], bench: Workbench) -> Change:
+def measure_change(trial: Trained, protocol: EvaluationProtocol, ranks: Sequence[int], bench: Workbench) -> Change:
     """Measures a finished full fine-tuning.
 
     Raises:

@@ -11,8 +11,8 @@ from advlora.config import LowRankAdapter
 from advlora.metrics import Metric
 from advlora.training.workbench import Workbench
 from advlora_platform.analysis.estimates import Estimate, estimate
-from advlora_platform.lowrank.changes import Change, take_apart
-from advlora_platform.lowrank.trials import Opened, Trained, check, open_study
+from advlora_platform.lowrank.changes import Change, measure_change
+from advlora_platform.lowrank.trials import OpenedStudy, Trained, check, open_study
 from advlora_platform.study.folder import read_json
 
 RANKS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -27,14 +27,14 @@ class Evidence:
     """What was found.
 
     Attributes:
-        study: Whose full fine-tunings were taken apart.
+        study: The study whose full fine-tunings were measured.
         study_id: Ties it to the study's folder and runs.
         sweep: The study whose adapters they are compared with; empty where there are none.
         protocol: What robust accuracy means, in one clause.
         metric: Its name.
         samples: Images on which the truncated models were measured.
         trained_samples: Images on which the trained adapters were, the same ones first.
-        ranks: To which the changes were truncated, ascending.
+        ranks: Ranks to which the changes were truncated, ascending.
         changes: One per full fine-tuning.
         trained: Start -> rank -> seed -> robust accuracy of a trained adapter.
     """
@@ -121,14 +121,14 @@ def gather(
     samples: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Evidence:
-    """Takes the full fine-tunings of a study apart and compares them with trained adapters.
+    """Measures what the full fine-tunings of a study changed and compares them with trained adapters.
 
     Args:
-        folder: Of a study with finished adversarial and clean full fine-tunings of the same model.
-        sweep: Of a study with low-rank adapters at several ranks; None for the same folder.
-        ranks: To which the changes are truncated.
+        folder: Folder of a study with finished adversarial and clean full fine-tunings of the same model.
+        sweep: Folder of a study with low-rank adapters at several ranks; None for the same folder.
+        ranks: Ranks to which the changes are truncated.
         samples: At most this many images of `test`; None for as many as the protocol says.
-        progress: Is told what is being done.
+        progress: Called with what is being done.
 
     Raises:
         UserError: If there is nothing to compare, or unlike things would be.
@@ -142,8 +142,8 @@ def gather(
         protocol = protocol.model_copy(update={"samples": fewer})
     bench, wanted, changes = Workbench(), tuple(sorted(set(ranks))), []
     for number, trial in enumerate(opened.full, start=1):
-        progress(f"taking apart {trial.arm}, seed {trial.config.seed} ({number} of {len(opened.full)})")
-        changes.append(take_apart(trial, protocol, wanted, bench))
+        progress(f"measuring {trial.arm}, seed {trial.config.seed} ({number} of {len(opened.full)})")
+        changes.append(measure_change(trial, protocol, wanted, bench))
     metric = str(Metric.robust("test", protocol.epsilon))
     return Evidence(
         study=opened.study.name,
@@ -159,7 +159,7 @@ def gather(
     )
 
 
-def _study_id(opened: Opened) -> str:
+def _study_id(opened: OpenedStudy) -> str:
     return str((read_json(opened.folder.identity) or {}).get("study_id", ""))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from advlora.config import TrialConfig, spelled
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.library import load_study
-from advlora_platform.study.spec import AblationStudy
 
 NAME = "lowrank"
 
@@ -18,8 +18,7 @@ def two_arms(overrides: Iterable[str] = ()) -> AblationStudy:
         ConfigError: With every problem of the overrides.
     """
     study = load_study("low_rank", "ablation", overrides)
-    assert isinstance(study, AblationStudy), "loaded as an ablation"
     kinds = {name: spelled(TrialConfig, values).get("adapter.kind") for name, values in study.arms.items()}
     arms = {name: values for name, values in study.arms.items() if kinds[name] == "full"}
-    description = "Adversarial and clean full fine-tuning, whose changes of weights are taken apart."
+    description = "Adversarial and clean full fine-tuning, whose changes of weights are measured."
     return study.model_copy(update={"name": NAME, "description": description, "arms": arms})

@@ -9,10 +9,8 @@ from pathlib import Path
 from advlora.config import LowRankAdapter, TrialConfig
 from advlora.config.adapters import FullFineTuning
 from advlora.errors import UserError
-from advlora_platform.launch import reopen, reported_plans, trial_factory
-from advlora_platform.study.folder import StudyFolder
-from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.spec import Study
+from advlora_platform.kinds import kind_of
+from advlora_platform.study import Ledger, Study, StudyFolder, reopen
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Trained:
     Attributes:
         arm: Its arm.
         config: Its configuration.
-        metrics: Of its last report.
+        metrics: Its last report.
         folder: Where its trained weights lie.
     """
 
@@ -38,7 +36,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedStudy:
     """A study folder with its finished trials."""
 
     study: Study
@@ -58,7 +56,7 @@ class Opened:
         ]
 
 
-def open_study(path: Path) -> Opened:
+def open_study(path: Path) -> OpenedStudy:
     """Reads a study folder; only trials that the study as it is now plans to report count.
 
     Raises:
@@ -66,13 +64,13 @@ def open_study(path: Path) -> Opened:
     """
     study, folder = reopen(path)
     known = {record.trial_id: record for record in Ledger(folder).records() if record.status == "done"}
-    plans = reported_plans(study, trial_factory(study), list(known.values()))
+    plans = kind_of(study).reported(list(known.values()))
     trials = [trial for plan in plans for trial in plan.trials if trial.id in known]
     found = tuple(Trained(c.arm, c.config, known[c.id].metrics, folder.trial(c.id)) for c in trials)
-    return Opened(study, folder, found)
+    return OpenedStudy(study, folder, found)
 
 
-def check(opened: Opened, sweep: Opened) -> None:
+def check(opened: OpenedStudy, sweep: OpenedStudy) -> None:
     """Checks that there is something to compare, and that like is compared with like.
 
     Raises:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from advlora_platform.analysis.estimates import Estimate, estimate
-from advlora_platform.launch import reopen
 from advlora_platform.lowrank.evidence import CONFIDENCE, Evidence
 from advlora_platform.lowrank.figures import draw_evidence
 from advlora_platform.report.canvas import DARK, LIGHT
@@ -14,8 +13,8 @@ from advlora_platform.report.document import Document, Finding, Picture, Section
 from advlora_platform.report.markdown import to_markdown
 from advlora_platform.report.page import to_html
 from advlora_platform.report.wording import ABSENT, mean_with_interval, percent, points
+from advlora_platform.study import Lease, reopen
 from advlora_platform.study.folder import write_json, write_text
-from advlora_platform.study.lease import Lease
 from advlora_platform.tracking import MlflowTracker
 
 PLACE = "lowrank"

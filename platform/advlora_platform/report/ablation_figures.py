@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from advlora_platform.analysis import ArmResult, Contrast, Estimate, Summary
+from advlora_platform.analysis import AblationSummary, ArmResult, Contrast, Estimate
 from advlora_platform.report.canvas import Theme, canvas, label, legend, rows
+from advlora_platform.report.figures import Painter
 from advlora_platform.report.wording import radius, title_of
 
 MARKS = ("o", "s", "^", "D", "v", "P")
 """As many as a theme has colours for series."""
 
 
-def draw_arms(summary: Summary, theme: Theme) -> Figure | None:
+def draw_arms(summary: AblationSummary, theme: Theme) -> Figure | None:
     """Dots with intervals by arm, on test."""
     arms = [arm for arm in summary.arms if arm.estimates]
-    if not arms or summary.sweep is not None:
+    if not arms:
         return None
     figure, axes = canvas(theme, 1.2 + 0.34 * len(summary.arms), 2)
     for axis, metric in zip(axes, (summary.metrics.test_robust, summary.metrics.test_clean), strict=True):
@@ -43,7 +44,7 @@ def _arm(axis: Axes, row: int, arm: ArmResult, metric: str, theme: Theme, chosen
     axis.plot([100 * found.mean], [row], "o", color=color, markersize=7 if chosen else 6)
 
 
-def draw_effects(summary: Summary, theme: Theme) -> Figure | None:
+def draw_effects(summary: AblationSummary, theme: Theme) -> Figure | None:
     """A forest of main effects and, below them, interactions; robust beside clean accuracy."""
     answers = (*summary.effects, *summary.interactions)
     if not any(answer.estimate for answer in answers):
@@ -80,11 +81,11 @@ def _effect(axis: Axes, row: int, answer: Contrast, theme: Theme) -> None:
     )
 
 
-def draw_curve(summary: Summary, theme: Theme) -> Figure | None:
+def draw_curve(summary: AblationSummary, theme: Theme) -> Figure | None:
     """Robust accuracy against the radius; the arms that matter in colour, the others in grey."""
     curve = summary.metrics.curve
     arms = [arm for arm in summary.arms if any(metric in arm.estimates for metric in curve)]
-    if not curve or not arms or summary.sweep is not None:
+    if not curve or not arms:
         return None
     figure, (axis,) = canvas(theme, 4.2)
     looks = dict(zip(_notable(summary, arms), zip(theme.series, MARKS, strict=True), strict=False))
@@ -100,7 +101,7 @@ def draw_curve(summary: Summary, theme: Theme) -> Figure | None:
     return figure
 
 
-def _notable(summary: Summary, arms: Sequence[ArmResult]) -> list[str]:
+def _notable(summary: AblationSummary, arms: Sequence[ArmResult]) -> list[str]:
     """Names the arms to tell apart: the best, the reference, every factor on, the pretrained model, other controls."""
     whole = [arm.name for arm in arms if arm.factors and all(arm.factors.values())]
     best = [summary.best.arm] if summary.best is not None else []
@@ -110,7 +111,9 @@ def _notable(summary: Summary, arms: Sequence[ArmResult]) -> list[str]:
     return [name for name in wanted if name in known]
 
 
-def _strengths(axis: Axes, summary: Summary, arm: ArmResult, look: tuple[str, str] | None, theme: Theme) -> None:
+def _strengths(
+    axis: Axes, summary: AblationSummary, arm: ArmResult, look: tuple[str, str] | None, theme: Theme
+) -> None:
     curve = {summary.metrics.test_clean: 0.0, **summary.metrics.curve}
     known = [metric for metric in curve if metric in arm.estimates]
     color, mark = look or (theme.faint, "")
@@ -128,3 +131,10 @@ def _strengths(axis: Axes, summary: Summary, arm: ArmResult, look: tuple[str, st
 
 def _interval(found: Estimate) -> list[float]:
     return [100 * found.mean] if found.low is None or found.high is None else [100 * found.low, 100 * found.high]
+
+
+ABLATION_FIGURES: dict[str, Painter[AblationSummary]] = {
+    "arms": draw_arms,
+    "effects": draw_effects,
+    "curve": draw_curve,
+}

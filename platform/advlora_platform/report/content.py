@@ -1,13 +1,13 @@
-"""From a `Summary` to the `Document` that every format renders."""
+"""From the summary of a study to the `Document` that every format renders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from advlora_platform.analysis import Confirmation, Summary, SweepResult
+from advlora_platform.analysis import AblationSummary, Confirmation, Summary, SweepResult, SweepSummary
 from advlora_platform.analysis.words import plural
-from advlora_platform.report.document import Document, Picture, Section
-from advlora_platform.report.findings import confirmation_sentences, findings
+from advlora_platform.report.document import Document, Finding, Picture, Section
+from advlora_platform.report.findings import ablation_findings, confirmation_sentences, sweep_findings
 from advlora_platform.report.tables import (
     arms_table,
     contrasts_table,
@@ -22,17 +22,29 @@ from advlora_platform.report.tables import (
 )
 
 
-def build_document(summary: Summary) -> Document:
-    """Builds the report of a study."""
-    parts = _ablation(summary) if summary.sweep is None else _sweep(summary, summary.sweep)
+def ablation_document(summary: AblationSummary) -> Document:
+    """Builds the report of an ablation."""
+    return _document(summary, ablation_findings(summary), _ablation(summary))
+
+
+def sweep_document(summary: SweepSummary) -> Document:
+    """Builds the report of a sweep."""
+    confirmed = summary.confirmation
+    protocol = f"{summary.protocol}; finalists are confirmed under {confirmed.protocol}" if confirmed else ""
+    return _document(summary, sweep_findings(summary), _sweep(summary, summary.sweep), protocol)
+
+
+def _document(
+    summary: Summary, findings: Sequence[Finding], sections: Iterable[Section], protocol: str = ""
+) -> Document:
     return Document(
         title=summary.study,
         kind=summary.kind,
         description=summary.description,
-        protocol=_protocol(summary),
+        protocol=protocol or summary.protocol,
         facts=tuple(_facts(summary)),
-        findings=findings(summary),
-        sections=(*parts, *_failures(summary)),
+        findings=tuple(findings),
+        sections=(*sections, *_failures(summary)),
         progress=_progress(summary),
     )
 
@@ -41,12 +53,6 @@ def _progress(summary: Summary) -> str:
     counts = summary.counts
     rest = [f"{counts[name]} {name}" for name in ("stopped", "running", "failed", "missing") if counts[name]]
     return ", ".join([f"{counts['done']} of {counts['planned']} done", *rest])
-
-
-def _protocol(summary: Summary) -> str:
-    if summary.confirmation is None:
-        return summary.protocol
-    return f"{summary.protocol}; finalists are confirmed under {summary.confirmation.protocol}"
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -62,13 +68,13 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "versions", ", ".join(f"{name} {version}" for name, version in source["versions"].items())
 
 
-def _asked(summary: Summary) -> tuple[str, ...]:
+def _asked(summary: AblationSummary) -> tuple[str, ...]:
     """Returns the metrics whose differences matter most: a terminal leaves the others to the report."""
     return (summary.metrics.test_robust, *summary.metrics.further)
 
 
-def _ablation(summary: Summary) -> Iterator[Section]:
-    level = f"{100 * (summary.confidence or 0):g} %"
+def _ablation(summary: AblationSummary) -> Iterator[Section]:
+    level = f"{100 * summary.confidence:g} %"
     seeds = plural(len(summary.seeds), "seed")
     yield Section(
         "Arms",
@@ -100,7 +106,7 @@ def _ablation(summary: Summary) -> Iterator[Section]:
     yield from _details(summary)
 
 
-def _effects(summary: Summary, level: str) -> Iterator[Section]:
+def _effects(summary: AblationSummary, level: str) -> Iterator[Section]:
     yield Section(
         "Effects of the factors",
         (
@@ -122,7 +128,7 @@ def _effects(summary: Summary, level: str) -> Iterator[Section]:
         )
 
 
-def _details(summary: Summary) -> Iterator[Section]:
+def _details(summary: AblationSummary) -> Iterator[Section]:
     tuned = tuned_table(summary)
     if tuned is not None:
         yield Section(
@@ -131,7 +137,7 @@ def _details(summary: Summary) -> Iterator[Section]:
     yield Section("Every trial", table=trials_table_by_arm(summary), folded=True)
 
 
-def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[Section]:
+def _sweep(summary: SweepSummary, sweep: SweepResult) -> Iterator[Section]:
     if summary.confirmation is not None and summary.arms:
         yield _confirmation(summary, summary.confirmation)
     goals = ", ".join(f"{metric} ({goal})" for metric, goal in sweep.objectives.items())
@@ -153,7 +159,7 @@ def _sweep(summary: Summary, sweep: SweepResult) -> Iterator[Section]:
     yield _importance(sweep)
 
 
-def _confirmation(summary: Summary, confirmed: Confirmation) -> Section:
+def _confirmation(summary: SweepSummary, confirmed: Confirmation) -> Section:
     return Section(
         "Confirmation",
         (

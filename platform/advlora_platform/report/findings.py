@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from advlora_platform.analysis import Confirmation, Contrast, Summary
+from advlora_platform.analysis import AblationSummary, Confirmation, Contrast, Summary, SweepSummary
 from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Finding, Tone
 from advlora_platform.report.wording import points, status_of
@@ -12,9 +12,29 @@ from advlora_platform.report.wording import points, status_of
 TONES: dict[bool | None, Tone] = {True: "good", False: "bad", None: "open"}
 
 
-def findings(summary: Summary) -> tuple[Finding, ...]:
-    """Returns the sentences at the top of a report."""
-    return (*_answers(summary), *_choice(summary), *_holes(summary))
+def ablation_findings(summary: AblationSummary) -> tuple[Finding, ...]:
+    """Returns the sentences at the top of the report of an ablation."""
+    nothing = "no arm that is trained has all its trials done"
+    return (
+        *_answers(summary),
+        *_choice(summary, nothing),
+        Finding(ablation_selection(summary)),
+        *_holes(summary, _doubtful(summary)),
+    )
+
+
+def sweep_findings(summary: SweepSummary) -> tuple[Finding, ...]:
+    """Returns the sentences at the top of the report of a sweep."""
+    confirmed = summary.confirmation
+    nothing = "no finalist is confirmed" if confirmed is not None and summary.arms else "no trial is finished"
+    searched = [("trial", str(trial.number), trial.unreliable) for trial in summary.sweep.trials]
+    sentences = () if confirmed is None else confirmation_sentences(confirmed)
+    return (
+        *_choice(summary, nothing),
+        Finding(sweep_selection(summary)),
+        *map(Finding, sentences),
+        *_holes(summary, [*_doubtful(summary), *searched]),
+    )
 
 
 def tone_of(contrast: Contrast) -> Tone:
@@ -31,22 +51,25 @@ def holes(summary: Summary) -> str | None:
     return f"of {plural(summary.counts['planned'], 'planned trial')}, {parts}."
 
 
-def selection(summary: Summary) -> str:
+def ablation_selection(summary: AblationSummary) -> str:
+    """Says what was selected on what, and what the numbers are measured on."""
+    return f"Selection used val ({summary.metrics.selecting}); the table shows test, which selected nothing."
+
+
+def sweep_selection(summary: SweepSummary) -> str:
     """Says what was selected on what, and what the numbers are measured on."""
     if summary.confirmation is not None:
         return (
             "The search ranks on val under the cheap evaluation; the winner is chosen among its finalists on val "
             "under the strong one, with fresh seeds, and quoted on test."
         )
-    if summary.sweep is not None:
-        return (
-            f"Trials are selected by {summary.metrics.selecting} and measured on val only, so the best value is "
-            "optimistic: it is the largest of many. Measure the exported configuration on test before quoting it."
-        )
-    return f"Selection used val ({summary.metrics.selecting}); the table shows test, which selected nothing."
+    return (
+        f"Trials are selected by {summary.metrics.selecting} and measured on val only, so the best value is "
+        "optimistic: it is the largest of many. Measure the exported configuration on test before quoting it."
+    )
 
 
-def _answers(summary: Summary) -> Iterator[Finding]:
+def _answers(summary: AblationSummary) -> Iterator[Finding]:
     robust = [effect for effect in summary.effects if effect.metric == summary.metrics.test_robust]
     clean = {effect.name: effect for effect in summary.effects if effect.metric == summary.metrics.test_clean}
     if robust and all(effect.better is None for effect in robust):
@@ -58,7 +81,7 @@ def _answers(summary: Summary) -> Iterator[Finding]:
     yield from _whole_method(summary)
 
 
-def _whole_method(summary: Summary) -> Iterator[Finding]:
+def _whole_method(summary: AblationSummary) -> Iterator[Finding]:
     """Compares the arm with every factor on to the reference."""
     whole = next((arm.name for arm in summary.arms if arm.factors and all(arm.factors.values())), None)
     for comparison in summary.comparisons:
@@ -78,7 +101,7 @@ def _answer(contrast: Contrast, what: str) -> str:
 
 
 def confirmation_sentences(confirmed: Confirmation) -> tuple[str, ...]:
-    """Says how well the cheap evaluation foretold the strong one."""
+    """Says how well the cheap evaluation predicted the strong one."""
     sentences = []
     if confirmed.rank_correlation is not None:
         number = plural(len(confirmed.confirmed), "finalist")
@@ -102,25 +125,19 @@ def _names(contrasts: Iterable[Contrast]) -> str:
     return ", ".join(contrast.name for contrast in contrasts)
 
 
-def _choice(summary: Summary) -> Iterator[Finding]:
+def _choice(summary: Summary, nothing: str) -> Iterator[Finding]:
     if summary.best is None:
-        confirmed = summary.confirmation is not None and summary.arms
-        why = (
-            "no finalist is confirmed"
-            if confirmed
-            else "no trial is finished"
-            if summary.sweep
-            else "no arm that is trained has all its trials done"
-        )
-        yield Finding(f"No best configuration yet: {why}.", "open")
+        yield Finding(f"No best configuration yet: {nothing}.", "open")
     else:
         yield Finding(f"Best: {summary.best.reason}.")
-    yield Finding(selection(summary))
-    if summary.confirmation is not None:
-        yield from (Finding(sentence) for sentence in confirmation_sentences(summary.confirmation))
 
 
-def _holes(summary: Summary) -> Iterator[Finding]:
+def _doubtful(summary: Summary) -> list[tuple[str, str, str]]:
+    """Lists arm, trial, and why its numbers cannot be trusted; the reason is empty where they can."""
+    return [(arm.name, f"seed {trial.seed}", trial.unreliable) for arm in summary.arms for trial in arm.trials]
+
+
+def _holes(summary: Summary, doubtful: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
     text = holes(summary)
     if text is not None:
         yield Finding(f"Incomplete: {text}", "bad")
@@ -128,9 +145,6 @@ def _holes(summary: Summary) -> Iterator[Finding]:
         waiting = [f"seed {trial.seed} {status_of(trial)}" for trial in arm.trials if trial.status != "done"]
         if waiting:
             yield Finding(f"{arm.name}: {', '.join(waiting)}.", "bad")
-    doubtful = [(arm.name, f"seed {trial.seed}", trial.unreliable) for arm in summary.arms for trial in arm.trials]
-    if summary.sweep is not None:
-        doubtful += [("trial", str(trial.number), trial.unreliable) for trial in summary.sweep.trials]
     for name, which, reason in doubtful:
         if reason:
             yield Finding(f"Not reliable, kept out of the best: {name} {which} ({reason}).", "bad")

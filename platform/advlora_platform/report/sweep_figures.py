@@ -8,16 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from advlora_platform.analysis import Summary, SweepResult, TrialResult
-from advlora_platform.analysis.words import is_accuracy
+from advlora.metrics import Metric
+from advlora_platform.analysis import SweepResult, SweepSummary, TrialResult
 from advlora_platform.report.canvas import Theme, canvas, label, legend, rows
+from advlora_platform.report.figures import Painter
 from advlora_platform.report.wording import title_of
 
 
-def draw_history(summary: Summary, theme: Theme) -> Figure | None:
+def draw_history(summary: SweepSummary, theme: Theme) -> Figure | None:
     """Last values in the order of the trials, and the best so far."""
     sweep = summary.sweep
-    if sweep is None or not any(trial.metrics for trial in sweep.trials):
+    if not any(trial.metrics for trial in sweep.trials):
         return None
     metric = next(iter(sweep.objectives))
     figure, (axis,) = canvas(theme, 3.6)
@@ -42,7 +43,7 @@ def _scatter(axis: Axes, sweep: SweepResult, metric: str, status: str, mark: str
         axis.plot([trial.number for trial in trials], values, mark, color=color, markersize=6, label=name)
 
 
-def draw_confirmation(summary: Summary, theme: Theme) -> Figure | None:
+def draw_confirmation(summary: SweepSummary, theme: Theme) -> Figure | None:
     """Value in the search against the confirmed one; on the diagonal the search promised nothing too much."""
     found = summary.confirmation
     if found is None or not found.confirmed:
@@ -58,9 +59,9 @@ def draw_confirmation(summary: Summary, theme: Theme) -> Figure | None:
     return figure
 
 
-def draw_importance(summary: Summary, theme: Theme) -> Figure | None:
+def draw_importance(summary: SweepSummary, theme: Theme) -> Figure | None:
     """Bars, largest first."""
-    if summary.sweep is None or not summary.sweep.importance:
+    if not summary.sweep.importance:
         return None
     shares = summary.sweep.importance
     figure, (axis,) = canvas(theme, 0.9 + 0.36 * len(shares))
@@ -70,10 +71,10 @@ def draw_importance(summary: Summary, theme: Theme) -> Figure | None:
     return figure
 
 
-def draw_pareto(summary: Summary, theme: Theme) -> Figure | None:
+def draw_pareto(summary: SweepSummary, theme: Theme) -> Figure | None:
     """Finished trials by the first two objectives."""
     sweep = summary.sweep
-    if sweep is None or not sweep.pareto:
+    if not sweep.pareto:
         return None
     x, y = list(sweep.objectives)[:2]
     figure, (axis,) = canvas(theme, 4.2)
@@ -100,4 +101,12 @@ def _points(trials: Sequence[TrialResult], x: str, y: str) -> tuple[list[float],
 
 
 def _scaled(metric: str, value: float) -> float:
-    return 100 * value if is_accuracy(metric) else value
+    return 100 * value if Metric.parse(metric).on_data else value
+
+
+SWEEP_FIGURES: dict[str, Painter[SweepSummary]] = {
+    "history": draw_history,
+    "confirmation": draw_confirmation,
+    "pareto": draw_pareto,
+    "importance": draw_importance,
+}

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from advlora_platform.analysis import ArmResult, ArmTrial, Confirmation, Contrast, Summary, SweepResult, TrialResult
+from advlora_platform.analysis import (
+    AblationSummary,
+    ArmResult,
+    Confirmation,
+    Contrast,
+    Summary,
+    SweepResult,
+    SweepSummary,
+    TrialResult,
+)
 from advlora_platform.report.document import Table, Tone
 from advlora_platform.report.findings import tone_of
 from advlora_platform.report.wording import (
     ABSENT,
+    FORWARDS,
+    SECONDS,
+    TRAINED_SHARE,
     amount,
     assignments,
     difference,
@@ -31,7 +43,7 @@ TOP = 10
 STATUS_TONES: dict[str, Tone] = {"done": "plain", "stopped": "open", "running": "open"}
 
 
-def arms_table(summary: Summary) -> Table:
+def arms_table(summary: AblationSummary) -> Table:
     """The ablation table: accuracies with intervals beside sizes and costs."""
     metrics = summary.metrics
     accuracies = (metrics.test_robust, metrics.test_clean, *metrics.further, metrics.val_robust)
@@ -45,9 +57,9 @@ def arms_table(summary: Summary) -> Table:
             arm.name,
             *(mean_with_interval(arm.estimates.get(metric)) for metric in accuracies),
             *(mean_with_margin(arm.estimates.get(metric)) for metric in short),
-            share(_mean(arm, "params/trainable_fraction")),
-            amount(_mean(arm, "cost/seconds")),
-            amount(_mean(arm, "cost/forward_equivalents")),
+            share(_mean(arm, TRAINED_SHARE)),
+            amount(_mean(arm, SECONDS)),
+            amount(_mean(arm, FORWARDS)),
             f"{arm.done}/{len(arm.trials)}",
         )
         for arm in summary.arms
@@ -88,7 +100,7 @@ def contrasts_table(answers: Sequence[Contrast], first: str, brief: Collection[s
     return Table(header, "lllrrrrl", rows, tuple(tone_of(answer) for answer in answers), "aftaffaa", chosen)
 
 
-def curve_table(summary: Summary) -> Table:
+def curve_table(summary: AblationSummary) -> Table:
     """Robust accuracy of every arm at every epsilon."""
     curve = summary.metrics.curve
     header = ("arm", "0 (clean)", *(radius(epsilon) for epsilon in curve.values()))
@@ -97,7 +109,7 @@ def curve_table(summary: Summary) -> Table:
     return Table(header, "l" + "r" * len(names), rows)
 
 
-def tuned_table(summary: Summary) -> Table | None:
+def tuned_table(summary: AblationSummary) -> Table | None:
     """What was tuned inside each arm; None where nothing was."""
     arms = [arm for arm in summary.arms if arm.tuning["planned"]]
     keys = tuple(dict.fromkeys(key for arm in arms for key in arm.tuned or {}))
@@ -115,10 +127,10 @@ def tuned_table(summary: Summary) -> Table | None:
     return Table(("arm", *keys, "tried", "failed"), "l" + "r" * (len(keys) + 2), rows)
 
 
-def trials_table_by_arm(summary: Summary) -> Table:
+def trials_table_by_arm(summary: AblationSummary) -> Table:
     """Every planned trial with its tracked run."""
     metrics = summary.metrics
-    names = (metrics.test_robust, metrics.test_clean, metrics.val_robust, "cost/seconds")
+    names = (metrics.test_robust, metrics.test_clean, metrics.val_robust, SECONDS)
     header = ("arm", "seed", "status", *(title_of(name) for name in names), "trial", "MLflow run")
     pairs = [(arm, trial) for arm in summary.arms for trial in arm.trials]
     rows = tuple(
@@ -127,7 +139,7 @@ def trials_table_by_arm(summary: Summary) -> Table:
             str(trial.seed),
             status_of(trial),
             *(measured(name, trial.metrics.get(name)) for name in names),
-            ABSENT if trial.trial_id is None else trial.trial_id[:8],
+            _short_id(trial),
             trial.mlflow_run_id or ABSENT,
         )
         for arm, trial in pairs
@@ -135,11 +147,11 @@ def trials_table_by_arm(summary: Summary) -> Table:
     return Table(header, "lrlrrrrcc", rows, tuple(_status_tone(trial) for _, trial in pairs))
 
 
-def trials_table(summary: Summary, sweep: SweepResult) -> Table:
+def trials_table(summary: SweepSummary, sweep: SweepResult) -> Table:
     """Trials of a sweep, best first, those without a final value last."""
     keys = list(dict.fromkeys(key for trial in sweep.trials for key in trial.values))
     names = short_names(keys)
-    others = (summary.metrics.val_robust, summary.metrics.val_clean, "cost/seconds")
+    others = (summary.metrics.val_robust, summary.metrics.val_clean, SECONDS)
     metrics = tuple(dict.fromkeys((*sweep.objectives, *others)))
     header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "trial", "MLflow run")
     chosen = ranked(sweep)
@@ -150,7 +162,7 @@ def trials_table(summary: Summary, sweep: SweepResult) -> Table:
             *(measured(metric, trial.metrics.get(metric)) for metric in metrics),
             status_of(trial),
             assignments(trial.values, names),
-            trial.trial_id[:8],
+            _short_id(trial),
             trial.mlflow_run_id or ABSENT,
         )
         for trial in chosen
@@ -189,7 +201,7 @@ def importance_table(sweep: SweepResult) -> Table:
     return Table(("parameter", "share (%)"), "lr", tuple((name, percent(value)) for name, value in shares.items()))
 
 
-def finalists_table(summary: Summary, confirmed: Confirmation) -> Table:
+def finalists_table(summary: SweepSummary, confirmed: Confirmation) -> Table:
     """What the search said of each finalist, and what the strong evaluation says."""
     metrics = confirmed.metrics
     accuracies = tuple(dict.fromkeys((metrics.selecting, metrics.test_robust, metrics.test_clean)))
@@ -227,5 +239,9 @@ def failures_table(summary: Summary) -> Table:
     return Table(header, "lrlcclll", rows, tones, "aaaafaft", tuple(range(len(rows)))[:TOP])
 
 
-def _status_tone(trial: ArmTrial | TrialResult) -> Tone:
+def _short_id(trial: TrialResult) -> str:
+    return ABSENT if trial.trial_id is None else trial.trial_id[:8]
+
+
+def _status_tone(trial: TrialResult) -> Tone:
     return "bad" if trial.unreliable else STATUS_TONES.get(trial.status, "bad")

@@ -6,11 +6,14 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from advlora.metrics import epsilon_label
-from advlora_platform.analysis import ArmTrial, Contrast, Estimate, TrialResult
-from advlora_platform.analysis.words import is_accuracy
+from advlora.metrics import COSTS, SIZES, Metric, readable_epsilon
+from advlora_platform.analysis import Contrast, Estimate, TrialResult
 
 ABSENT = "–"
+SECONDS, FORWARDS, _ = map(str, COSTS)
+_, TRAINED_SHARE = map(str, SIZES)
+HEADINGS = {SECONDS: "training s", FORWARDS: "forwards"}
+"""Headings of metrics that are not measured on data."""
 
 
 def percent(value: float | None) -> str:
@@ -70,19 +73,19 @@ def share(value: float | None) -> str:
 
 def measured(metric: str, value: float | None) -> str:
     """Writes the value of any metric."""
-    if is_accuracy(metric):
+    if Metric.parse(metric).on_data:
         return percent(value)
-    return share(value) if metric == "params/trainable_fraction" else amount(value)
+    return share(value) if metric == TRAINED_SHARE else amount(value)
 
 
 def title_of(metric: str) -> str:
     """Writes a metric as a heading, such as `val robust 8/255 (%)`."""
-    split, _, name = metric.partition("/")
-    if not is_accuracy(metric):
-        return {"cost/seconds": "training s", "cost/forward_equivalents": "forwards"}.get(metric, metric)
-    kind, _, radius = name.partition(":")
-    shown = {"clean_r1": "clean", "robust_r1": "robust"}.get(kind, kind.replace("_", " "))
-    return f"{split} {shown}{' ' + radius.replace('_', '/') if radius else ''} (%)"
+    found = Metric.parse(metric)
+    if not found.on_data:
+        return HEADINGS.get(metric, metric)
+    short = {Metric.clean(found.split).name: "clean", Metric.robust(found.split, 0).name: "robust"}
+    words = [found.split, short.get(found.name, found.name.replace("_", " "))]
+    return " ".join([*words, *([] if found.epsilon is None else [radius(found.epsilon)])]) + " (%)"
 
 
 def short_titles(metrics: Collection[str]) -> dict[str, str]:
@@ -94,10 +97,10 @@ def short_titles(metrics: Collection[str]) -> dict[str, str]:
 
 def radius(epsilon: float) -> str:
     """Writes a radius such as `8/255`."""
-    return epsilon_label(epsilon).replace("_", "/")
+    return readable_epsilon(epsilon)
 
 
-def status_of(trial: ArmTrial | TrialResult) -> str:
+def status_of(trial: TrialResult) -> str:
     """Writes a status, with the class of a failure."""
     if trial.status == "stopped":
         return "stopped early"

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from advlora_platform.analysis import Summary
 from advlora_platform.report.canvas import DARK, LIGHT
-from advlora_platform.report.content import build_document
-from advlora_platform.report.figures import draw
 from advlora_platform.report.markdown import to_markdown
 from advlora_platform.report.page import to_html
+from advlora_platform.report.reports import Report
 from advlora_platform.study.folder import StudyFolder, write_json, write_text
 
 
-def write_report(summary: Summary, folder: StudyFolder) -> list[Path]:
+def write_report(report: Report, folder: StudyFolder) -> list[Path]:
     """Writes summary, report and figures; figures that can no longer be drawn are removed.
 
     Returns:
         Every file that was written.
     """
-    document, light = build_document(summary), draw(summary, LIGHT)
-    write_json(folder.summary, summary.to_json())
+    light = report.figures(LIGHT)
+    write_json(folder.summary, report.data)
     figures = _write_figures(light, folder.figures)
-    write_text(folder.report_markdown, to_markdown(document, light))
-    write_text(folder.report_html, to_html(document, light, draw(summary, DARK)))
+    write_text(folder.report_markdown, to_markdown(report.document, light))
+    write_text(folder.report_html, to_html(report.document, light, report.figures(DARK)))
     return [folder.summary, folder.report_markdown, folder.report_html, *figures]
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ray.tune.search import Searcher
-
+from advlora_platform.search.contract import StudySearcher
 from advlora_platform.search.plan import ArmPlan, plan_arms, scores_of
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.messages import Reported, from_tune, tune_name
-from advlora_platform.study.spec import AblationStudy, objective_metrics
 from advlora_platform.study.trials import Trial, TrialFactory, to_tune
 
 
-class PlanSearcher(Searcher):
+class PlanSearcher(StudySearcher):
     """Suggests what `plan_arms` lists and the ledger does not have."""
 
     def __init__(self, study: AblationStudy, factory: TrialFactory, records: Iterable[Record]) -> None:
-        self._selecting = objective_metrics(study)[0]
-        super().__init__(metric=tune_name(self._selecting), mode="max")
+        super().__init__(metric=tune_name(str(study.objectives()[0])), mode="max")
         self._study, self._factory = study, factory
         self._scores = scores_of(study, records)
         self._running: dict[str, Trial] = {}
@@ -55,9 +53,3 @@ class PlanSearcher(Searcher):
 
     def _plans(self) -> list[ArmPlan]:
         return plan_arms(self._study, self._factory, self._scores)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Saves nothing: the ledger knows all."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restores nothing: the ledger knows all."""

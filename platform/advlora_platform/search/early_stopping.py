@@ -9,31 +9,31 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.messages import EPOCH, tune_name
-from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
+from advlora_platform.study.sweep import SweepStudy
 
 
-def build_scheduler(study: SweepStudy, epochs: int, records: Iterable[Record]) -> AsyncHyperBandScheduler | None:
+def build_scheduler(study: SweepStudy, records: Iterable[Record]) -> AsyncHyperBandScheduler | None:
     """Builds the scheduler of a sweep (asynchronous successive halving, Li et al. 2020); None for none.
 
     Args:
         study: Names the scheduler; the first objective decides.
-        epochs: Of a trial.
-        records: Of earlier launches; their epochs stand in the rungs already.
+        records: What earlier launches left; their epochs stand in the rungs already.
     """
-    settings = study.search.scheduler
+    settings, epochs = study.search.scheduler, study.trial.optimiser.epochs
     if settings.kind == "none" or epochs <= settings.grace_epochs:
         return None
-    metric = objective_metrics(study)[0]
+    objective = study.objectives()[0]
+    metric = str(objective)
     scheduler = AsyncHyperBandScheduler(
         time_attr=EPOCH,
         metric=tune_name(metric),
-        mode=direction(metric),
+        mode=objective.direction,
         max_t=epochs,
         grace_period=settings.grace_epochs,
         reduction_factor=settings.reduction_factor,
         stop_last_trials=False,
     )
-    sign = 1.0 if direction(metric) == "max" else -1.0
+    sign = 1.0 if objective.direction == "max" else -1.0
     for record in records:
         for entry in record.history:
             if metric in entry:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from advlora.metrics import Metric
 from advlora_platform.search.plan import ArmPlan
-from advlora_platform.study.arms import Arm
+from advlora_platform.study.ablation import Arm
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import SweepStudy, direction, objective_metrics
+from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import TrialFactory
 
 
@@ -19,18 +20,19 @@ def finalists(study: SweepStudy, records: Iterable[Record]) -> list[Record]:
     """
     if study.confirm is None:
         return []
-    metrics = objective_metrics(study)
+    objectives = study.objectives()
+    metrics = {str(objective) for objective in objectives}
     finished = [record for record in records if record.status == "done" and record.phase == "search"]
-    candidates = [record for record in finished if not record.unreliable and set(metrics) <= record.metrics.keys()]
-    ranked = sorted(candidates, key=lambda record: goodness(record.metrics, metrics)[0], reverse=True)
+    candidates = [record for record in finished if not record.unreliable and metrics <= record.metrics.keys()]
+    ranked = sorted(candidates, key=lambda record: goodness(record.metrics, objectives)[0], reverse=True)
     top = ranked[: study.confirm.top]
-    front = pareto_set([goodness(record.metrics, metrics) for record in ranked]) if len(metrics) > 1 else []
+    front = pareto_set([goodness(record.metrics, objectives) for record in ranked]) if len(objectives) > 1 else []
     return top + [ranked[place] for place in front if ranked[place] not in top]
 
 
-def goodness(metrics: Mapping[str, float], names: Sequence[str]) -> list[float]:
+def goodness(metrics: Mapping[str, float], objectives: Iterable[Metric]) -> list[float]:
     """Returns the objectives such that more is better."""
-    return [metrics[name] if direction(name) == "max" else -metrics[name] for name in names]
+    return [(1 if objective.direction == "max" else -1) * metrics[str(objective)] for objective in objectives]
 
 
 def pareto_set(points: Sequence[Sequence[float]]) -> list[int]:
@@ -47,7 +49,12 @@ def confirmation_plans(study: SweepStudy, factory: TrialFactory, records: Sequen
     seeds = () if study.confirm is None else study.confirm.seeds
     plans = []
     for finalist in finalists(study, records):
-        arm = Arm(f"finalist {finalist.trial_id[:8]}", finalist.values, None)
+        arm = Arm(finalist_name(finalist.trial_id), finalist.values, None)
         trials = tuple(factory.trial(arm.name, seed, arm.values, "confirm") for seed in seeds)
         plans.append(ArmPlan(arm, (), {}, trials, 0))
     return plans
+
+
+def finalist_name(trial_id: str) -> str:
+    """Names the arm in which a trial of the search is confirmed."""
+    return f"finalist {trial_id[:8]}"

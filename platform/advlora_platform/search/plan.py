@@ -11,12 +11,10 @@ from typing import Any
 
 import optuna
 
-from advlora.config import TrialConfig, parse, vary
 from advlora_platform.search.samplers import build_sampler
 from advlora_platform.search.space import grid, remaining, suggest
-from advlora_platform.study.arms import Arm, arms
+from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import AblationStudy, TuningConfig, objective_metrics
 from advlora_platform.study.trials import Trial, TrialFactory
 
 Scores = Mapping[str, float | None]
@@ -44,7 +42,7 @@ class ArmPlan:
 
 def scores_of(study: AblationStudy, records: Iterable[Record]) -> dict[str, float | None]:
     """Returns the selecting metric of every settled record."""
-    metric = objective_metrics(study)[0]
+    metric = str(study.objectives()[0])
     return {
         record.trial_id: record.metrics.get(metric) if record.status == "done" else None
         for record in records
@@ -72,7 +70,7 @@ def tuning_of(study: AblationStudy, arm: Arm) -> TuningConfig | None:
     Raises:
         ConfigError: If the arm is impossible.
     """
-    if study.tuning is None or not parse(TrialConfig, vary(TrialConfig, study.base, arm.values)).adapter.trains:
+    if study.tuning is None or not study.trial_with(arm.values).adapter.trains:
         return None
     free = remaining(study.tuning.parameters, study.base, arm.values)
     # A grid ends with its points, and in an arm with fewer parameters it has fewer of them.

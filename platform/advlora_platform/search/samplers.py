@@ -7,7 +7,7 @@ from collections.abc import Callable
 import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from advlora_platform.study.spec import Sampler
+from advlora_platform.study.parameters import Sampler
 
 _BUILDERS: dict[Sampler, Callable[[int], BaseSampler]] = {
     # Multivariate and grouped: parameters that exist together are modelled together (Falkner et al. 2018).
@@ -16,7 +16,7 @@ _BUILDERS: dict[Sampler, Callable[[int], BaseSampler]] = {
     "cma-es": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
     "nsga-ii": lambda seed: NSGAIISampler(seed=seed),
     "random": lambda seed: RandomSampler(seed=seed),
-    # The points of the grid are put in line; nothing is drawn beyond them.
+    # Grid points are enqueued; the sampler itself draws nothing.
     "grid": lambda seed: RandomSampler(seed=seed),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -11,7 +11,7 @@ import optuna
 from advlora.config import TrialConfig, all_keys, in_effect, kind_path, parse, renamed_key, spelled, vary
 from advlora.config.base import as_number
 from advlora.errors import ConfigError, did_you_mean
-from advlora_platform.study.spec import (
+from advlora_platform.study.parameters import (
     CategoricalParameter,
     Choice,
     FloatParameter,
@@ -110,18 +110,22 @@ def _value_at(tree: Mapping[str, Any], path: str) -> Any:
     return node
 
 
-def check_space(space: Space, points: Sequence[Mapping[str, Any]], base: Mapping[str, Any], where: str) -> list[str]:
+Resolve = Callable[[Mapping[str, Any]], TrialConfig]
+"""Lays values over the base of a study, as `Study.trial_with` does."""
+
+
+def check_space(space: Space, points: Sequence[Mapping[str, Any]], resolve: Resolve, where: str) -> list[str]:
     """Returns one sentence per problem of a space and of its known-good points.
 
     Args:
         space: The parameters.
         points: Values by key; what is left out is drawn.
-        base: The trial configuration around which the parameters vary.
+        resolve: Makes a trial's configuration of values.
         where: Key of the space in the study, for messages.
     """
     if problems := check_keys(space, where):
         return problems
-    problems = list(check_values(space, base, where))
+    problems = list(check_values(space, resolve, where))
     for number, point in enumerate(points):
         problems += _point_problems(space, point, f"points[{number}]")
     return problems
@@ -217,29 +221,29 @@ def _when_problems(space: Space, where: str) -> Iterator[str]:
                     yield f"{where}.{key}.when: '{other}' never is {value!r}; it is {_range(space[other])}"
 
 
-def check_values(space: Space, base: Mapping[str, Any], where: str) -> Iterator[str]:
+def check_values(space: Space, resolve: Resolve, where: str) -> Iterator[str]:
     """Tries every parameter at its edges, alone and then beside every other one; the keys must be sound."""
     edges = [(key, value) for key, parameter in space.items() for value in extremes(parameter)]
     possible = []
     for key, value in edges:
-        problems = _impossible(space, base, {key: value})
+        problems = _impossible(space, resolve, {key: value})
         yield from (f"{where}.{key} = {value}: {problem}" for problem in problems)
         possible += [] if problems else [(key, value)]
     found = set()
     for (key, value), (other, its) in itertools.combinations(possible, 2):
         if key == other or (key, other) in found:
             continue
-        for problem in _impossible(space, base, {key: value, other: its}):
+        for problem in _impossible(space, resolve, {key: value, other: its}):
             found.add((key, other))
             yield f"{where}: {key} = {value} does not go with {other} = {its}, which a 'when' can rule out: {problem}"
 
 
-def _impossible(space: Space, base: Mapping[str, Any], values: Mapping[str, Choice]) -> list[str]:
+def _impossible(space: Space, resolve: Resolve, values: Mapping[str, Choice]) -> list[str]:
     """Returns what is wrong with a configuration; nothing where the space never draws it."""
     drawn = with_conditions(space, values)
     try:
         if drawn is not None:
-            parse(TrialConfig, vary(TrialConfig, base, drawn))
+            resolve(drawn)
     except ConfigError as error:
         return error.problems
     return []

@@ -11,11 +11,13 @@ import optuna
 from ray.tune.search.optuna import OptunaSearch
 
 from advlora.errors import ConfigError
+from advlora_platform.search.contract import StudySearcher
 from advlora_platform.search.samplers import build_sampler
 from advlora_platform.search.space import distributions, grid, read_point, suggest
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.messages import Failed, Reported, from_tune, tune_name
-from advlora_platform.study.spec import Space, SweepStudy, direction, objective_metrics
+from advlora_platform.study.parameters import Space
+from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import TrialFactory, to_tune
 
 ARM = "search"
@@ -34,15 +36,11 @@ class DefineByRun:
         suggest(trial, self.space)
 
 
-class SweepSearcher(OptunaSearch):
+class SweepSearcher(StudySearcher, OptunaSearch):
     """Suggests trials of a sweep.
 
     What `OptunaSearch` lacks: trials of earlier launches, trials that were stopped early told as pruned (their last
     value is not comparable with a final one), no trial twice, and an end in time.
-
-    Attributes:
-        total: Number of trials of the study.
-        remaining: How many of them are not settled.
     """
 
     def __init__(self, study: SweepStudy, factory: TrialFactory, records: Sequence[Record]) -> None:
@@ -51,35 +49,44 @@ class SweepSearcher(OptunaSearch):
         settled = [record for record in records if record.settled]
         self._known = {record.trial_id for record in settled}
         self._begin, self._spent = time.time(), running_seconds(records)
-        points = _points(study)
-        self.total = min(study.search.trials, len(points)) if study.search.sampler == "grid" else study.search.trials
-        self.remaining = max(self.total - len(settled), 0)
-        self._left = self.remaining
-        metrics = objective_metrics(study)
-        names, directions = [tune_name(name) for name in metrics], [direction(name) for name in metrics]
+        self._left, self._running = max(planned_trials(study) - len(settled), 0), 0
+        objectives = study.objectives()
+        names = [tune_name(str(metric)) for metric in objectives]
+        directions = [metric.direction for metric in objectives]
         super().__init__(
             space=DefineByRun(study.parameters),
             metric=names if len(names) > 1 else names[0],
             mode=directions if len(names) > 1 else directions[0],
             # Another seed at every launch: the same one would repeat the draws that are known already.
             sampler=build_sampler(study.search.sampler, study.search.seed + len(settled)),
-            points_to_evaluate=_fresh(points, settled),
+            points_to_evaluate=_fresh(_points(study), settled),
         )
         for record in settled:
             self._ot_study.add_trial(frozen_trial(study, record))
 
+    @property
+    def total(self) -> int:
+        """Number of trials of the search."""
+        return planned_trials(self._study_spec)
+
+    @property
+    def remaining(self) -> int:
+        """How many of them are not settled; 0 as well when budget or space is exhausted and nothing runs."""
+        return self._left + self._running
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Returns a trial that no trial had; ends with the number of trials, the budget or the space."""
-        if self._left <= 0 or self._over_budget():
-            return str(self.FINISHED)
-        for _ in range(REPEATS):
+        """Returns a trial that was not run yet; ends with the number of trials, the budget or the space."""
+        if self._over_budget():
+            self._left = 0
+        for _ in range(REPEATS if self._left else 0):
             values = super().suggest(trial_id)
             trial = self._factory.trial(ARM, self._study_spec.seed, values, "search")
             if trial.id not in self._known:
                 self._known.add(trial.id)
-                self._left -= 1
+                self._left, self._running = self._left - 1, self._running + 1
                 return to_tune(trial)
             self._ot_study.tell(self._ot_trials.pop(trial_id), state=optuna.trial.TrialState.FAIL)
+        self._left = 0
         return str(self.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -92,16 +99,17 @@ class SweepSearcher(OptunaSearch):
         last = from_tune(result)
         final, failed = isinstance(last, Reported) and last.final, error or isinstance(last, Failed)
         super().on_trial_complete(trial_id, result if final and not failed else None, error=failed)
+        self._running -= 1
 
     def _over_budget(self) -> bool:
         budget = self._study_spec.budget_seconds
         return budget is not None and self._spent + time.time() - self._begin > budget
 
-    def save(self, checkpoint_path: str) -> None:
-        """Saves nothing: the ledger knows all."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Restores nothing: the ledger knows all."""
+def planned_trials(study: SweepStudy) -> int:
+    """Returns how many trials a search has: as many as it allows, or as its grid has points."""
+    trials = study.search.trials
+    return min(trials, len(grid(study.parameters))) if study.search.sampler == "grid" else trials
 
 
 def belonging(study: SweepStudy, factory: TrialFactory, records: Iterable[Record]) -> list[Record]:
@@ -122,7 +130,7 @@ def _belongs(study: SweepStudy, factory: TrialFactory, record: Record) -> bool:
 
 def frozen_trial(study: SweepStudy, record: Record) -> optuna.trial.FrozenTrial:
     """Returns a settled record as a trial of Optuna."""
-    metrics = objective_metrics(study)
+    metrics = [str(metric) for metric in study.objectives()]
     states = {"done": optuna.trial.TrialState.COMPLETE, "stopped": optuna.trial.TrialState.PRUNED}
     single = len(metrics) == 1
     epochs = {int(entry["epoch"]): entry[metrics[0]] for entry in record.history if metrics[0] in entry}

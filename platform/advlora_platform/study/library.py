@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from advlora.config import TrialConfig, parse, parse_override, read_yaml, vary, with_values
 from advlora.errors import ConfigError, did_you_mean
-from advlora_platform.study.spec import AblationStudy, Study, SweepStudy
+from advlora_platform.study.ablation import AblationStudy
+from advlora_platform.study.spec import Study
+from advlora_platform.study.sweep import SweepStudy
 
 Kind = Literal["ablation", "sweep"]
-SCHEMAS: dict[str, type[AblationStudy] | type[SweepStudy]] = {"ablation": AblationStudy, "sweep": SweepStudy}
+SCHEMAS: dict[str, type[Study]] = {"ablation": AblationStudy, "sweep": SweepStudy}
 _SHELVES: dict[Kind, str] = {"ablation": "advlora_ablations", "sweep": "advlora_search_spaces"}
 BASE = "base."
 VERBS: dict[Kind, str] = {"ablation": "ablate", "sweep": "sweep"}
@@ -51,6 +53,18 @@ def find(reference: str, kind: Kind) -> Path:
         f"no shipped {kind} is called '{reference}'; shipped: {', '.join(known)}{did_you_mean(reference, known)} "
         "(a file must end in .yaml)"
     )
+
+
+@overload
+def load_study(reference: str, kind: Literal["ablation"], overrides: Iterable[str] = ()) -> AblationStudy: ...
+
+
+@overload
+def load_study(reference: str, kind: Literal["sweep"], overrides: Iterable[str] = ()) -> SweepStudy: ...
+
+
+@overload
+def load_study(reference: str, kind: Kind, overrides: Iterable[str] = ()) -> Study: ...
 
 
 def load_study(reference: str, kind: Kind, overrides: Iterable[str] = ()) -> Study:
@@ -94,9 +108,7 @@ def read_study(content: Mapping[str, Any], overrides: Iterable[str] = (), expect
             tree = _with_protocols(with_values(tree, {place: value}))
     if trial and isinstance(base := tree.get("base", {}), Mapping):
         tree["base"] = vary(TrialConfig, base, trial)
-    study = parse(schema, tree)
-    parse(TrialConfig, study.base, where="base.")
-    return study
+    return parse(schema, tree)
 
 
 def shipped_protocol(name: str, key: str = "protocol") -> dict[str, Any]:
@@ -128,7 +140,7 @@ def _with_protocols(content: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _place(key: str, schema: type[AblationStudy] | type[SweepStudy]) -> str:
+def _place(key: str, schema: type[Study]) -> str:
     """Returns the path of an override within the study: trial keys belong to its base."""
     head = key.partition(".")[0]
     if head in schema.model_fields:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from advlora.config import EvaluationProtocol, TrialConfig, merged, parse, vary
+from advlora.config import EvaluationProtocol, TrialConfig, parse, vary
 from advlora.errors import UserError
 from advlora.identity import code_version, fingerprint, local_content
 
@@ -20,6 +20,15 @@ REPORTED = ("ablate", "confirm")
 
 TUNE_KEYS = ("trial", "arm", "seed", "phase")
 """Keys of a Tune configuration that are not parameters of the trial."""
+
+
+def resolve(base: Mapping[str, Any], values: Mapping[str, Any]) -> TrialConfig:
+    """Lays dotted values over a base configuration.
+
+    Raises:
+        ConfigError: If a value is not allowed in the resolved configuration.
+    """
+    return parse(TrialConfig, vary(TrialConfig, base, values))
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,7 @@ class TrialFactory:
         Raises:
             ConfigError: If a value is not allowed in the resolved configuration.
         """
-        tree = vary(TrialConfig, merged(self.base, {"seed": seed}), values)
-        config = parse(TrialConfig, tree)
+        config = resolve(self.base, {"seed": seed, **values})
         protocol = self.protocol_of(phase)
         purpose = (phase in REPORTED, phase != "tune")
         identity = (config.identity(), protocol.model_dump(), self.data_hash, code_version(), purpose)

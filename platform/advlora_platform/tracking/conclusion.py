@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from advlora_platform.analysis import ArmResult, Contrast, Summary
+    from advlora_platform.analysis import ArmResult, Summary
     from advlora_platform.tracking.runs import StudyRuns
 
 IMAGES = (".png", ".svg")
@@ -28,49 +28,27 @@ def log_conclusion(runs: StudyRuns, summary: Summary, files: Sequence[Path]) -> 
     runs.answer(runs.study(), study_metrics(summary), _tags(summary, runs.trials()))
     for file in files:
         runs.attach(runs.study(), file, "figures" if file.suffix in IMAGES else None)
-    runs.end(runs.study(), complete=_complete(summary))
+    runs.end(runs.study(), complete=summary.complete)
 
 
 def arm_metrics(arm: ArmResult) -> dict[str, float]:
     """Returns `mean/<metric>` and its like over the seeds that are done."""
-    return _present(
-        (f"{statistic}/{metric}", getattr(found, statistic))
+    return {
+        f"{statistic}/{metric}": value
         for metric, found in arm.estimates.items()
         for statistic in ("mean", "sd", "n", "low", "high")
-    )
-
-
-def study_metrics(summary: Summary) -> dict[str, float]:
-    """Returns counts, the best trial's metrics, effects with intervals, and importance."""
-    best = {} if summary.best is None else summary.best.metrics
-    importance = (summary.sweep.importance if summary.sweep is not None else None) or {}
-    return {
-        **{f"count/{status}": float(number) for status, number in summary.counts.items()},
-        **{f"best/{metric}": value for metric, value in best.items()},
-        **_contrasts("effect", summary.effects),
-        **_contrasts("interaction", summary.interactions),
-        **_contrasts("comparison", summary.comparisons),
-        **{f"importance/{name}": share for name, share in importance.items()},
+        if (value := getattr(found, statistic)) is not None
     }
 
 
-def _contrasts(kind: str, found: Sequence[Contrast]) -> dict[str, float]:
-    """Returns `effect/<factor>/<metric>` and, with `_low`, `_high` and `_p` (Holm) after the kind, its certainty."""
-    measured = [(f"{each.name}/{each.metric}", each, each.estimate) for each in found if each.estimate is not None]
-    return _present(
-        (f"{kind}{part}/{name}", value)
-        for name, each, estimate in measured
-        for part, value in (
-            ("", estimate.mean),
-            ("_low", estimate.low),
-            ("_high", estimate.high),
-            ("_p", each.p_holm),
-        )
-    )
-
-
-def _present(pairs: Iterable[tuple[str, float | None]]) -> dict[str, float]:
-    return {name: value for name, value in pairs if value is not None}
+def study_metrics(summary: Summary) -> dict[str, float]:
+    """Returns counts, the best trial's metrics, and the answers of the study."""
+    best = {} if summary.best is None else summary.best.metrics
+    return {
+        **{f"count/{status}": float(number) for status, number in summary.counts.items()},
+        **{f"best/{metric}": value for metric, value in best.items()},
+        **summary.answers(),
+    }
 
 
 def _tags(summary: Summary, trials: Mapping[str, str]) -> dict[str, str]:
@@ -84,9 +62,3 @@ def _tags(summary: Summary, trials: Mapping[str, str]) -> dict[str, str]:
         "advlora.best_run": trials.get(best.trial_id, ""),
         "mlflow.note.content": f"{summary.description}\n\n{best.reason}".strip(),
     }
-
-
-def _complete(summary: Summary) -> bool:
-    """Whether nothing is left to do: every trial of an ablation ended; a sweep may end early, by its time budget."""
-    open_trials = summary.counts["running"] + (summary.counts["missing"] if summary.sweep is None else 0)
-    return open_trials == 0 and summary.counts["done"] > 0

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from advlora_platform.study.arms import arms
-from advlora_platform.study.spec import AblationStudy, Study
+from advlora_platform.study.spec import Study
 from advlora_platform.tracking.events import Event, TrackedTrial
 from advlora_platform.tracking.experiments import LONGEST_NAME, METRICS_PER_CALL, metric_name, obtain_experiment
 
@@ -42,7 +41,7 @@ class StudyRuns:
             UserError: If the experiment was deleted.
         """
         self._client, self._study, self._study_id = client, study, study_id
-        self._arms = {arm.name: arm.values for arm in arms(study)} if isinstance(study, AblationStudy) else {}
+        self._arms = study.arm_values
         self.experiment_id = obtain_experiment(
             client, study.name, study.description, uri, "restore it there, or give the study another name"
         )

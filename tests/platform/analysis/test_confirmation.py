@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from advlora_platform.export.best import write_best
-from advlora_platform.report import build_document, to_terminal, write_report
+from advlora_platform.report import sweep_report, to_terminal, write_report
 from advlora_platform.study.folder import StudyFolder
 from tests.platform.stories import ROBUST, VAL_ROBUST, accuracies, confirmations, sweep, tell_sweep, trials
 
@@ -105,7 +105,7 @@ def test_the_exported_file_names_the_strong_examination(tmp_path):
 
 def test_the_report_shows_both_values_and_draws_them(tmp_path):
     _, summary = told(fooled)
-    files = write_report(summary, StudyFolder(tmp_path))
+    files = write_report(sweep_report(summary), StudyFolder(tmp_path))
     assert "confirmation.png" in {file.name for file in files}
     page = StudyFolder(tmp_path).report_markdown.read_text()
     assert "## Confirmation" in page
@@ -127,5 +127,5 @@ def terminal_report_text(summary) -> str:
     from rich.console import Console
 
     text = StringIO()
-    Console(file=text, width=200).print(to_terminal(build_document(summary)))
+    Console(file=text, width=200).print(to_terminal(sweep_report(summary).document))
     return " ".join(text.getvalue().split())

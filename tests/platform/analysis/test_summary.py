@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from advlora_platform.analysis import summarise
+from advlora_platform.analysis import summarise_ablation
 from advlora_platform.search.plan import plan_arms, scores_of
 from tests.platform.stories import (
     CLEAN,
@@ -59,11 +59,11 @@ def test_trials_are_found_by_id_and_not_by_the_name_of_the_arm():
     older = ablation(base={"data": {"train_samples": 9}})
     records = records_of(older, flat)
     plans = plan_arms(study, factory(study), {})
-    summary = summarise(study, plans, records, IDENTITY, {})
+    summary = summarise_ablation(study, plans, records, IDENTITY, {})
     assert summary.counts["missing"] == summary.counts["planned"] == 18
 
     renamed = [replace(record, arm="an older name") for record in records_of(study, flat)]
-    assert summarise(study, plans, renamed, IDENTITY, {}).counts["done"] == 18
+    assert summarise_ablation(study, plans, renamed, IDENTITY, {}).counts["done"] == 18
 
 
 def test_an_arm_whose_tuning_is_not_finished_has_missing_trials():
@@ -77,7 +77,7 @@ def test_an_arm_whose_tuning_is_not_finished_has_missing_trials():
 
     tried = [record for record in records_of(study, flat) if record.phase == "tune"][:1]
     plans = plan_arms(study, factory(study), scores_of(study, tried))
-    lora = summarise(study, plans, tried, IDENTITY, {}).arms[0]
+    lora = summarise_ablation(study, plans, tried, IDENTITY, {}).arms[0]
     assert (lora.tuned, lora.tuning["done"]) == (None, 1)
     assert [(trial.seed, trial.trial_id, trial.status) for trial in lora.trials] == [
         (s, None, "missing") for s in (0, 1, 2)
@@ -89,7 +89,9 @@ def test_a_tuning_trial_that_failed_is_listed_but_is_no_trial_of_the_table():
     study = ablation(tuning=tuning)
     first = plan_arms(study, factory(study), {})[0].tuning[0]
     records = [record(first, "out_of_memory")]
-    summary = summarise(study, plan_arms(study, factory(study), scores_of(study, records)), records, IDENTITY, {})
+    summary = summarise_ablation(
+        study, plan_arms(study, factory(study), scores_of(study, records)), records, IDENTITY, {}
+    )
     assert summary.counts["failed"] == 0
     assert summary.arms[0].tuning["failed"] == 1
     assert [(failure.phase, failure.kind) for failure in summary.failures] == [("tune", "out_of_memory")]

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from advlora.metrics import Metric
 from advlora_platform.analysis.sweeps import good_share, pareto_front, sweep_result
-from tests.platform.stories import VAL_CLEAN, VAL_ROBUST, accuracies, factory, record, sweep, tell_sweep, trials
+from tests.platform.stories import VAL_ROBUST, accuracies, factory, record, sweep, tell_sweep, trials
 
 pytestmark = pytest.mark.unit
 
@@ -86,7 +87,7 @@ def test_the_front_holds_what_nothing_dominates():
     }
     sweep_found = tell_sweep(study, trials(study, found)).sweep
     assert sweep_found.pareto == (1, 2, 4)
-    assert pareto_front(sweep_found.trials, [VAL_CLEAN]) == (1,)
+    assert pareto_front(sweep_found.trials, [Metric.clean("val")]) == (1,)
 
 
 def test_a_single_objective_has_no_front():

@@ -13,10 +13,9 @@ from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution import run
 from advlora_platform.search.ablation import PlanSearcher
-from advlora_platform.study.arms import arms
+from advlora_platform.study.ablation import AblationStudy, arms
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.spec import AblationStudy
 from advlora_platform.study.trials import TrialFactory
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]

@@ -13,14 +13,12 @@ from advlora.metrics import Metric
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import save_state
-from advlora_platform.launch import open_folder, trial_factory
 from advlora_platform.lowrank import findings, gather, two_arms, write_evidence
 from advlora_platform.lowrank.evidence import Evidence
 from advlora_platform.lowrank.trials import check, open_study
 from advlora_platform.lowrank.write import build_document, metrics
 from advlora_platform.search.plan import plan_arms
-from advlora_platform.study.folder import StudyFolder
-from advlora_platform.study.ledger import Ledger
+from advlora_platform.study import Ledger, StudyFolder, open_folder, trials_of
 from advlora_platform.study.library import read_study
 
 pytestmark = pytest.mark.unit
@@ -55,7 +53,7 @@ ROBUST = str(Metric.robust("test", 8 / 255))
 def run(folder, bench, **changes):
     """Trains every trial of a study without Ray and leaves the folder as a launch would."""
     study = read_study({**STUDY, **changes})
-    opened, factory = open_folder(study, folder), trial_factory(study)
+    opened, factory = open_folder(study, folder, {}), trials_of(study)
     for plan in plan_arms(study, factory, {}):
         for trial in plan.trials:
             *_, report = fine_tune(trial.config, study.protocol, bench=bench, test=True)
@@ -79,7 +77,7 @@ def evidence(folder) -> Evidence:
     return gather(folder, ranks=[64, 0, 2, 128])
 
 
-def test_both_full_trainings_are_taken_apart_layer_by_layer(evidence):
+def test_both_full_trainings_are_measured_layer_by_layer(evidence):
     assert [(change.arm, change.adversarial) for change in evidence.changes] == [
         ("full adversarial", True),
         ("full clean", False),

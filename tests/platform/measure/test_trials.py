@@ -16,9 +16,9 @@ from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import save_state
 from advlora_platform.measure import Evaluation, load_subject, protocol_hash, read_protocol
 from advlora_platform.measure.tracked import tracked
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.folder import StudyFolder, write_json
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.spec import AblationStudy
 from advlora_platform.study.trials import Trial, TrialFactory
 from advlora_platform.tracking import EvaluationLog, MlflowTracker
 from advlora_platform.tracking.store import open_store

@@ -13,11 +13,11 @@ import pytest
 from rich.text import Text
 
 from advlora.metrics import Metric
-from advlora_platform.report import build_document, to_terminal, write_report
+from advlora_platform.analysis import AblationSummary
+from advlora_platform.report import Report, ablation_report, sweep_report, to_terminal, write_report
 from advlora_platform.report.canvas import DARK, LIGHT
 from advlora_platform.report.document import Table
-from advlora_platform.report.figures import draw
-from advlora_platform.report.findings import findings, tone_of
+from advlora_platform.report.findings import tone_of
 from advlora_platform.report.markdown import to_markdown
 from advlora_platform.report.page import to_html
 from advlora_platform.report.terminal import terminal_table
@@ -53,11 +53,19 @@ def hunt(number=10):
 
 
 def plain(summary, width=110):
-    return Text.from_markup(to_terminal(build_document(summary), width)).plain
+    return Text.from_markup(to_terminal(document(summary), width)).plain
+
+
+def report(summary) -> Report:
+    return ablation_report(summary) if isinstance(summary, AblationSummary) else sweep_report(summary)
+
+
+def document(summary):
+    return report(summary).document
 
 
 def sentences(summary):
-    return [finding.text for finding in findings(summary)]
+    return [finding.text for finding in document(summary).findings]
 
 
 class Page(HTMLParser):
@@ -110,14 +118,14 @@ def test_a_sweep_says_that_its_best_value_is_optimistic():
 def test_every_format_can_show_every_state(story, seeds, tmp_path):
     summary = tell(ablation(seeds=seeds, **CURVE), story)
     assert max(len(line) for line in plain(summary).splitlines()) <= 110
-    files = write_report(summary, StudyFolder(tmp_path))
+    files = write_report(report(summary), StudyFolder(tmp_path))
     assert all(path.stat().st_size for path in files)
 
 
 @pytest.mark.parametrize("summary", [hunt(), hunt(3), tell_sweep(sweep(), [])], ids=["full", "few", "empty"])
 def test_every_format_can_show_every_state_of_a_sweep(summary, tmp_path):
     assert max(len(line) for line in plain(summary).splitlines()) <= 110
-    assert all(path.stat().st_size for path in write_report(summary, StudyFolder(tmp_path)))
+    assert all(path.stat().st_size for path in write_report(report(summary), StudyFolder(tmp_path)))
 
 
 @pytest.mark.parametrize("width", [72, 80, 110, 200])
@@ -125,7 +133,7 @@ def test_every_format_can_show_every_state_of_a_sweep(summary, tmp_path):
 def test_nothing_is_wrapped_by_the_terminal_and_no_number_is_cut(summary, width):
     text = plain(summary, width)
     assert max(map(len, text.splitlines())) <= width
-    shown = [section.table.for_terminal() for section in build_document(summary).sections if section.brief]
+    shown = [section.table.for_terminal() for section in document(summary).sections if section.brief]
     words = [word for table in shown for row in table.rows for cell in row[1:] for word in cell.split()]
     assert Counter(words) - Counter(text.split()) == Counter()
 
@@ -172,9 +180,9 @@ def test_names_and_messages_are_not_read_as_markup():
     summary = tell(study, lambda arm, seed: "error" if seed == 1 else helped(arm, seed))
     assert "[bold]odd[/] | <b>" in plain(summary)
     assert "it error [here]" in plain(summary)
-    document = build_document(summary)
-    assert r"| \[bold\]odd\[/\] \| \<b\> |" in to_markdown(document, {})
-    page = Page(to_html(document, {}, {}))
+    page_of = document(summary)
+    assert r"| \[bold\]odd\[/\] \| \<b\> |" in to_markdown(page_of, {})
+    page = Page(to_html(page_of, {}, {}))
     assert "[bold]odd[/] | <b>" in page.text
     assert "b" not in {tag for tag, _ in page.elements}
 
@@ -185,7 +193,7 @@ def test_a_long_name_is_cut_in_the_terminal_only():
     for width, kept in ((110, 24), (80, 19)):
         assert name not in plain(summary, width).partition("Best: ")[0]
         assert f"\n{name[:kept]}" in plain(summary, width)
-    assert name in to_markdown(build_document(summary), {})
+    assert name in to_markdown(document(summary), {})
 
 
 def test_a_sweep_in_the_terminal_has_top_trials_front_and_importance():
@@ -201,7 +209,7 @@ def test_a_sweep_in_the_terminal_has_top_trials_front_and_importance():
 
 def test_an_unfinished_trial_never_stands_above_a_finished_one():
     summary = hunt()
-    table = next(section.table for section in build_document(summary).sections if section.title == "Trials")
+    table = next(section.table for section in document(summary).sections if section.title == "Trials")
     statuses = [row[table.header.index("status")] for row in table.rows]
     assert statuses == ["done"] * 9 + ["stopped early", "failed (diverged)", "running"]
     assert summary.sweep.trials[0].metrics[VAL_ROBUST] == pytest.approx(0.33)
@@ -212,7 +220,7 @@ def test_the_files_of_a_report(tmp_path):
     folder.figures.mkdir()
     (folder.figures / "history.png").write_bytes(b"of an older run")
     summary = tell(ablation(**CURVE), helped)
-    files = write_report(summary, folder)
+    files = write_report(report(summary), folder)
     figures = [folder.figures / f"{name}.png" for name in ("arms", "effects", "curve")]
     assert files == [folder.summary, folder.report_markdown, folder.report_html, *figures]
     assert sorted(folder.figures.iterdir()) == sorted(figures)
@@ -225,7 +233,7 @@ def test_the_files_of_a_report(tmp_path):
 def test_the_page_is_self_contained_and_shows_every_run(tmp_path):
     folder = StudyFolder(tmp_path)
     summary = tell(ablation(), helped)
-    write_report(summary, folder)
+    write_report(report(summary), folder)
     content = folder.report_html.read_text()
     page = Page(content)
     sources = [attrs.get("src") or attrs.get("srcset") for tag, attrs in page.elements if tag in {"img", "source"}]
@@ -242,7 +250,7 @@ def test_the_page_is_self_contained_and_shows_every_run(tmp_path):
 
 
 def test_the_report_names_protocol_and_provenance():
-    text = to_markdown(build_document(tell(ablation(), helped)), {})
+    text = to_markdown(document(tell(ablation(), helped)), {})
     assert "Protocol: PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images." in text
     assert "- commit: c0ffee with uncommitted changes" in text
     assert "- data hash: da7a" in text
@@ -250,10 +258,10 @@ def test_the_report_names_protocol_and_provenance():
 
 def test_the_curve_has_every_strength_and_only_exists_where_it_was_asked_for():
     summary = tell(ablation(**CURVE), helped)
-    table = next(s.table for s in build_document(summary).sections if s.title == "Strength of the attack")
+    table = next(s.table for s in document(summary).sections if s.title == "Strength of the attack")
     assert table.header == ("arm", "0 (clean)", "4/255", "8/255", "16/255")
     assert table.rows[0] == ("LoRA", "80.1", "60.4", "50.4", "30.4")
-    titles = [section.title for section in build_document(tell(ablation(), helped)).sections]
+    titles = [section.title for section in document(tell(ablation(), helped)).sections]
     assert "Strength of the attack" not in titles
 
 
@@ -266,7 +274,7 @@ def test_reported_metrics_are_columns_and_comparisons_in_which_less_of_a_backdoo
 
     summary = tell(ablation(report=[BACKDOOR, ROBUST]), cleaned)
     assert summary.metrics.further == (BACKDOOR,)  # robust accuracy is shown anyway
-    tables = {section.title: section.table for section in build_document(summary).sections}
+    tables = {section.title: section.table for section in document(summary).sections}
     column = tables["Arms"].header.index("test attack success rate (%)")
     assert [row[column] for row in tables["Arms"].rows][:2] == ["91.0 (88.5 to 93.5)", "20.0 (20.0 to 20.0)"]
     compared = {c.name: c for c in summary.comparisons if c.metric == BACKDOOR}
@@ -285,7 +293,7 @@ def test_reported_metrics_are_columns_and_comparisons_in_which_less_of_a_backdoo
 def test_tuned_values_and_failures_have_their_tables():
     tuning = {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2}}, "trials": 2}
     summary = tell(ablation(tuning=tuning), holed)
-    tables = {section.title: section.table for section in build_document(summary).sections}
+    tables = {section.title: section.table for section in document(summary).sections}
     assert tables["Tuned inside each arm"].header == ("arm", "optimiser.learning_rate", "tried", "failed")
     assert {row[2] for row in tables["Tuned inside each arm"].rows} == {"2/2"}
     failures = tables["Failures"].full()
@@ -298,11 +306,11 @@ def test_tuned_values_and_failures_have_their_tables():
 
 def test_figures_follow_the_theme():
     summary = tell(ablation(), helped)
-    light, dark = draw(summary, LIGHT), draw(summary, DARK)
+    light, dark = report(summary).figures(LIGHT), report(summary).figures(DARK)
     assert light.keys() == dark.keys() == {"arms", "effects"}
     assert all(light[name] != dark[name] for name in light)
-    assert draw(hunt(), LIGHT).keys() == {"history", "pareto", "importance"}
-    assert draw(tell(ablation(), lambda arm, seed: None), LIGHT) == {}
+    assert report(hunt()).figures(LIGHT).keys() == {"history", "pareto", "importance"}
+    assert report(tell(ablation(), lambda arm, seed: None)).figures(LIGHT) == {}
 
 
 def test_equal_arms_are_shown_as_equal():

@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.spec import AblationStudy, Space, SweepStudy
+from advlora_platform.study.parameters import Space
+from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import Trial
 from tests import builders
 

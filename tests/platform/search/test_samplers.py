@@ -7,7 +7,7 @@ import pytest
 
 from advlora_platform.search.samplers import build_sampler
 from advlora_platform.search.space import suggest
-from advlora_platform.study.spec import Sampler
+from advlora_platform.study.parameters import Sampler
 from tests.platform.search.small_searches import space
 
 pytestmark = pytest.mark.unit

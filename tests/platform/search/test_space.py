@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import optuna
 import pytest
 
@@ -15,6 +17,7 @@ from advlora_platform.search.space import (
     suggest,
     with_conditions,
 )
+from advlora_platform.study.trials import resolve
 from tests.platform.search.small_searches import space
 
 pytestmark = pytest.mark.unit
@@ -30,7 +33,7 @@ def draws(parameters, number=30):
 
 
 def problems(parameters, points=(), base=None):
-    return check_space(space(**parameters), points, base or {}, "parameters")
+    return check_space(space(**parameters), points, partial(resolve, base or {}), "parameters")
 
 
 def test_a_conditional_parameter_exists_only_under_its_condition():
@@ -214,7 +217,9 @@ def test_what_cannot_be_searched_is_said_before_it_is(parameters, said):
     ],
 )
 def test_a_point_outside_the_space_is_refused(point, said):
-    found = check_space(space(), [{"adapter.rank": 4, "attack.epsilon": "8/255"}, point], {}, "parameters")
+    found = check_space(
+        space(), [{"adapter.rank": 4, "attack.epsilon": "8/255"}, point], partial(resolve, {}), "parameters"
+    )
     assert len(found) == 1
     assert found[0].startswith("points[1]")
     assert said in found[0]

@@ -9,6 +9,7 @@ import pytest
 from advlora_platform.search.sweep import DefineByRun, SweepSearcher, belonging, running_seconds
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.messages import Failed, Reported
+from tests.platform.search.searcher_contract import SearcherContract
 from tests.platform.search.small_searches import ROBUST, record, space, sweep
 
 pytestmark = pytest.mark.unit
@@ -18,6 +19,13 @@ POINT = {
     "adapter.init.clusters": 16,
     "attack.epsilon": "8/255",
 }
+
+
+class TestContract(SearcherContract):
+    searcher = SweepSearcher
+
+    def build(self, factory, records):
+        return SweepSearcher(sweep(points=[POINT]), factory, records)
 
 
 def final(score: float) -> dict:
@@ -80,7 +88,10 @@ def test_a_continued_sweep_knows_what_was_run(factory):
 def test_no_trial_is_suggested_twice_and_a_small_space_ends_early(factory):
     parameters = {"adapter.init": {"type": "categorical", "choices": ["kmeans", "gaussian"]}}
     study = sweep(parameters=parameters, search={"trials": 50, "sampler": "random"})
-    assert len(drain(SweepSearcher(study, factory, []), factory)) == 2
+    searcher = SweepSearcher(study, factory, [])
+    assert searcher.total == 50
+    assert len(drain(searcher, factory)) == 2
+    assert searcher.remaining == 0
 
 
 def test_a_grid_sweep_runs_its_grid(factory):

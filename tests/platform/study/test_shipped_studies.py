@@ -12,7 +12,7 @@ from advlora.errors import ConfigError
 from advlora.identity import fingerprint
 from advlora_platform.checking import check_study
 from advlora_platform.search.space import check_space, read_point, suggest
-from advlora_platform.study.arms import arms
+from advlora_platform.study.ablation import arms
 from advlora_platform.study.library import load_study, shipped
 from advlora_platform.training import read_training
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from advlora_platform.analysis import Summary, summarise
+from advlora_platform.analysis import Summary, summarise_ablation, summarise_sweep
 from advlora_platform.search.plan import plan_arms, scores_of
 from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.spec import AblationStudy
+from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import Trial
 from advlora_platform.tracking import ui_command
 from advlora_platform.tracking.store import open_store
@@ -41,10 +41,11 @@ def play(observers, trial: Trial, robust: float = 0.5, epochs: int = 2) -> None:
 
 def summary(study, opened: StudyFolder, tracker) -> Summary:
     """What `launch.conclude` computes."""
-    records, plans = Ledger(opened).records(), []
-    if isinstance(study, AblationStudy):
-        plans = plan_arms(study, factory(study), scores_of(study, records))
-    return summarise(study, plans, records, read_json(opened.identity), tracker.runs())
+    records = Ledger(opened).records()
+    found = (records, read_json(opened.identity), tracker.runs())
+    if isinstance(study, SweepStudy):
+        return summarise_sweep(study, [], *found)
+    return summarise_ablation(study, plan_arms(study, factory(study), scores_of(study, records)), *found)
 
 
 def tracked(uri: str, study_id: str = "a1b2c3") -> dict[str, Run]:

@@ -1,0 +1,89 @@
+"""What an ablation found: its table of arms, effects of the factors, comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from advlora_platform.analysis.arms import arm_result
+from advlora_platform.analysis.best import best_arm
+from advlora_platform.analysis.contrasts import Contrast, named
+from advlora_platform.analysis.effects import comparisons, interactions, main_effects, reference_of
+from advlora_platform.analysis.metrics import metrics_of
+from advlora_platform.analysis.summary import STATUSES, Summary, failures, named_after
+from advlora_platform.analysis.trials import count
+from advlora_platform.search.plan import ArmPlan
+from advlora_platform.study.ablation import AblationStudy
+from advlora_platform.study.ledger import Record
+
+
+@dataclass(frozen=True)
+class AblationSummary(Summary):
+    """What an ablation found so far; `arms` is its table.
+
+    Attributes:
+        reference: The arm that others are compared with.
+        effects: Main effects of the factors on test robust and test clean accuracy, and on what else is reported.
+        interactions: How factors change each other's effect; empty unless the design is a factorial.
+        comparisons: Every arm against the reference.
+    """
+
+    reference: str
+    effects: tuple[Contrast, ...]
+    interactions: tuple[Contrast, ...]
+    comparisons: tuple[Contrast, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial ended."""
+        return super().complete and self.counts["missing"] == 0
+
+    def answers(self) -> dict[str, float]:
+        """Returns effects, interactions and comparisons with their certainty."""
+        return {
+            **named("effect", self.effects),
+            **named("interaction", self.interactions),
+            **named("comparison", self.comparisons),
+        }
+
+
+def summarise_ablation(
+    study: AblationStudy,
+    plans: Sequence[ArmPlan],
+    records: Sequence[Record],
+    identity: Mapping[str, Any],
+    runs: Mapping[str, str],
+) -> AblationSummary:
+    """Evaluates what is known of an ablation.
+
+    Args:
+        study: The study.
+        plans: The trials of every arm.
+        records: What became of the trials, oldest first; those of other trials are not looked at.
+        identity: `study_id`, `data_hash` and `provenance`.
+        runs: Trial id -> MLflow run id.
+    """
+    known = {record.trial_id: record for record in records}
+    metrics, seeds, level = metrics_of(study.protocol, report=study.report), len(study.seeds), study.confidence
+    judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), list(study.factors)
+    crossed = factors if study.design == "factorial" else []
+    arms = tuple(arm_result(plan, study, study.seeds, level, known, runs) for plan in plans)
+    reference = reference_of(arms)
+    trials = [trial for arm in arms for trial in arm.trials]
+    # Arms may share a trial; it failed once.
+    own = dict.fromkeys(trial.id for plan in plans for trial in (*plan.tuning, *plan.trials))
+    return AblationSummary(
+        **named_after(study, identity),
+        metrics=metrics,
+        confidence=level,
+        seeds=study.seeds,
+        counts={"planned": len(trials), **count((trial.status for trial in trials), (*STATUSES, "missing"))},
+        arms=arms,
+        best=best_arm(arms, metrics.selecting, known, identity["data_hash"], level),
+        failures=failures([known[trial] for trial in own if trial in known], runs),
+        reference=reference.name,
+        effects=tuple(e for metric in judged for e in main_effects(arms, factors, metric, seeds, level)),
+        interactions=tuple(e for metric in judged for e in interactions(arms, crossed, metric, seeds, level)),
+        comparisons=tuple(e for metric in judged for e in comparisons(arms, reference, metric, seeds, level)),
+    )

@@ -1,0 +1,38 @@
+"""Which metrics a trial can have: what a search may optimise, and what an ablation may report."""
+
+from __future__ import annotations
+
+from advlora.config import EvaluationProtocol
+from advlora.metrics import ATTACK_SUCCESS, COSTS, MEAN_RECALL, RERANKED, SIZES, Metric, recall_names
+
+
+def selectable(protocol: EvaluationProtocol) -> tuple[Metric, ...]:
+    """Returns what a finished trial has on `val`, and its costs and sizes."""
+    robust = (Metric.robust("val", epsilon) for epsilon in _epsilons(protocol))
+    return (Metric.clean("val"), *robust, *COSTS, *SIZES)
+
+
+def reportable(protocol: EvaluationProtocol) -> tuple[Metric, ...]:
+    """Returns what an ablation may report beside robust and clean accuracy.
+
+    Which of them a trial has follows from its data: recalls with captions, `attack_success_rate` with a backdoor.
+    """
+    return tuple(metric for split in ("test", "val") for metric in _measured(split, protocol))
+
+
+def _measured(split: str, protocol: EvaluationProtocol) -> tuple[Metric, ...]:
+    epsilons, ways = _epsilons(protocol), (False, True) if protocol.rerank else (False,)
+    single = [name for reranked in ways for name in recall_names(reranked=reranked)]
+    recalls = [*single, *((RERANKED if reranked else "") + MEAN_RECALL for reranked in ways)]
+    return (
+        Metric.clean(split),
+        *(Metric.robust(split, epsilon) for epsilon in epsilons),
+        Metric(split, ATTACK_SUCCESS),
+        *(Metric.clean(split, name) for name in recalls),
+        *(Metric.robust(split, epsilon, name) for epsilon in epsilons for name in recalls),
+        *(Metric.success(split, epsilon, name) for epsilon in epsilons for name in single),
+    )
+
+
+def _epsilons(protocol: EvaluationProtocol) -> tuple[float, ...]:
+    return tuple(dict.fromkeys((protocol.epsilon, *protocol.curve)))

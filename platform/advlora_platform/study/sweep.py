@@ -1,0 +1,82 @@
+"""The YAML of a sweep: a search space, how Optuna walks through it, and how its finalists are confirmed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from advlora.config import EvaluationProtocol
+from advlora.config.base import Count, Positive, Section
+from advlora.metrics import Metric
+from advlora_platform.study.parameters import Sampler, Space
+from advlora_platform.study.spec import Study
+
+
+class SchedulerConfig(Section):
+    """Early stopping of weak trials by ASHA (Li et al., 2020) on the first objective."""
+
+    kind: Literal["asha", "none"] = "asha"
+    grace_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
+class SearchConfig(Section):
+    """How Optuna searches, and for how long."""
+
+    sampler: Sampler = "tpe"
+    trials: Count = 20
+    seed: Annotated[int, Field(ge=0)] = 0
+    objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("robust",)
+    """`robust`, `clean`, or a metric of a trial; `cost/...` and `params/...` are minimised."""
+    scheduler: SchedulerConfig = SchedulerConfig()
+
+
+class ConfirmConfig(Section):
+    """The second stage of a sweep: its finalists under a strong evaluation, on fresh seeds and `test`.
+
+    A search that ranks by a cheap attack finds configurations that fool it; only what is confirmed is exported.
+    """
+
+    protocol: EvaluationProtocol
+    top: Count = 3
+    """How many trials are confirmed: the best by the first objective, and the Pareto set of several."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (101, 102, 103)
+    """Seeds of the trainings that are evaluated; none of them is the seed of the search."""
+
+
+class SweepStudy(Study):
+    """A search space and how Optuna walks through it."""
+
+    kind: Literal["sweep"] = "sweep"
+    parameters: Annotated[Space, Field(min_length=1)]
+    points: tuple[dict[str, Any], ...] = ()
+    """Known-good points that are run first."""
+    search: SearchConfig = SearchConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every trial (the search has its own)."""
+    budget_seconds: Positive | None = None
+    """No new trial of the search starts after this many seconds of running."""
+    confirm: ConfirmConfig | None = None
+    """None ranks and exports by the search alone."""
+
+    @model_validator(mode="after")
+    def _fresh_seeds(self) -> Self:
+        if self.confirm is not None and self.seed in self.confirm.seeds:
+            raise ValueError(f"confirm.seeds must not hold {self.seed}, the seed of the search: it was selected on")
+        return self
+
+    def objectives(self, protocol: EvaluationProtocol | None = None) -> tuple[Metric, ...]:
+        """Returns the metrics that the search optimises; the first one selects."""
+        short = {"robust": Metric.robust("val", (protocol or self.protocol).epsilon), "clean": Metric.clean("val")}
+        return tuple(short.get(name) or Metric.parse(name) for name in self.search.objectives)
+
+    @property
+    def protocols(self) -> dict[str, EvaluationProtocol]:
+        """The evaluation of the search and, where there is one, of the confirmation."""
+        return super().protocols | ({} if self.confirm is None else {"confirm.": self.confirm.protocol})
+
+    @property
+    def reported_protocol(self) -> EvaluationProtocol:
+        """The evaluation of the confirmation where there is one, else that of the search."""
+        return self.protocol if self.confirm is None else self.confirm.protocol
