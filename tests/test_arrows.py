@@ -29,13 +29,14 @@ ROOMS = {
     ],
     "advlora_platform": [
         ["study"],
-        ["search", "execution"],
-        ["analysis"],
+        ["search"],
+        ["analysis", "execution"],
         ["tracking", "export"],
         ["measure"],
         ["report"],
-        ["launch", "checking"],
-        ["lowrank", "planning", "training"],
+        ["kinds", "probe"],
+        ["launch", "checking", "planning"],
+        ["lowrank", "training"],
         ["cli"],
     ],
 }

@@ -28,4 +28,4 @@ def command(study: str, overrides: tuple[str, ...], out: Path | None, as_json: b
     if as_json:
         print_json(plan.to_json())
     else:
-        output.print(plan.to_text())
+        output.print(plan.to_text(), markup=True)

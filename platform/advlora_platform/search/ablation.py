@@ -17,7 +17,8 @@ class PlanSearcher(StudySearcher):
     """Suggests what `plan_arms` lists and the ledger does not have."""
 
     def __init__(self, study: AblationStudy, factory: TrialFactory, records: Iterable[Record]) -> None:
-        super().__init__(metric=tune_name(str(study.objectives()[0])), mode="max")
+        self._selecting = str(study.objectives()[0])
+        super().__init__(metric=tune_name(self._selecting), mode="max")
         self._study, self._factory = study, factory
         self._scores = scores_of(study, records)
         self._running: dict[str, Trial] = {}

@@ -68,7 +68,7 @@ def test_the_answers_for_the_tracker_are_the_importance_of_parameters():
     study = kind(search={"trials": 31})
     found = {rank: accuracies(0.9 if rank % 2 else 0.3) for rank in range(2, 33)}
     answers = study.summarise(trials(study.study, found), IDENTITY, {}).answers()
-    assert max(answers, key=answers.get) == "importance/adapter.clustering.enabled"
+    assert max(answers, key=answers.get) == "importance/adapter.init"
     assert study.summarise([], IDENTITY, {}).answers() == {}
 
 

@@ -16,7 +16,7 @@ from advlora.metrics import Metric
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import rebuild, save_state
-from advlora_platform.lowrank.changes import take_apart
+from advlora_platform.lowrank.changes import measure_change
 from advlora_platform.lowrank.trials import Trained
 from advlora_platform.measure import Evaluation, Subject, protocol_hash, read_protocol
 from tests.advlora.tiny_transformers import written
@@ -58,7 +58,7 @@ def test_trainer_record_and_study_of_ranks_give_the_same_number_for_the_same_mod
     subject = Subject(adapted.model, "trained", "trial", base=config.model)
     measured = Evaluation(subject, config.data, "test", evaluation, "tiny").measure().metrics
     assert measured == {name: value for name, value in report.metrics.items() if name.startswith("test/")}
-    change = take_apart(Trained("full", config, report.metrics, tmp_path), evaluation, (0,), Workbench())
+    change = measure_change(Trained("full", config, report.metrics, tmp_path), evaluation, (0,), Workbench())
     assert change.whole == measured[ROBUST]
 
 

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import pytest
 
 from advlora_platform.search.contract import StudySearcher
-from advlora_platform.search.early_stopping import tune_name
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.messages import Failed, Reported
 from advlora_platform.study.trials import Trial, TrialFactory
 from tests.platform.search.small_searches import ROBUST, record
 
@@ -21,14 +22,16 @@ SCORE = 0.5
 END: dict[str, Callable[[StudySearcher, str], None]] = {
     "done": lambda searcher, name: searcher.on_trial_complete(name, _report(final=True)),
     "stopped": lambda searcher, name: searcher.on_trial_complete(name, _report(final=False)),
-    "failed": lambda searcher, name: searcher.on_trial_complete(name, {"failure/kind": "diverged", "final": True}),
+    "failed": lambda searcher, name: searcher.on_trial_complete(
+        name, Failed(Failure("diverged", "loss nan")).to_tune()
+    ),
     "lost": lambda searcher, name: searcher.on_trial_complete(name, None, error=True),
 }
 """How a trial can end, as Tune tells a searcher."""
 
 
 def _report(final: bool) -> dict[str, Any]:
-    return {tune_name(ROBUST): SCORE, "final": final, "training_iteration": 1}
+    return {**Reported(1, {ROBUST: SCORE}, final=final).to_tune(), "training_iteration": 1}
 
 
 class SearcherContract:

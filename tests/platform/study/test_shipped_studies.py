@@ -98,7 +98,7 @@ def test_without_the_poisoned_model_the_backdoor_study_says_what_is_missing(tmp_
 @pytest.mark.parametrize("name", shipped("sweep"))
 def test_no_point_of_a_shipped_space_has_a_key_without_effect(name):
     study = load_study(name, "sweep")
-    assert check_space(study.parameters, study.points, study.base, "parameters") == []
+    assert check_space(study.parameters, study.points, study.trial_with, "parameters") == []
     walk = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [suggest(walk.ask(), study.parameters) for _ in range(40)]
     for values in (*drawn, *(read_point(study.parameters, point) for point in study.points)):
