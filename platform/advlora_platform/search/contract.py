@@ -5,7 +5,7 @@ The life of a trial, as a searcher sees it::
     suggest(tune_id)               a flat configuration from `to_tune`; the trial now runs
       on_trial_result(tune_id)     once per report; may be ignored
       on_trial_complete(tune_id)   exactly once: the final report (`final` is true), the last one of a trial that was
-                                   stopped early (`final` is false), a failure (`study.messages.Failed`), or `error` alone
+                                   stopped early (`final` is false), a failure (`study.messages`), or `error` alone
                                    for a trial whose process died
 
 A new searcher passes `tests/platform/search/searcher_contract.py`.
