@@ -32,7 +32,7 @@ from advlora_platform.study.trials import TrialFactory
 from advlora_platform.tracking import MlflowTracker, known_runs
 
 
-def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summary:
+def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False) -> Summary:
     """Runs what the ledger does not have yet, then writes summary, report and best configuration.
 
     The same call after any interruption continues the study. `check_study` is the caller's.
@@ -41,6 +41,7 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summa
         study: The validated study.
         out: The study folder; it is made when it does not exist.
         listeners: Further observers, such as a progress display.
+        wait: Whether to wait until another process that drives the folder ends, rather than to refuse.
 
     Raises:
         UserError: If the folder belongs to another study, another process drives it, the cluster cannot hold a
@@ -48,12 +49,13 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summa
     """
     config = parse(TrialConfig, study.base)
     concurrency(config.resources, available(), study.max_concurrent)
-    with Lease(StudyFolder(out.resolve())) as lease:
+    with Lease(StudyFolder(out.resolve()), wait=wait) as lease:
         folder = open_folder(study, out)
         tracker = MlflowTracker(study, folder)
         observers: list[Observer] = [Ledger(folder), tracker, *listeners]
         for build in (_first_stage, _second_stage):
-            _run_missing(build, study, folder, observers, lease.renew)
+            _run_missing(build, study, folder, observers, lease.check)
+        lease.check()
         return conclude(study, folder, tracker)
 
 
