@@ -22,7 +22,7 @@ from advlora_platform.search.finalists import confirmation_plans
 from advlora_platform.search.listed import ListSearcher
 from advlora_platform.search.plan import ArmPlan, plan_arms, scores_of
 from advlora_platform.search.sweep import SweepSearcher, belonging
-from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
+from advlora_platform.study.folder import StudyFolder, read_json, remove_drafts, write_json, write_text
 from advlora_platform.study.lease import Lease
 from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.library import read_study
@@ -50,6 +50,7 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait:
     config = parse(TrialConfig, study.base)
     concurrency(config.resources, available(), study.max_concurrent)
     with Lease(StudyFolder(out.resolve()), wait=wait) as lease:
+        remove_drafts(StudyFolder(out.resolve()))
         folder = open_folder(study, out)
         tracker = MlflowTracker(study, folder)
         observers: list[Observer] = [Ledger(folder), tracker, *listeners]

@@ -118,7 +118,8 @@ def contend(place, me, apart):
             while not (place / "end").exists():
                 time.sleep(0.01)
     except UserError as refusal:
-        (place / f"{me}.refused").write_text(str(refusal))
+        (place / f"{me}.said").write_text(str(refusal))
+        (place / f"{me}.said").rename(place / f"{me}.refused")
 
 root, drivers, rounds, apart = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "apart"
 for me in range(drivers):
