@@ -21,6 +21,12 @@ out_option = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Study folder.  [default: runs/STUDY]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable object on stdout.")
+wait_option = click.option(
+    "--wait", is_flag=True, help="Wait until a process that drives the study already ends.  [default: refuse]"
+)
+allow_failures_option = click.option(
+    "--allow-failures", is_flag=True, help="End with code 0 even if trials have no result."
+)
 
 
 def study_arguments(function: Function) -> Function:

@@ -1,17 +1,37 @@
-"""What `ablate` and `sweep` have in common: check, launch, show."""
+"""What `ablate` and `sweep` have in common: check, launch, show, and say whether all went well."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
 
 from advlora_platform.cli.console import messages, output, print_json
 from advlora_platform.cli.progress import ProgressDisplay
+from advlora_platform.study.ledger import FINAL_FAILURES
 from advlora_platform.study.library import Kind, load_study
 
+if TYPE_CHECKING:
+    from advlora_platform.analysis import ArmTrial, Summary, TrialResult
 
-def run_study(reference: str, kind: Kind, overrides: Iterable[str], out: Path | None, as_json: bool) -> None:
-    """Runs a study by name or file and prints its table, or its summary as JSON."""
+COMPLETE = 0
+INCOMPLETE = 1
+
+
+def run_study(
+    reference: str,
+    kind: Kind,
+    overrides: Iterable[str],
+    out: Path | None,
+    as_json: bool,
+    *,
+    wait: bool,
+    allow_failures: bool,
+) -> int:
+    """Runs a study by name or file, prints its table, or its summary as JSON, and returns the exit code."""
     study = load_study(reference, kind, overrides)
     folder = out or Path("runs") / study.name
     with messages.status("checking the study, the model and the data"):
@@ -20,10 +40,44 @@ def run_study(reference: str, kind: Kind, overrides: Iterable[str], out: Path | 
 
         check_study(study)
     with ProgressDisplay(study.name) as progress:
-        summary = launch(study, folder, [progress])
+        summary = launch(study, folder, [progress], wait=wait)
     if as_json:
         print_json(summary.to_json())
-        return
+    else:
+        _show(summary, folder)
+    left = shortfall(summary)
+    if left is not None:
+        messages.print(f"[bold red]incomplete:[/] {escape(left)}")
+    return COMPLETE if left is None or allow_failures else INCOMPLETE
+
+
+def shortfall(summary: Summary) -> str | None:
+    """Says which trials have no result though they should have one; None if there are none of them.
+
+    That some configurations of a search diverge or do not fit into memory is a result of the search, as long as others
+    do not. Tuning inside an arm may fail in the same way: it is the arm's own trials that count.
+    """
+    wanted: list[ArmTrial | TrialResult] = [trial for arm in summary.arms for trial in arm.trials]
+    if summary.sweep is not None:
+        searched = summary.sweep.trials
+        found = any(trial.status == "done" for trial in searched)
+        wanted += [trial for trial in searched if not found or not _is_final(trial)]
+    if not wanted:
+        return "no trial was run"
+    left = Counter(trial.status for trial in wanted if trial.status not in {"done", "stopped"})
+    if not left:
+        return None
+    parts = ", ".join(f"{number} {status}" for status, number in left.items())
+    failure = next((trial.failure for trial in wanted if trial.failure is not None), None)
+    first = "" if failure is None else f"; the first failure is {failure.kind}: {failure.message.splitlines()[0]}"
+    return f"of {len(wanted)} trials, {left.total()} have no result ({parts}){first}"
+
+
+def _is_final(trial: TrialResult) -> bool:
+    return trial.failure is not None and trial.failure.kind in FINAL_FAILURES
+
+
+def _show(summary: Summary, folder: Path) -> None:
     from advlora_platform.report import terminal_report
 
     output.print(terminal_report(summary))
