@@ -63,10 +63,18 @@ def session() -> Iterator[None]:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keeps the handler of the program: Ray puts its own in its place, which prints a stack trace of C++."""
+    """Keeps the program's handler: Ray puts its own in its place, which prints a stack trace of C++ as well."""
     handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(handler) and threading.current_thread() is threading.main_thread():
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == signal.SIGTERM:  # Ray's handler was the faster one
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
         signal.signal(signal.SIGTERM, handler)
 
 
