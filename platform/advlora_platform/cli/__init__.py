@@ -17,18 +17,15 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
-class Terminated(KeyboardInterrupt):
-    """The process was asked to end, as by a scheduler; all that holds for Ctrl-C holds for it."""
-
-
 def main() -> None:
     """Runs `advlora`; input errors end with code 2 and one sentence each, without a traceback."""
     import click
 
     from advlora.errors import UserError
 
+    terminated = threading.Event()
     try:
-        with _terminable():
+        with _terminable(terminated):
             code = application.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -36,27 +33,27 @@ def main() -> None:
     except UserError as error:
         report_problems(error.problems, as_json="--json" in sys.argv)
         code = USER_ERROR
-    except (KeyboardInterrupt, click.Abort) as error:
-        terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
-        word, code = ("terminated", TERMINATED) if terminated else ("interrupted", INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort):
+        word, code = ("terminated", TERMINATED) if terminated.is_set() else ("interrupted", INTERRUPTED)
         print(f"\n{word}; the same command continues where this one stopped", file=sys.stderr)
     if code:
         sys.exit(code)
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Lets SIGTERM end the command like Ctrl-C: what is held is released, and Ray is shut down."""
+def _terminable(terminated: threading.Event) -> Iterator[None]:
+    """Lets SIGTERM end the command like Ctrl-C, so that the lease is released and Ray shut down, and notes it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # asked twice, it ends at once
+        terminated.set()
+        raise KeyboardInterrupt  # a type of our own would not come out of Ray, which raises this one anew
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # asked twice, it ends at once
-    raise Terminated
