@@ -21,11 +21,12 @@ from advlora_platform.study import (
     StudyFolder,
     open_folder,
     read_json,
+    remove_drafts,
 )
 from advlora_platform.tracking import MlflowTracker, known_runs
 
 
-def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summary:
+def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False) -> Summary:
     """Runs what the ledger does not have yet, then writes summary, report and best configuration.
 
     The same call after any interruption continues the study. The caller must have run `check_study`.
@@ -34,18 +35,21 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summa
         study: The validated study.
         out: The study folder; it is made when it does not exist.
         listeners: Further observers, such as a progress display.
+        wait: Whether to wait until another process that drives the folder ends, rather than to refuse.
 
     Raises:
         UserError: If the folder belongs to another study, another process drives it, the cluster cannot hold a
             trial, or the tracking server does not answer.
     """
     concurrency(study.trial.resources, available(), study.max_concurrent)
-    with Lease(StudyFolder(out.resolve())) as lease:
+    with Lease(StudyFolder(out.resolve()), wait=wait) as lease:
+        remove_drafts(StudyFolder(out.resolve()))
         folder = open_folder(study, out, provenance())
         tracker, kind = MlflowTracker(study, folder), kind_of(study)
         observers: list[Observer] = [Ledger(folder), *map(Shielded, (tracker, *listeners))]
         for stage in kind.stages():
-            _run_missing(stage, kind, folder, observers, lease.renew)
+            _run_missing(stage, kind, folder, observers, lease.check)
+        lease.check()
         return conclude(study, folder, tracker)
 
 

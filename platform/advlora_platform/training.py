@@ -55,7 +55,7 @@ def read_training(file: Path, overrides: Iterable[str] = ()) -> BestFile:
     return parse(BestFile, content)
 
 
-def train(training: BestFile, out: Path, listeners: Sequence[Observer] = ()) -> TrainingResult:
+def train(training: BestFile, out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False) -> TrainingResult:
     """Trains on Ray through the same path as a study and writes the exports into the study folder.
 
     Raises:
@@ -70,7 +70,7 @@ def train(training: BestFile, out: Path, listeners: Sequence[Observer] = ()) -> 
         arms={ARM: {}},
     )
     check_study(study)
-    launch(study, out, listeners)
+    launch(study, out, listeners, wait=wait)
     trial = trials_of(study).trial(ARM, training.trial.seed, {}, "ablate")
     folder = StudyFolder(out.resolve())
     record = Ledger(folder).record(trial.id)

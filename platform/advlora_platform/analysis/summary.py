@@ -11,6 +11,7 @@ from typing import Any
 from advlora_platform.analysis.arms import ArmResult
 from advlora_platform.analysis.best import Recommendation
 from advlora_platform.analysis.metrics import Metrics
+from advlora_platform.analysis.trials import TrialResult
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.spec import Study
 
@@ -70,6 +71,14 @@ class Summary(ABC):
     def complete(self) -> bool:
         """Whether nothing is left to do."""
         return self.counts["running"] == 0 and self.counts["done"] > 0
+
+    @property
+    def required(self) -> tuple[TrialResult, ...]:
+        """The trials without whose results the study is not complete: those that are reported.
+
+        Tuning inside an arm may fail as long as the arm's own trials do not.
+        """
+        return tuple(trial for arm in self.arms for trial in arm.trials)
 
     @abstractmethod
     def answers(self) -> dict[str, float]:

@@ -12,9 +12,10 @@ from advlora_platform.analysis.confirmation import Confirmation, confirmation
 from advlora_platform.analysis.metrics import metrics_of
 from advlora_platform.analysis.summary import STATUSES, Summary, failures, named_after
 from advlora_platform.analysis.sweeps import SweepResult, sweep_result
-from advlora_platform.analysis.trials import count
+from advlora_platform.analysis.trials import TrialResult, count
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.search.sweep import planned_trials
+from advlora_platform.study.failures import class_of
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.sweep import SweepStudy
 
@@ -34,9 +35,23 @@ class SweepSummary(Summary):
     sweep: SweepResult
     confirmation: Confirmation | None
 
+    @property
+    def required(self) -> tuple[TrialResult, ...]:
+        """The finalists' trials, and those of the search.
+
+        That some configurations of a search diverge or do not fit into memory is a result, as long as others do not.
+        """
+        searched = self.sweep.trials
+        found = any(trial.status == "done" for trial in searched)
+        return (*super().required, *(trial for trial in searched if not (found and _says_no(trial))))
+
     def answers(self) -> dict[str, float]:
         """Returns the importance of the parameters."""
         return {f"importance/{name}": share for name, share in (self.sweep.importance or {}).items()}
+
+
+def _says_no(trial: TrialResult) -> bool:
+    return trial.failure is not None and class_of(trial.failure).final
 
 
 def summarise_sweep(

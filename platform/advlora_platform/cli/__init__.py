@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from advlora_platform.cli.app import application
 from advlora_platform.cli.console import report_problems
 
 USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main() -> None:
@@ -18,16 +24,37 @@ def main() -> None:
     from advlora.errors import UserError
 
     asked: dict[str, bool] = {}
+    terminated = threading.Event()
     try:
-        application.main(standalone_mode=False, obj=asked)
-    except click.exceptions.Exit as exit_request:
-        sys.exit(exit_request.exit_code)
+        with _terminable(terminated):
+            code = application.main(standalone_mode=False, obj=asked)
     except click.ClickException as error:
         error.show()
-        sys.exit(USER_ERROR)
+        code = USER_ERROR
     except UserError as error:
         report_problems(error.problems, as_json=asked.get("as_json", False))
-        sys.exit(USER_ERROR)
+        code = USER_ERROR
     except (KeyboardInterrupt, click.Abort):
-        print("\ninterrupted; the same command continues where this one stopped", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        word, code = ("terminated", TERMINATED) if terminated.is_set() else ("interrupted", INTERRUPTED)
+        print(f"\n{word}; the same command continues where this one stopped", file=sys.stderr)
+    if code:
+        sys.exit(code)
+
+
+@contextmanager
+def _terminable(terminated: threading.Event) -> Iterator[None]:
+    """Lets SIGTERM end the command like Ctrl-C, so that the lease is released and Ray shut down, and notes it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # asked twice, it ends at once
+        terminated.set()
+        raise KeyboardInterrupt  # a type of our own would not come out of Ray, which raises this one anew
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -28,6 +28,12 @@ def _note_json(context: click.Context, parameter: click.Parameter, wanted: bool)
     return wanted
 
 
+wait_option = click.option(
+    "--wait", is_flag=True, help="Wait until a process that drives the study already ends.  [default: refuse]"
+)
+allow_failures_option = click.option(
+    "--allow-failures", is_flag=True, help="End with code 0 even if trials have no result."
+)
 json_option = click.option(
     "--json",
     "as_json",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from advlora_platform.cli.console import output, print_json
-from advlora_platform.cli.options import json_option, out_option, set_option
+from advlora_platform.cli.options import json_option, out_option, set_option, wait_option
 
 
 @click.command("train", epilog="Example: advlora train best.yaml --out runs/best")
@@ -15,7 +15,8 @@ from advlora_platform.cli.options import json_option, out_option, set_option
 @set_option
 @out_option
 @json_option
-def command(file: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+@wait_option
+def command(file: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool, wait: bool) -> None:
     """Train the `trial` of a file (such as best.yaml) on Ray and write the verified exports.
 
     Where the file says which validation metrics its study measured, they are compared with the new ones.
@@ -26,7 +27,7 @@ def command(file: Path, overrides: tuple[str, ...], out: Path | None, as_json: b
     training = read_training(file, overrides)
     folder = out or Path("runs") / training.name
     with ProgressDisplay(training.name) as progress:
-        result = train(training, folder, [progress])
+        result = train(training, folder, [progress], wait=wait)
     if as_json:
         print_json(result.to_json())
         return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from urllib.parse import urlsplit
@@ -48,7 +50,8 @@ def session() -> Iterator[None]:
     # Ray prints remarks of its own on stdout, which belongs to the result of the command.
     with redirect_stdout(sys.stderr):
         try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+            with _own_sigterm():
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
         except Exception as error:  # a node that does not come up raises a bare Exception
             where = "on this machine" if address == "local" else f"at RAY_ADDRESS={address}"
             raise UserError(f"no Ray {where}: {first_line(error)}") from error
@@ -56,6 +59,23 @@ def session() -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps the program's handler: Ray puts its own in its place, which prints a stack trace of C++ as well."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == signal.SIGTERM:  # Ray's handler was the faster one
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _expect_answer(address: str) -> None:

@@ -1,6 +1,6 @@
 """A study: its YAML, its arms and trials, its folder, and the ledger of what is done."""
 
-from advlora_platform.study.folder import StudyFolder, read_json
+from advlora_platform.study.folder import StudyFolder, read_json, remove_drafts
 from advlora_platform.study.lease import Lease
 from advlora_platform.study.ledger import Ledger, Record
 from advlora_platform.study.observer import Expectant, Observer, Shielded
@@ -18,6 +18,7 @@ __all__ = [
     "StudyFolder",
     "open_folder",
     "read_json",
+    "remove_drafts",
     "reopen",
     "trials_of",
 ]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from advlora.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -87,25 +91,59 @@ class StudyFolder:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes JSON in one step: a reader, or a crash, sees the old file or the new one, never half of it."""
+    """Writes JSON in one step, flushed to disk."""
     write_text(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file in one step, flushed to disk."""
+    write_file(path, lambda file: file.write(text.encode()))
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file in one step: a reader, or a crash, sees the old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with draft.open("w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    draft.replace(path)
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # a process id is unique on one machine only
+    try:
+        with draft.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _flush_names(path.parent)
+
+
+def _flush_names(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not every storage can
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_drafts(folder: StudyFolder) -> None:
+    """Removes what killed processes left half written; for the driver that holds the lease, since it has no rivals."""
+    for pattern in ("ledger/*.tmp", "trials/*/*.tmp"):
+        for draft in folder.path.glob(pattern):
+            draft.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a JSON object, or None when the file does not exist."""
+    """Reads a JSON object, or None when the file does not exist.
+
+    Raises:
+        UserError: If the file holds no JSON object.
+    """
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}); restore it from a copy, or remove it") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (it holds no JSON object); restore it from a copy, or remove it")
     return content

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import sys
 
 import pytest
 import ray
@@ -59,3 +62,31 @@ def test_a_cluster_that_listens_is_left_to_ray(monkeypatch):
         with session():
             pass
     assert joined == [address]
+
+
+@pytest.fixture
+def own_handler():
+    """A program that handles SIGTERM, and on which Ray forces its own handler."""
+
+    class Terminated(BaseException): ...
+
+    def terminate(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    yield Terminated
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("while_it_starts", [True, False])
+def test_a_termination_reaches_the_program_and_not_ray(monkeypatch, own_handler, while_it_starts):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def init(*_, **__):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        if while_it_starts:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(own_handler), session():
+        os.kill(os.getpid(), signal.SIGTERM)
