@@ -50,11 +50,11 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = ()) -> Summa
     concurrency(config.resources, available(), study.max_concurrent)
     with Lease(StudyFolder(out.resolve())) as lease:
         folder = open_folder(study, out)
-        tracker = MlflowTracker(study, folder)
-        observers: list[Observer] = [Ledger(folder), tracker, *listeners]
-        for build in (_first_stage, _second_stage):
-            _run_missing(build, study, folder, observers, lease.renew)
-        return conclude(study, folder, tracker)
+        with MlflowTracker(study, folder) as tracker:
+            observers: list[Observer] = [Ledger(folder), tracker, *listeners]
+            for build in (_first_stage, _second_stage):
+                _run_missing(build, study, folder, observers, lease.renew)
+            return conclude(study, folder, tracker)
 
 
 def open_folder(study: Study, out: Path) -> StudyFolder:
