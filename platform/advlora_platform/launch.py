@@ -44,13 +44,13 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait:
     concurrency(study.trial.resources, available(), study.max_concurrent)
     with Lease(StudyFolder(out.resolve()), wait=wait) as lease:
         remove_drafts(StudyFolder(out.resolve()))
-        folder = open_folder(study, out, provenance())
-        tracker, kind = MlflowTracker(study, folder), kind_of(study)
-        observers: list[Observer] = [Ledger(folder), *map(Shielded, (tracker, *listeners))]
-        for stage in kind.stages():
-            _run_missing(stage, kind, folder, observers, lease.check)
-        lease.check()
-        return conclude(study, folder, tracker)
+        folder, kind = open_folder(study, out, provenance()), kind_of(study)
+        with MlflowTracker(study, folder) as tracker:
+            observers: list[Observer] = [Ledger(folder), *map(Shielded, (tracker, *listeners))]
+            for stage in kind.stages():
+                _run_missing(stage, kind, folder, observers, lease.check)
+            lease.check()
+            return conclude(study, folder, tracker)
 
 
 def _run_missing(

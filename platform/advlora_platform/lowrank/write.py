@@ -52,8 +52,8 @@ def log_evidence(evidence: Evidence, folder: Path, files: list[Path]) -> None:
         UserError: If another process drives the study now, or the store cannot be used.
     """
     study, opened = reopen(folder)
-    with Lease(opened):
-        MlflowTracker(study, opened).add(metrics(evidence), files, PLACE)
+    with Lease(opened), MlflowTracker(study, opened) as tracker:
+        tracker.add(metrics(evidence), files, PLACE)
 
 
 def metrics(evidence: Evidence) -> dict[str, float]:

@@ -1,13 +1,10 @@
-"""What happened to a trial, as plain data: it can wait on disk until the tracking server answers again."""
+"""What happened to a trial, as plain data: it can wait on disk until the store has it."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from advlora_platform.study.failures import Failure
@@ -69,6 +66,39 @@ class Event:
         parts = {"trial": TrackedTrial(**content["trial"]), "failure": None if failure is None else Failure(**failure)}
         return cls(**{**content, **parts})
 
+    @property
+    def ends(self) -> bool:
+        """Whether the run of the trial ends with it."""
+        return self.kind in {"finished", "failed"}
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.trial.trial_id}"
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """The driver stopped in the middle of things: every run that is open ends as killed."""
+
+    time: float = field(default_factory=time.time)
+    kind: Literal["interrupted"] = "interrupted"
+
+    @property
+    def milliseconds(self) -> int:
+        """The time as MLflow counts it."""
+        return int(self.time * 1000)
+
+    def __str__(self) -> str:
+        return "the interruption"
+
+
+Tracked = Event | Interruption
+"""What waits in the spool."""
+
+
+def read_tracked(content: Mapping[str, Any]) -> Tracked:
+    """Rebuilds what was spooled from plain data."""
+    return Interruption(**content) if content["kind"] == "interrupted" else Event.from_json(content)
+
 
 def history(record: Record) -> Iterator[Event]:
     """Tells a settled record from its start to its end. The times of single epochs are not known."""
@@ -88,35 +118,3 @@ def history(record: Record) -> Iterator[Event]:
             stopped_early=record.status == "stopped",
             unreliable=record.unreliable,
         )
-
-
-class Spool:
-    """Events that wait for the store, oldest first, one JSON line each."""
-
-    def __init__(self, path: Path) -> None:
-        """Opens the spool of a study folder; no file means that nothing waits."""
-        self._path = path
-
-    def events(self) -> list[Event]:
-        """Returns what waits; half a line, which a crash may leave, is none."""
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        return [event for line in lines if (event := _read(line)) is not None]
-
-    def append(self, event: Event) -> None:
-        """Adds an event, flushed to disk."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a") as handle:
-            handle.write(f"\n{json.dumps(asdict(event))}\n")  # the first line break ends half a line before it
-            handle.flush()
-            os.fsync(handle.fileno())
-
-    def clear(self) -> None:
-        """Forgets everything: it was delivered."""
-        self._path.unlink(missing_ok=True)
-
-
-def _read(line: str) -> Event | None:
-    try:
-        return Event.from_json(json.loads(line))
-    except json.JSONDecodeError:
-        return None

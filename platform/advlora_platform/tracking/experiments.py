@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
+from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -39,3 +42,15 @@ def obtain_experiment(client: MlflowClient, name: str, description: str, uri: st
 def metric_name(name: str) -> str:
     """Returns the nearest name that MLflow takes for a metric or a parameter."""
     return posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")[:LONGEST_NAME]
+
+
+def metric_names(names: Collection[str]) -> dict[str, str]:
+    """Returns the name in MLflow of each; where two would become one, a digest of the original keeps them apart."""
+    nearest = {name: metric_name(name) for name in names}
+    shared = Counter(nearest.values())
+    return {name: near if shared[near] == 1 else _with_digest(name, near) for name, near in nearest.items()}
+
+
+def _with_digest(name: str, near: str) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{near[: LONGEST_NAME - 7]}-{digest}"

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from advlora_platform.study.spec import Study
-from advlora_platform.tracking.events import Event, TrackedTrial
-from advlora_platform.tracking.experiments import LONGEST_NAME, METRICS_PER_CALL, metric_name, obtain_experiment
+from advlora_platform.tracking.artefacts import ArtefactError, Artefacts
+from advlora_platform.tracking.events import Event, Interruption, Tracked, TrackedTrial
+from advlora_platform.tracking.experiments import metric_names, obtain_experiment
+from advlora_platform.tracking.index import BEST_TAG, FAILURE_TAGS, STUDY, Key, KnownRun, RunIndex
+from advlora_platform.tracking.store import persistent, reason, refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-Key = tuple[str, str]
-"""Kind of run (`study`, `arm`, `trial`) and the arm or trial it stands for."""
-
-STUDY: Key = ("study", "")
-FAILURE_TAGS = ("advlora.failure", "advlora.failure_message")
-BEST_TAG = "advlora.best"
+RETRY_TAG = "advlora.last_retry"
 LONGEST_TEXT = 5000
-PAGE = 1000
 
 
 class StudyRuns:
     """Finds or creates the runs of a study and writes events into them.
 
-    Every method may be repeated: what is known already is found, not made a second time.
+    Every method may be repeated: what is known already is found, not made a second time. One thread at a time.
     """
 
     def __init__(self, client: MlflowClient, study: Study, study_id: str, uri: str) -> None:
@@ -40,34 +37,32 @@ class StudyRuns:
         Raises:
             UserError: If the experiment was deleted.
         """
-        self._client, self._study, self._study_id = client, study, study_id
+        self._client, self._study, self._uri = client, study, uri
         self._arms = study.arm_values
         self.experiment_id = obtain_experiment(
             client, study.name, study.description, uri, "restore it there, or give the study another name"
         )
-        self._known: dict[Key, Run] = {}
-        self._described: set[str] = set()
-        self.find()
+        self._artefacts = Artefacts()
+        self._index = RunIndex(client, self.experiment_id, study, study_id)
+        self._logged: Event | None = None
 
     def find(self) -> None:
-        """Reads from the store which runs there are: those deleted meanwhile are no longer known."""
-        known: dict[Key, Run] = {}
-        for run in self._search():
-            tags = run.data.tags
-            known.setdefault((tags["advlora.kind"], tags.get("advlora.trial") or tags.get("advlora.arm", "")), run)
-        self._known, self._described = known, set()
+        """Reads from the store which runs there are."""
+        self._index.find()
 
     def study(self) -> str:
         """Returns the run id of the study."""
-        return self._obtain(STUDY, self._study.name, None, {"mlflow.note.content": self._study.description})
+        return self._index.obtain(
+            STUDY, self._study.name, None, {"mlflow.note.content": self._study.description}
+        ).run_id
 
     def arm(self, name: str) -> str:
         """Returns the run id of an arm."""
-        run_id = self._obtain(("arm", name), name, self.study(), {"advlora.arm": name})
-        if run_id not in self._described:
-            self._log_params(run_id, {"arm": name, **self._arms.get(name, {})})
-            self._described.add(run_id)
-        return run_id
+        run = self._index.obtain(("arm", name), name, self.study(), {"advlora.arm": name})
+        if not run.described:
+            self._log_params(run, {"arm": name, **self._arms.get(name, {})})
+            run.described = True
+        return run.run_id
 
     def trial(self, trial: TrackedTrial, began: int) -> str:
         """Returns the run id of a trial, which holds its parameters and its configuration."""
@@ -77,120 +72,157 @@ class StudyRuns:
             "advlora.seed": str(trial.seed),
             "advlora.trial": trial.trial_id,
         }
-        run_id = self._obtain(("trial", trial.trial_id), self._name(trial), self._above(trial), tags, began)
-        if run_id not in self._described:
-            self._log_params(run_id, {"arm": trial.arm, "seed": trial.seed, "phase": trial.phase, **trial.values})
-            self._client.log_text(run_id, yaml.safe_dump(trial.config, sort_keys=False), "config.yaml")
-            self._described.add(run_id)
-        return run_id
+        run = self._index.obtain(_trial_key(trial), self._name(trial), self._above(trial), tags, began)
+        if not run.described:
+            self._log_params(run, {"arm": trial.arm, "seed": trial.seed, "phase": trial.phase, **trial.values})
+            text = yaml.safe_dump(trial.config, sort_keys=False)
+            run.described = self._artefacts.write(lambda: self._client.log_text(run.run_id, text, "config.yaml"))
+        return run.run_id
+
+    @property
+    def study_run(self) -> str:
+        """The run id of the study as it is known, without asking the store."""
+        return next((run.run_id for key, run in self._index.items() if key == STUDY), "")
 
     def trials(self) -> dict[str, str]:
-        """Returns trial id -> run id."""
-        return {name: run.info.run_id for (kind, name), run in self._known.items() if kind == "trial"}
+        """Returns trial id -> run id; any thread may ask."""
+        return {name: run.run_id for (kind, name), run in self._index.items() if kind == "trial"}
 
-    def open_trials(self) -> set[str]:
-        """Returns the trials whose run had not ended when it was last looked at."""
-        return {name for (kind, name), run in self._known.items() if kind == "trial" and run.info.status == "RUNNING"}
+    def open(self) -> set[Key]:
+        """Returns the runs that have not ended."""
+        return {key for key, run in self._index.items() if run.status == "RUNNING"}
 
-    def apply(self, event: Event) -> None:
-        """Writes what happened to a trial into its run."""
-        trial, run_id = event.trial, self.trial(event.trial, event.milliseconds)
+    def answers(self) -> bool:
+        """Whether the store can be written now; whatever fails all the same is at fault itself."""
+        try:
+            self._client.set_experiment_tag(self.experiment_id, RETRY_TAG, str(int(time.time())))
+        except Exception as error:
+            return refused(error)
+        return True
+
+    def look_again(self, event: Tracked) -> None:
+        """Looks for the runs of an event, which may have been deleted in the UI: then they are made again."""
+        self._logged = None
+        if isinstance(event, Event):
+            self._index.look_again(self._keys(event.trial))
+
+    def forgo_artefacts(self, error: ArtefactError) -> bool:
+        """Goes on without artefacts for a while, if enough attempts failed; returns whether it does."""
+        if self._artefacts.hopeless:
+            self._artefacts.rest(reason(self._uri, error))
+            return True
+        return False
+
+    def apply(self, event: Tracked) -> None:
+        """Writes what happened into the runs it concerns."""
+        if isinstance(event, Interruption):
+            self._kill_open(event.milliseconds)
+            return
+        self.trial(event.trial, event.milliseconds)
+        run = self._index[_trial_key(event.trial)]
         if event.kind == "started":
-            for each in (self.study(), self._above(trial), run_id):
-                self._reopen(each)
+            for key in self._keys(event.trial):
+                self._reopen(self._index[key])
         elif event.kind == "reported":
-            self._log(run_id, event.metrics, {}, event.milliseconds, event.epoch)
-        elif event.kind == "finished":
-            final = {f"final/{name}": value for name, value in event.metrics.items()}
-            tags = {"advlora.stopped_early": str(event.stopped_early).lower(), "guard/unreliable": event.unreliable}
-            self._log(run_id, final, tags, event.milliseconds)
-            self._client.set_terminated(run_id, "FINISHED", event.milliseconds)
-        elif event.failure is not None:
-            told = (event.failure.kind, event.failure.message[:LONGEST_TEXT])
-            self._log(run_id, {}, dict(zip(FAILURE_TAGS, told, strict=True)), event.milliseconds)
-            self._client.set_terminated(run_id, "FAILED", event.milliseconds)
+            self._log(run.run_id, event.metrics, {}, event.milliseconds, event.epoch)
+        else:
+            self._end_trial(run, event)
 
     def answer(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Logs what was concluded; a metric that has not changed is not logged again."""
-        known = self._client.get_run(run_id).data.metrics
-        changed = {name: value for name, value in metrics.items() if known.get(metric_name(name)) != value}
-        self._log(run_id, changed, tags, int(time.time() * 1000))
+
+        def log() -> None:
+            known, names = self._client.get_run(run_id).data.metrics, metric_names(metrics)
+            changed = {names[name]: value for name, value in metrics.items() if known.get(names[name]) != value}
+            self._log(run_id, changed, tags, int(time.time() * 1000))
+
+        persistent(log)
 
     def attach(self, run_id: str, file: Path, place: str | None) -> None:
         """Stores a file as an artefact; an older one of that name is replaced."""
-        self._client.log_artifact(run_id, str(file), place)
+        try:
+            persistent(lambda: self._artefacts.write(lambda: self._client.log_artifact(run_id, str(file), place)))
+        except ArtefactError as error:
+            if not self.answers() or not self.forgo_artefacts(error):
+                raise
 
     def end(self, run_id: str, complete: bool) -> None:
         """Ends a run: FAILED says that something is missing."""
-        self._client.set_terminated(run_id, "FINISHED" if complete else "FAILED")
+        run = next(run for _, run in self._index.items() if run.run_id == run_id)
+        persistent(lambda: self._terminate(run, "FINISHED" if complete else "FAILED"))
 
     def mark_best(self, trial: str | None) -> None:
         """Tags the run of the best trial, and no other."""
-        for (kind, name), run in self._known.items():
-            if kind == "trial" and name == trial:
-                self._client.set_tag(run.info.run_id, BEST_TAG, "true")
-            elif BEST_TAG in run.data.tags:
-                self._client.delete_tag(run.info.run_id, BEST_TAG)
+        for key, run in self._index.items():
+            if key == ("trial", trial):
+                persistent(partial(self._client.set_tag, run.run_id, BEST_TAG, "true"))
+                run.tags.add(BEST_TAG)
+            elif BEST_TAG in run.tags:
+                persistent(partial(self._remove_tag, run, BEST_TAG))
+
+    def _kill_open(self, milliseconds: int) -> None:
+        for key in self.open():
+            try:
+                self._terminate(self._index[key], "KILLED", milliseconds)
+            except Exception as error:
+                if not refused(error):
+                    raise  # refused: it was deleted in the UI
+
+    def _end_trial(self, run: KnownRun, event: Event) -> None:
+        if self._logged != event:  # else it was logged by an attempt that failed afterwards
+            self._log(run.run_id, *_told_at_the_end(event), event.milliseconds)
+            self._logged = event
+        if event.failure is not None:
+            run.tags.update(FAILURE_TAGS)
+        self._terminate(run, "FINISHED" if event.failure is None else "FAILED", event.milliseconds)
 
     def _log(
         self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], milliseconds: int, step: int = 0
     ) -> None:
+        """Logs one batch; the client splits what is too long for one."""
         from mlflow.entities import Metric, RunTag
 
-        batch = [Metric(metric_name(name), float(value), milliseconds, step) for name, value in metrics.items()]
-        labels = [RunTag(name, value) for name, value in tags.items()]
-        for begin in range(0, max(len(batch), 1), METRICS_PER_CALL):
-            self._client.log_batch(run_id, metrics=batch[begin : begin + METRICS_PER_CALL], tags=labels)
+        names = metric_names(metrics)
+        batch = [Metric(names[name], float(value), milliseconds, step) for name, value in metrics.items()]
+        self._client.log_batch(run_id, metrics=batch, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def _search(self) -> Iterator[Run]:
-        """Walks over the study's runs that are not deleted, oldest first."""
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id],
-                f"tags.`advlora.study_id` = '{self._study_id}'",
-                max_results=PAGE,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _obtain(
-        self, key: Key, name: str, parent: str | None, tags: Mapping[str, str], began: int | None = None
-    ) -> str:
-        if key not in self._known:
-            common = {
-                "advlora.study": self._study.name,
-                "advlora.study_id": self._study_id,
-                "advlora.study_kind": self._study.kind,
-                "advlora.kind": key[0],
-                "mlflow.source.name": "advlora",
-                **({"mlflow.parentRunId": parent} if parent else {}),
-            }
-            self._known[key] = self._client.create_run(
-                self.experiment_id, began, {**common, **tags}, run_name=name[:LONGEST_NAME]
-            )
-        return str(self._known[key].info.run_id)
-
-    def _log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
+    def _log_params(self, run: KnownRun, values: Mapping[str, Any]) -> None:
         """Logs the parameters that a run does not have yet: MLflow refuses to change one."""
         from mlflow.entities import Param
 
-        known = self._client.get_run(run_id).data.params
-        params = [Param(metric_name(key), str(value)[:LONGEST_TEXT]) for key, value in values.items()]
-        self._client.log_batch(run_id, params=[param for param in params if param.key not in known])
+        names = metric_names(values)
+        params = [Param(names[key], str(value)[:LONGEST_TEXT]) for key, value in values.items()]
+        missing = [param for param in params if param.key not in run.params]
+        if missing:
+            self._client.log_batch(run.run_id, params=missing)
+            run.params.update(param.key for param in missing)
 
-    def _reopen(self, run_id: str) -> None:
+    def _reopen(self, run: KnownRun) -> None:
         """Marks a run as running again, without the failure it may have ended with."""
-        run = self._client.get_run(run_id)
         for tag in FAILURE_TAGS:
-            if tag in run.data.tags:
-                self._client.delete_tag(run_id, tag)
-        if run.info.status != "RUNNING":
-            self._client.update_run(run_id, status="RUNNING")
+            self._remove_tag(run, tag)
+        if run.status != "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+
+    def _remove_tag(self, run: KnownRun, tag: str) -> None:
+        if tag not in run.tags:
+            return
+        try:
+            self._client.delete_tag(run.run_id, tag)
+        except Exception as error:
+            if not refused(error):
+                raise  # refused: an attempt whose answer was lost has removed it
+        run.tags.discard(tag)
+
+    def _terminate(self, run: KnownRun, status: str, milliseconds: int | None = None) -> None:
+        self._client.set_terminated(run.run_id, status, milliseconds)
+        run.status = status
+
+    def _keys(self, trial: TrackedTrial) -> list[Key]:
+        """Lists the runs that a trial concerns, from the study downwards."""
+        arm = [] if trial.phase == "search" else [("arm", trial.arm)]
+        return [STUDY, *arm, _trial_key(trial)]
 
     def _above(self, trial: TrackedTrial) -> str:
         """Returns the run that a trial lies under."""
@@ -203,6 +235,19 @@ class StudyRuns:
         varied = {key: value for key, value in trial.values.items() if key not in fixed}
         short = ", ".join(f"{key}={_short(value)}" for key, value in _short_keys(varied).items())
         return f"tune · {short}" if trial.phase == "tune" else short or "base"
+
+
+def _trial_key(trial: TrackedTrial) -> Key:
+    return ("trial", trial.trial_id)
+
+
+def _told_at_the_end(event: Event) -> tuple[dict[str, float], dict[str, str]]:
+    """Returns the metrics and the tags that a trial ends with."""
+    if event.failure is not None:
+        told = (event.failure.kind, event.failure.message[:LONGEST_TEXT])
+        return {}, dict(zip(FAILURE_TAGS, told, strict=True))
+    tags = {"advlora.stopped_early": str(event.stopped_early).lower(), "guard/unreliable": event.unreliable}
+    return {f"final/{name}": value for name, value in event.metrics.items()}, tags
 
 
 def _short_keys(values: Mapping[str, Any]) -> dict[str, Any]:

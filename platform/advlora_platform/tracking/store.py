@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from advlora.errors import UserError, did_you_mean
@@ -27,6 +28,11 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 """What the driver sets unless the environment says otherwise."""
+ATTEMPTS, PAUSE = 3, 0.5
+REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST")
+"""Error codes of calls that would fail again."""
+
+T = TypeVar("T")
 
 
 def tracking_uri() -> str:
@@ -93,6 +99,25 @@ def explained(uri: str) -> Iterator[None]:
         remedy = "" if "MLFLOW_TRACKING_URI" not in os.environ else "; unset MLFLOW_TRACKING_URI to log to ./mlflow.db"
         # The cause is not chained: its text may hold credentials.
         raise UserError(f"the MLflow store {public_uri(uri)} cannot be used: {reason(uri, error)}{remedy}") from None
+
+
+def persistent(call: Callable[[], T]) -> T:
+    """Makes a call that may be repeated up to three times, as a store may fail now and then."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return call()
+        except UserError:
+            raise
+        except Exception as error:
+            if refused(error):
+                raise
+            time.sleep(PAUSE)
+    return call()
+
+
+def refused(error: Exception) -> bool:
+    """Whether the store answered that it does not take the call, now or later."""
+    return getattr(error, "error_code", None) in REFUSALS
 
 
 def reason(uri: str, error: BaseException) -> str:

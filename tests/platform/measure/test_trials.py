@@ -17,7 +17,7 @@ from advlora_platform.execution.states import save_state
 from advlora_platform.measure import Evaluation, load_subject, protocol_hash, read_protocol
 from advlora_platform.measure.tracked import tracked
 from advlora_platform.study.ablation import AblationStudy
-from advlora_platform.study.folder import StudyFolder, write_json
+from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.trials import Trial, TrialFactory
 from advlora_platform.tracking import EvaluationLog, MlflowTracker
@@ -60,7 +60,7 @@ def finished(store, protocol) -> Finished:
     for observer in observers:
         observer.trial_finished(trial, report.metrics, False)
     tracker = observers[1]
-    return Finished(folder, trial, report.metrics, tracker.runs()[trial.id], tracker._study_run)
+    return Finished(folder, trial, report.metrics, tracker.runs()[trial.id], read_json(folder.tracking)["study_run"])
 
 
 def refused(reference: str, study: Path | None = None) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from advlora.errors import UserError
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.tracking import MlflowTracker, known_runs, tracker
+from advlora_platform.tracking import MlflowTracker, delivery, known_runs
 from advlora_platform.tracking.store import open_store
 from tests.builders import TEST_ROBUST, VAL_ROBUST, ablation, trial
 from tests.platform.tracking.tracking_help import folder, play, summary, tracked
@@ -24,7 +24,7 @@ def uri(server, monkeypatch):
     if server.process is None:
         server.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//ada:s3cret@"))
-    monkeypatch.setattr(tracker, "RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.5)
     return server.uri
 
 
@@ -64,6 +64,7 @@ def test_what_a_killed_server_does_not_take_is_delivered_when_it_is_back(server,
     play([ledger, observer], trial("plain", 0), 0.3)
     observer.trial_started(trial("plain", 1))
     observer.trial_reported(trial("plain", 1), 1, {VAL_ROBUST: 0.25})
+    observer.flush()
 
     server.kill()
     with caplog.at_level(logging.WARNING, "advlora"):
@@ -106,11 +107,13 @@ def test_the_next_launch_delivers_what_an_earlier_one_left_and_twice_is_once(ser
     server.kill()
     play([observer], trial("plain", 0), 0.3)
     left = opened.spool.read_text()
+    observer.close(0)
     server.start()
     for _ in range(2):
-        # As after a crash in the middle of a delivery: everything is delivered again.
+        # As after a crash before the offset was written: everything is delivered again.
         opened.spool.write_text(left + '\n{"kind": "fini')
-        MlflowTracker(study, opened)
+        opened.spool.with_suffix(".offset").unlink(missing_ok=True)
+        MlflowTracker(study, opened).close()
         assert not opened.spool.exists()
     runs = tracked(uri, "left")
     assert set(runs) == {"left", "plain", "plain · seed 0"}

@@ -15,8 +15,7 @@ from advlora_platform.study.folder import read_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.observer import Observer
 from advlora_platform.tracking import MlflowTracker, known_runs
-from advlora_platform.tracking.events import Event, Spool, TrackedTrial
-from advlora_platform.tracking.experiments import metric_name
+from advlora_platform.tracking.experiments import metric_name, metric_names
 from advlora_platform.tracking.store import open_store
 from tests.builders import TEST_ROBUST, VAL_ROBUST, ablation, factory, sweep, trial
 from tests.platform.tracking.tracking_help import folder, play, summary, tracked
@@ -96,6 +95,7 @@ def test_a_sweep_has_no_arms_and_its_trials_are_named_by_their_values(store, tmp
     tried = trial("search", 0, "search", adapter__rank=4, adapter__init="kmeans", attack__epsilon=1 / 255)
     tracker.trial_started(tried)
     tracker.trial_finished(tried, {VAL_ROBUST: 0.3}, True)
+    tracker.flush()
     runs = tracked(store)
     run = runs["rank=4, enabled=True, epsilon=0.00392"]
     assert parent(run) == runs["search"].info.run_id
@@ -112,11 +112,13 @@ def test_a_failure_is_told_and_forgotten_when_the_trial_succeeds(store, study, o
     tracker = MlflowTracker(study, opened)
     tracker.trial_started(trial())
     tracker.trial_failed(trial(), Failure("lost_worker", "the process died\n" + "x" * 9000))
+    tracker.flush()
     run = tracked(store)["plain · seed 0"]
     assert run.info.status == "FAILED"
     assert run.data.tags["advlora.failure"] == "lost_worker"
     assert run.data.tags["advlora.failure_message"].startswith("the process died")
     tracker.trial_started(trial())
+    tracker.flush()
     assert tracked(store)["plain · seed 0"].info.status == "RUNNING"
     play([tracker], trial())
     run = tracked(store)["plain · seed 0"]
@@ -129,6 +131,7 @@ def test_a_second_launch_continues_the_run_of_an_interrupted_one(store, study, o
     play([first], trial("plain", 0))
     first.trial_started(trial("plain", 1))
     first.trial_reported(trial("plain", 1), 1, {VAL_ROBUST: 0.2})
+    first.flush()
     before = tracked(store)
 
     second = MlflowTracker(study, opened)
@@ -148,7 +151,7 @@ def test_tracking_json_tells_the_runs_without_the_store(store, study, opened, tm
     tracker = MlflowTracker(study, opened)
     play([tracker], trial())
     (tmp_path / "mlflow.db").unlink()
-    assert known_runs(opened) == tracker.runs() == {trial().id: known_runs(opened)[trial().id]}
+    assert tracker.runs() == known_runs(opened) == {trial().id: known_runs(opened)[trial().id]}
     content = json.loads(opened.tracking.read_text())
     assert set(content) == {"uri", "experiment_id", "study_run", "runs"}
     assert content["uri"] == store
@@ -172,18 +175,11 @@ def test_a_run_deleted_in_the_ui_is_made_anew_and_not_brought_back(store, study,
     deleted = tracker.runs()[trial().id]
     open_store(store).delete_run(deleted)
     tracker.trial_finished(trial(), {VAL_ROBUST: 0.5}, False)
+    tracker.flush()
     run = tracked(store)["plain · seed 0"]
     assert run.info.run_id != deleted
     assert run.data.metrics[f"final/{VAL_ROBUST}"] == 0.5
     assert open_store(store).get_run(deleted).info.lifecycle_stage == "deleted"
-
-
-def test_a_run_whose_making_was_never_confirmed_is_found_at_delivery(store, study, opened, tmp_path):
-    tracker = MlflowTracker(study, opened)
-    MlflowTracker(study, folder(tmp_path / "made", study)).trial_started(trial())
-    Spool(opened.spool).append(Event("finished", TrackedTrial.of_trial(trial()), metrics={VAL_ROBUST: 0.5}))
-    assert tracker.runs() == {trial().id: tracked(store)["plain · seed 0"].info.run_id}
-    assert tracked(store)["plain · seed 0"].info.status == "FINISHED"
 
 
 def test_another_store_gets_what_is_done_already(store, study, opened, migrated, monkeypatch, tmp_path):
@@ -191,11 +187,12 @@ def test_another_store_gets_what_is_done_already(store, study, opened, migrated,
     shutil.copy(migrated, tmp_path / "second.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///second.db")
     tracker = MlflowTracker(study, opened)
+    tracker.flush()
     run = tracked(f"sqlite:///{tmp_path}/second.db")["plain · seed 0"]
     assert run.info.status == "FINISHED"
     assert run.data.metrics[f"final/{VAL_ROBUST}"] == 0.5
     assert read_json(opened.tracking)["uri"] == f"sqlite:///{tmp_path}/second.db"
-    assert known_runs(opened) == tracker.runs() == {trial("plain", 0).id: run.info.run_id}
+    assert tracker.runs() == known_runs(opened) == {trial("plain", 0).id: run.info.run_id}
 
 
 def test_a_driver_killed_between_ledger_and_tracker_leaves_no_run_open(store, study, opened):
@@ -203,7 +200,8 @@ def test_a_driver_killed_between_ledger_and_tracker_leaves_no_run_open(store, st
     for observer in (ledger, tracker):
         observer.trial_started(trial())
     ledger.trial_failed(trial(), Failure("diverged", "loss is nan"))
-    MlflowTracker(study, opened)
+    tracker.close()
+    MlflowTracker(study, opened).flush()
     run = tracked(store)["plain · seed 0"]
     assert (run.info.status, run.data.tags["advlora.failure"]) == ("FAILED", "diverged")
 
@@ -278,3 +276,12 @@ def test_the_conclusion_of_a_sweep_names_its_best_trial(store, tmp_path):
 def test_names_become_legal_for_mlflow():
     assert metric_name("effect/low rank x α=1/val/robust_r1:8_255") == "effect/low rank x α_1/val/robust_r1:8_255"
     assert metric_name("/a//b@2") == "a/b_2"
+
+
+def test_names_that_would_become_one_are_kept_apart():
+    names = metric_names(["effect/a + b", "effect/a & b", "effect/a"])
+    assert names["effect/a"] == "effect/a"
+    assert len(set(names.values())) == 3
+    assert all(name == metric_name(name) for name in names.values())
+    assert metric_names(["x" * 300 + "1", "x" * 300 + "2"]).keys() == {"x" * 300 + "1", "x" * 300 + "2"}
+    assert len(set(metric_names(["x" * 300 + "1", "x" * 300 + "2"]).values())) == 2

@@ -7,9 +7,12 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from advlora_platform.analysis import Summary, summarise_ablation, summarise_sweep
@@ -18,7 +21,7 @@ from advlora_platform.study.folder import StudyFolder, read_json, write_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import Trial
-from advlora_platform.tracking import ui_command
+from advlora_platform.tracking import MlflowTracker, tracker, ui_command
 from advlora_platform.tracking.store import open_store
 from tests.builders import TEST_ROBUST, VAL_ROBUST, factory
 
@@ -31,12 +34,14 @@ def folder(path: Path, study, study_id: str = "a1b2c3") -> StudyFolder:
 
 
 def play(observers, trial: Trial, robust: float = 0.5, epochs: int = 2) -> None:
-    """A trial from start to end."""
+    """A trial from start to end, and what is tracked of it delivered if the store takes it."""
     for observer in observers:
         observer.trial_started(trial)
         for epoch in range(1, epochs + 1):
             observer.trial_reported(trial, epoch, {VAL_ROBUST: robust * epoch / epochs, "train/loss": 1 / epoch})
         observer.trial_finished(trial, {VAL_ROBUST: robust, TEST_ROBUST: robust - 0.1}, False)
+        if isinstance(observer, MlflowTracker):
+            observer.flush()
 
 
 def summary(study, opened: StudyFolder, tracker) -> Summary:
@@ -56,6 +61,63 @@ def tracked(uri: str, study_id: str = "a1b2c3") -> dict[str, Run]:
     names = [run.info.run_name for run in own]
     assert len(set(names)) == len(names), names
     return dict(zip(names, own, strict=True))
+
+
+def picture(uri: str, study_id: str = "a1b2c3") -> dict[str, dict]:
+    """All that a store holds of a study but times and ids, by the names of its runs."""
+    client, runs = open_store(uri), tracked(uri, study_id)
+    names = {run.info.run_id: name for name, run in runs.items()}
+    names[None] = ""
+    return {
+        name: {
+            "status": run.info.status,
+            "parent": names[run.data.tags.get("mlflow.parentRunId")],
+            "params": run.data.params,
+            "tags": {key: tag for key, tag in run.data.tags.items() if key.startswith(("advlora.failure", "guard"))},
+            "best": "advlora.best" in run.data.tags,
+            "points": {
+                key: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
+                for key in run.data.metrics
+            },
+            "artefacts": sorted(entry.path for entry in client.list_artifacts(run.info.run_id)),
+        }
+        for name, run in runs.items()
+    }
+
+
+class Watched:
+    """A real client that counts its calls, and fails at every n-th: in turns before the call and after it."""
+
+    def __init__(self, client: MlflowClient, every: int = 0) -> None:
+        self.client, self.every = client, every
+        self.calls: Counter[str] = Counter()
+        self.failures = 0
+
+    def __getattr__(self, name: str) -> Callable:
+        def call(*arguments, **options):
+            self.calls[name] += 1
+            fails = self.every and self.calls.total() % self.every == 0
+            self.failures += bool(fails)
+            if fails and self.failures % 2:
+                raise ConnectionError("the call got lost")
+            answer = getattr(self.client, name)(*arguments, **options)
+            if fails:
+                raise ConnectionError("the answer got lost")
+            return answer
+
+        return call
+
+
+def watch(monkeypatch, every: int = 0) -> list[Watched]:
+    """Has trackers watched that are opened from now on; the list grows as they are."""
+    opened: list[Watched] = []
+
+    def open_watched(uri: str) -> Watched:
+        opened.append(Watched(open_store(uri), every))
+        return opened[-1]
+
+    monkeypatch.setattr(tracker, "open_store", open_watched)
+    return opened
 
 
 def free_port() -> int:
