@@ -6,7 +6,7 @@ from functools import cache
 
 from advlora.adapters.check import check_adapter
 from advlora.adapters.methods import method_of
-from advlora.adapters.placement import ranks
+from advlora.adapters.placement import layer_ranks
 from advlora.attacks import misfits
 from advlora.config import AdapterConfig, DataConfig, EvaluationProtocol, LowRankAdapter, ModelConfig, TrialConfig
 from advlora.config.losses import no_classes
@@ -65,7 +65,7 @@ def check_placement(model: ModelConfig, adapter: AdapterConfig) -> list[str]:
         if isinstance(adapter, LowRankAdapter):
             layers = tower.layers(adapter.target, adapter.blocks)
             shapes = {layer: (module.out_features, module.in_features) for layer, module in layers.items()}
-            problems += check_adapter(adapter, shapes, ranks(tower, adapter))
+            problems += check_adapter(adapter, shapes, layer_ranks(tower, adapter))
         method_of(adapter).thawed(tower)
     return problems
 

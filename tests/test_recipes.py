@@ -10,7 +10,7 @@ import pytest
 
 from advlora.config import AlignmentConfig, InitConfig, TrialConfig, all_keys
 from advlora.config.losses import LOSSES
-from advlora.config.schema import kind_of, nested, sections
+from advlora.config.schema import kind_name, nested, sections
 from advlora_platform.study.library import shipped
 
 pytestmark = pytest.mark.unit
@@ -25,8 +25,8 @@ def choices(section: type, key: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "name",
     [
-        *(f"kind: {kind_of(adapter)}" for adapter in nested(TrialConfig.model_fields["adapter"])),
-        *(f"init: {kind_of(init)}" for init in sections(InitConfig)),
+        *(f"kind: {kind_name(adapter)}" for adapter in nested(TrialConfig.model_fields["adapter"])),
+        *(f"init: {kind_name(init)}" for init in sections(InitConfig)),
         *choices(AlignmentConfig, "at"),
     ],
 )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from advlora.adapters.check import check_adapter
 from advlora.adapters.methods import ALLOCATION, LowRankMethod, Method, method_of
-from advlora.adapters.placement import ranks
+from advlora.adapters.placement import layer_ranks
 from advlora.config import AdapterConfig, LowRankAdapter
 from advlora.errors import ModelError
 from advlora.models.base import Tower, VisionLanguageModel
@@ -177,7 +177,7 @@ def adapt(
     Args:
         model: A copy that nobody else uses; frozen.
         config: What is trained, and how it starts.
-        seed: Of the random parts of the start.
+        seed: Seed of the random parts of the initialisation.
         cache_dir: Where k-means and SVD are shared between processes; None for this process only.
         keep_originals: Whether `AdaptedModel.pretrained` will be used.
 
@@ -212,7 +212,7 @@ def _layers(towers: list[Tower], config: LowRankAdapter) -> dict[nn.Module, dict
     found: dict[nn.Module, dict[str, int]] = {}
     problems = []
     for tower in towers:
-        chosen = ranks(tower, config)
+        chosen = layer_ranks(tower, config)
         layers = {name: tower.module.get_submodule(name) for name in chosen}
         shapes = {name: (int(layer.out_features), int(layer.in_features)) for name, layer in layers.items()}  # type: ignore[arg-type]
         problems += check_adapter(config, shapes, chosen)

@@ -87,7 +87,7 @@ def kmeans(
         weight: `(m, n)`; read as float32 on the CPU.
         clusters: K, at most the number of points.
         iterations: At most this many; stops once the inertia falls by less than one in ten thousand.
-        seed: Of the k-means++ draws.
+        seed: Seed of the k-means++ draws.
         axis: Cluster the rows or the columns.
         algorithm: `spherical` assigns by the angle (Dhillon & Modha, 2001), `random` draws equal parts; in both,
             the centroids are the means of the points, so that S C is the best approximation for the assignment.

@@ -16,7 +16,7 @@ NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm2d)
 ADAPTER = ".lora_"
 
 
-def ranks(tower: Tower, config: LowRankAdapter) -> dict[str, int]:
+def layer_ranks(tower: Tower, config: LowRankAdapter) -> dict[str, int]:
     """Returns layer inside the tower's module -> rank.
 
     Raises:

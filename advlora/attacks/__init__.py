@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from advlora.attacks.case import Case, Classifier, probe
-from advlora.attacks.ensembles import applicable, expanded, labels, misfits, needs_surrogate
+from advlora.attacks.ensembles import expanded, labels, misfits, needs_surrogate, runnable
 from advlora.attacks.evaluation import withstands
 from advlora.attacks.gradient import fgsm_rs, n_fgsm, pgd
 from advlora.attacks.objectives import margin, objective
@@ -21,7 +21,6 @@ __all__ = [
     "Classifier",
     "Epoch",
     "Threat",
-    "applicable",
     "attack",
     "check_range",
     "expanded",
@@ -34,5 +33,6 @@ __all__ = [
     "objective",
     "pgd",
     "probe",
+    "runnable",
     "withstands",
 ]

@@ -13,7 +13,7 @@ def expanded(attacks: Iterable[EvaluationAttackConfig]) -> tuple[EvaluationAttac
     return tuple(part for attack in attacks for part in attack.parts())
 
 
-def applicable(attacks: Iterable[EvaluationAttackConfig], classes: int) -> tuple[EvaluationAttackConfig, ...]:
+def runnable(attacks: Iterable[EvaluationAttackConfig], classes: int) -> tuple[EvaluationAttackConfig, ...]:
     """Expands ensembles and leaves out what needs more classes than there are.
 
     Raises:

@@ -47,7 +47,7 @@ class EvaluationProtocol(Section):
     """Epochs between evaluations on `val` during training; 0 means at the end only."""
     batch_size: Count = 250
     rerank: Annotated[int, Field(ge=0)] = 0
-    """Retrieval: candidates per query that a matching head orders anew (BLIP: 128); 0 for none."""
+    """Retrieval: candidates per query that a matching head reorders (BLIP: 128); 0 for none."""
     seed: Annotated[int, Field(ge=0)] = 0
     guards: GuardConfig = GuardConfig()
 

@@ -30,7 +30,7 @@ def nested(field: FieldInfo) -> tuple[Schema, ...]:
     return () if get_origin(field.annotation) in (tuple, list, dict) else sections(field.annotation)
 
 
-def kind_of(section: Schema) -> str | None:
+def kind_name(section: Schema) -> str | None:
     """Returns the kind of a member of a family; None for a section that is no member."""
     field = section.model_fields.get(KIND)
     choices = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
@@ -39,7 +39,7 @@ def kind_of(section: Schema) -> str | None:
 
 def kinds(members: tuple[Schema, ...]) -> dict[str, Schema]:
     """Returns kind -> section of a family; empty where the sections are no family."""
-    named = {kind: member for member in members if (kind := kind_of(member)) is not None}
+    named = {kind: member for member in members if (kind := kind_name(member)) is not None}
     return named if len(members) > 1 and len(named) == len(members) else {}
 
 
@@ -108,11 +108,6 @@ def with_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     return result
 
 
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `base` with the nested mapping `over` laid on top."""
-    return with_values(base, dict(leaves(over)))
-
-
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields the dotted path and value of every leaf of a nested mapping."""
     for key, value in tree.items():
@@ -130,7 +125,7 @@ def vary(schema: Schema, base: Mapping[str, Any], values: Mapping[str, Any]) -> 
     stays, and is refused when the result is parsed.
 
     Args:
-        schema: Of the configuration.
+        schema: Schema of the configuration.
         base: A nested mapping.
         values: Dotted key -> value; a method's own path is short for its kind (`attack: none`).
     """

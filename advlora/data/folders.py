@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from advlora.data.manifest import SPLITS
-from advlora.data.records import Listing, Record
+from advlora.data.records import Entry, Listing
 from advlora.errors import DataError
 
 PROMPTS, CLASSES = "prompts.txt", "classes.json"
@@ -32,7 +32,7 @@ def folders(folder: Path) -> Listing:
     records = {}
     for split in present:
         records[split] = tuple(
-            Record(file, (templates[0].replace("{}", names[label]),), label)
+            Entry(file, (templates[0].replace("{}", names[label]),), label)
             for label, code in enumerate(codes)
             for file in _images(folder / split / code)
         )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from advlora.data.records import Listing, Record, several
+from advlora.data.records import Entry, Listing, several
 from advlora.errors import DataError
 
 SPLIT_NAMES = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -24,7 +24,7 @@ def karpathy(folder: Path) -> Listing:
     """
     file = _description(folder)
     content = _content(file)
-    records: dict[str, list[Record]] = {"train": [], "val": [], "test": []}
+    records: dict[str, list[Entry]] = {"train": [], "val": [], "test": []}
     problems = []
     for number, entry in enumerate(content["images"]):
         try:
@@ -60,7 +60,7 @@ def _content(file: Path) -> dict[str, Any]:
     return content
 
 
-def _record(folder: Path, entry: dict[str, Any]) -> tuple[str, Record]:
+def _record(folder: Path, entry: dict[str, Any]) -> tuple[str, Entry]:
     captions = tuple(caption for sentence in entry["sentences"] if (caption := sentence["raw"].strip()))
     if not captions:
         raise ValueError("has no caption")
@@ -73,4 +73,4 @@ def _record(folder: Path, entry: dict[str, Any]) -> tuple[str, Record]:
             raise ValueError(f"names a file outside the folder: '{place}'")
     candidates = [folder / root / place for root in ROOTS for place in places]
     file = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
-    return SPLIT_NAMES[entry["split"]], Record(file, captions)
+    return SPLIT_NAMES[entry["split"]], Entry(file, captions)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from advlora.data.records import Listing, Record, several
+from advlora.data.records import Entry, Listing, several
 from advlora.data.video import SUFFIXES
 from advlora.errors import DataError
 
@@ -46,7 +46,7 @@ def msrvtt(folder: Path) -> Listing:
     silent = [video for videos in members.values() for video in videos if not captions.get(video)]
     problems += several([f"video '{video}' has no caption" for video in silent])
     records = {
-        name: tuple(Record(_file(folder, video), tuple(captions[video])) for video in videos if captions.get(video))
+        name: tuple(Entry(_file(folder, video), tuple(captions[video])) for video in videos if captions.get(video))
         for name, videos in members.items()
     }
     empty = [f"split '{name}' of '{folder}' holds no video" for name, found in records.items() if not found]

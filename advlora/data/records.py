@@ -23,7 +23,7 @@ MANY = 5
 
 
 @dataclass(frozen=True)
-class Record:
+class Entry:
     """One sample.
 
     Attributes:
@@ -51,7 +51,7 @@ class Listing:
     """
 
     name: str
-    records: dict[str, tuple[Record, ...]]
+    records: dict[str, tuple[Entry, ...]]
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     video: bool = False
@@ -85,7 +85,7 @@ class Listing:
 
 
 def read_records(
-    records: Iterable[Record], size: int, video: int | None
+    records: Iterable[Entry], size: int, video: int | None
 ) -> tuple[list[Pixels], list[int], list[tuple[str, ...]]]:
     """Decodes records.
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from advlora.attacks import applicable, labels, needs_surrogate, withstands
+from advlora.attacks import labels, needs_surrogate, runnable, withstands
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
@@ -58,7 +58,7 @@ class Classification:
         Raises:
             ConfigError: If none is left.
         """
-        return applicable(self.protocol.attacks, len(self.classifier.class_features))
+        return runnable(self.protocol.attacks, len(self.classifier.class_features))
 
     def outcomes(self, data: ImageTextSet, epsilons: Iterable[float]) -> Outcomes:
         """Attacks every example at every epsilon.

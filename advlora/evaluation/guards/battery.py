@@ -14,7 +14,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from advlora.attacks import Classifier, Threat, applicable, withstands
+from advlora.attacks import Classifier, Threat, runnable, withstands
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol, GuardConfig
 from advlora.config.evaluation_attacks import Di, GradientAttack, Noise, Pgd, Square
 from advlora.config.perturbation import Norm
@@ -60,7 +60,7 @@ def run_guards(
         labels=data.labels[:count].to(device),
         clean=known.clean[:count].to(device),
         standing=known.robust[protocol.epsilon][:count].to(device),
-        attacks=applicable(protocol.attacks, len(classifier.class_features)),
+        attacks=runnable(protocol.attacks, len(classifier.class_features)),
         protocol=protocol,
     )
     findings = [
@@ -82,7 +82,7 @@ def guard_forwards(protocol: EvaluationProtocol, classes: int = 10) -> float:
     guards = protocol.guards
     if not guards.enabled:
         return 0.0
-    attacks = applicable(protocol.attacks, classes)
+    attacks = runnable(protocol.attacks, classes)
     others = [Square(steps=guards.queries), Di(), Noise(restarts=1)]
     again = [*4 * _probes(attacks, guards), *_stronger(attacks), *others]
     return float(guards.samples * (8 + sum(attack.forwards(classes) for attack in again)))

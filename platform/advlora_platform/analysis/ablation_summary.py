@@ -8,7 +8,7 @@ from typing import Any
 
 from advlora_platform.analysis.arms import arm_result
 from advlora_platform.analysis.best import best_arm
-from advlora_platform.analysis.contrasts import Contrast, named
+from advlora_platform.analysis.contrasts import Contrast, answers_by_name
 from advlora_platform.analysis.effects import comparisons, interactions, main_effects, reference_of
 from advlora_platform.analysis.metrics import metrics_of
 from advlora_platform.analysis.summary import STATUSES, Summary, failures, named_after
@@ -42,9 +42,9 @@ class AblationSummary(Summary):
     def answers(self) -> dict[str, float]:
         """Returns effects, interactions and comparisons with their certainty."""
         return {
-            **named("effect", self.effects),
-            **named("interaction", self.interactions),
-            **named("comparison", self.comparisons),
+            **answers_by_name("effect", self.effects),
+            **answers_by_name("interaction", self.interactions),
+            **answers_by_name("comparison", self.comparisons),
         }
 
 

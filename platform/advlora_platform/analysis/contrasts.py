@@ -83,7 +83,7 @@ def contrasts(
     return tuple(answers)
 
 
-def named(kind: str, found: Sequence[Contrast]) -> dict[str, float]:
+def answers_by_name(kind: str, found: Sequence[Contrast]) -> dict[str, float]:
     """Returns `effect/<factor>/<metric>` and, with `_low`, `_high` and `_p` (Holm) after the kind, its certainty."""
     measured = [(f"{each.name}/{each.metric}", each, each.estimate) for each in found if each.estimate is not None]
     return {

@@ -22,8 +22,8 @@ class PairedComparison:
         high: Upper end.
         only_first: Examples that A alone gets right.
         only_second: Examples that B alone gets right.
-        p_value: Of the exact McNemar test.
-        p_mid: Of its mid-p version.
+        p_value: p of the exact McNemar test.
+        p_mid: p of its mid-p version.
     """
 
     examples: int
@@ -44,7 +44,7 @@ def compare_outcomes(
     Args:
         first: Whether A is right, per example.
         second: Whether B is right, on the same examples in the same order.
-        level: Of the interval.
+        level: Coverage of the interval.
         draws: Bootstrap samples.
         seed: Names their random numbers.
 

@@ -34,5 +34,5 @@ def check(path: str, as_json: bool) -> None:
     if as_json:
         print_json({"valid": True, "name": manifest.name, "task": manifest.task, "samples": counts})
     else:
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
-        output.print(f"data set '{manifest.name}' is valid: {manifest.task}, {told}")
+        counted = ", ".join(f"{count} {name}" for name, count in counts.items())
+        output.print(f"data set '{manifest.name}' is valid: {manifest.task}, {counted}")

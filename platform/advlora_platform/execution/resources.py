@@ -73,10 +73,10 @@ def _refusal(resources: ResourcesConfig, nodes: Sequence[Node], places: int) -> 
     gpus = f", {resources.gpus_per_worker:g} GPU(s)" if resources.gpus_per_worker else ""
     wanted = f"{resources.cpus_per_worker} CPU(s){gpus} and {resources.memory_gb_per_worker:g} GB of memory"
     there = ", ".join(f"{n.cpus:g} CPU(s), {n.gpus:g} GPU(s), {n.memory / 2**30:.1f} GB" for n in nodes[:4])
-    mend = f"at most {places} worker(s) fit" if places else "not even one worker fits"
+    fits = f"at most {places} worker(s) fit" if places else "not even one worker fits"
     return (
         f"resources.workers: {resources.workers} worker(s) with {wanted} each do not fit on "
-        f"{'this machine' if len(nodes) == 1 else f'{len(nodes)} nodes'} ({there}); {mend}"
+        f"{'this machine' if len(nodes) == 1 else f'{len(nodes)} nodes'} ({there}); {fits}"
     )
 
 

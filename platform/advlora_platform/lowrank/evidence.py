@@ -12,7 +12,7 @@ from advlora.metrics import Metric
 from advlora.training.workbench import Workbench
 from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.lowrank.changes import Change, measure_change
-from advlora_platform.lowrank.trials import OpenedStudy, Trained, check, open_study
+from advlora_platform.lowrank.trials import OpenedStudy, Trained, check_comparable, open_study
 from advlora_platform.study.folder import read_json
 
 RANKS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -135,7 +135,7 @@ def gather(
     """
     opened = open_study(folder)
     target = opened if sweep is None else open_study(sweep)
-    check(opened, target)
+    check_comparable(opened, target)
     protocol = opened.study.protocol
     if samples is not None:
         fewer = protocol.samples.model_copy(update={"test": min(samples, protocol.samples.test)})

@@ -70,7 +70,7 @@ def open_study(path: Path) -> OpenedStudy:
     return OpenedStudy(study, folder, found)
 
 
-def check(opened: OpenedStudy, sweep: OpenedStudy) -> None:
+def check_comparable(opened: OpenedStudy, sweep: OpenedStudy) -> None:
     """Checks that there is something to compare, and that like is compared with like.
 
     Raises:

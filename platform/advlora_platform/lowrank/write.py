@@ -9,7 +9,7 @@ from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.lowrank.evidence import CONFIDENCE, Evidence
 from advlora_platform.lowrank.figures import draw_evidence
 from advlora_platform.report.canvas import DARK, LIGHT
-from advlora_platform.report.document import Document, Finding, Picture, Section, Table
+from advlora_platform.report.document import Document, Finding, Part, Picture, Table
 from advlora_platform.report.markdown import to_markdown
 from advlora_platform.report.page import to_html
 from advlora_platform.report.wording import ABSENT, mean_with_interval, percent, points
@@ -77,7 +77,7 @@ def build_document(evidence: Evidence) -> Document:
         protocol=evidence.protocol,
         facts=(("study id", evidence.study_id), ("sweep", evidence.sweep or "none")),
         findings=tuple(Finding(text) for text in findings(evidence)),
-        sections=tuple(_sections(evidence)),
+        parts=tuple(_sections(evidence)),
     )
 
 
@@ -119,13 +119,13 @@ def _gaps(evidence: Evidence) -> Iterator[str]:
     for start, ranks in evidence.trained.items():
         gaps = {rank: gap for rank in ranks if (gap := evidence.gap(start, rank)) is not None}
         if gaps:
-            told = ", ".join(f"{points(gap.mean)} at rank {rank}" for rank, gap in gaps.items())
-            yield f"Truncation less training, start '{start}': {told} (points; what optimisation leaves behind)."
+            listed = ", ".join(f"{points(gap.mean)} at rank {rank}" for rank, gap in gaps.items())
+            yield f"Truncation less training, start '{start}': {listed} (points; what optimisation leaves behind)."
 
 
-def _sections(evidence: Evidence) -> Iterator[Section]:
+def _sections(evidence: Evidence) -> Iterator[Part]:
     seeds = len(evidence.of(True)), len(evidence.of(False))
-    yield Section(
+    yield Part(
         "Spectra",
         (
             f"Singular values of the change of every weight, mean over layers, over {seeds[0]} adversarial and "
@@ -135,8 +135,8 @@ def _sections(evidence: Evidence) -> Iterator[Section]:
         Picture("energy", "Energy that the leading directions hold, mean over layers and seeds."),
         _means_table(evidence),
     )
-    yield Section("Layers", picture=Picture("layers", "Rank for 90 % of the energy, by layer."), folded=True)
-    yield Section(
+    yield Part("Layers", picture=Picture("layers", "Rank for 90 % of the energy, by layer."), folded=True)
+    yield Part(
         "Function",
         (
             f"Robust accuracy (%) on {_images(evidence)}. The truncated models keep all other trained "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from advlora_platform.analysis import AblationSummary, Confirmation, Summary, SweepResult, SweepSummary
 from advlora_platform.analysis.words import plural
-from advlora_platform.report.document import Document, Finding, Picture, Section
+from advlora_platform.report.document import Document, Finding, Part, Picture
 from advlora_platform.report.findings import ablation_findings, confirmation_sentences, sweep_findings
 from advlora_platform.report.tables import (
     arms_table,
@@ -34,9 +34,7 @@ def sweep_document(summary: SweepSummary) -> Document:
     return _document(summary, sweep_findings(summary), _sweep(summary, summary.sweep), protocol)
 
 
-def _document(
-    summary: Summary, findings: Sequence[Finding], sections: Iterable[Section], protocol: str = ""
-) -> Document:
+def _document(summary: Summary, findings: Sequence[Finding], parts: Iterable[Part], protocol: str = "") -> Document:
     return Document(
         title=summary.study,
         kind=summary.kind,
@@ -44,7 +42,7 @@ def _document(
         protocol=protocol or summary.protocol,
         facts=tuple(_facts(summary)),
         findings=tuple(findings),
-        sections=(*sections, *_failures(summary)),
+        parts=(*parts, *_failures(summary)),
         progress=_progress(summary),
     )
 
@@ -73,10 +71,10 @@ def _asked(summary: AblationSummary) -> tuple[str, ...]:
     return (summary.metrics.test_robust, *summary.metrics.further)
 
 
-def _ablation(summary: AblationSummary) -> Iterator[Section]:
+def _ablation(summary: AblationSummary) -> Iterator[Part]:
     level = f"{100 * summary.confidence:g} %"
     seeds = plural(len(summary.seeds), "seed")
-    yield Section(
+    yield Part(
         "Arms",
         (
             f"Mean over {seeds} with the {level} t-interval; accuracies are measured under {summary.protocol}. "
@@ -90,14 +88,14 @@ def _ablation(summary: AblationSummary) -> Iterator[Section]:
     if summary.effects:
         yield from _effects(summary, level)
     if summary.comparisons:
-        yield Section(
+        yield Part(
             f"Every arm against {summary.reference}",
             (f"Paired by seed; p-values are corrected after Holm over the comparisons; intervals cover {level} each.",),
             table=contrasts_table(summary.comparisons, "arm", _asked(summary)),
             brief=True,
         )
     if summary.metrics.curve:
-        yield Section(
+        yield Part(
             "Strength of the attack",
             ("Robust accuracy on test (%) by radius.",),
             Picture("curve", "Robust accuracy on test against the radius of the attack, mean over seeds."),
@@ -106,8 +104,8 @@ def _ablation(summary: AblationSummary) -> Iterator[Section]:
     yield from _details(summary)
 
 
-def _effects(summary: AblationSummary, level: str) -> Iterator[Section]:
-    yield Section(
+def _effects(summary: AblationSummary, level: str) -> Iterator[Part]:
+    yield Part(
         "Effects of the factors",
         (
             "Each effect is the mean difference that switching the factor on makes, over all pairs of arms that differ "
@@ -120,7 +118,7 @@ def _effects(summary: AblationSummary, level: str) -> Iterator[Section]:
         brief=True,
     )
     if summary.interactions:
-        yield Section(
+        yield Part(
             "Interactions",
             ("By how much one factor changes the effect of the other: positive means stronger together.",),
             table=contrasts_table(summary.interactions, "factors", _asked(summary)),
@@ -128,20 +126,18 @@ def _effects(summary: AblationSummary, level: str) -> Iterator[Section]:
         )
 
 
-def _details(summary: AblationSummary) -> Iterator[Section]:
+def _details(summary: AblationSummary) -> Iterator[Part]:
     tuned = tuned_table(summary)
     if tuned is not None:
-        yield Section(
-            "Tuned inside each arm", ("Every arm gets the same number of tries, judged on val.",), table=tuned
-        )
-    yield Section("Every trial", table=trials_table_by_arm(summary), folded=True)
+        yield Part("Tuned inside each arm", ("Every arm gets the same number of tries, judged on val.",), table=tuned)
+    yield Part("Every trial", table=trials_table_by_arm(summary), folded=True)
 
 
-def _sweep(summary: SweepSummary, sweep: SweepResult) -> Iterator[Section]:
+def _sweep(summary: SweepSummary, sweep: SweepResult) -> Iterator[Part]:
     if summary.confirmation is not None and summary.arms:
         yield _confirmation(summary, summary.confirmation)
     goals = ", ".join(f"{metric} ({goal})" for metric, goal in sweep.objectives.items())
-    yield Section(
+    yield Part(
         "Trials",
         (f"Objectives: {goals}. Best final value first. Accuracies are measured under {summary.protocol}.",),
         Picture("history", "Final values of the first objective in the order of the trials, and the best so far."),
@@ -149,7 +145,7 @@ def _sweep(summary: SweepSummary, sweep: SweepResult) -> Iterator[Section]:
         brief=True,
     )
     if sweep.pareto is not None:
-        yield Section(
+        yield Part(
             "Pareto front",
             ("No other finished trial is as good in every objective and better in one.",),
             Picture("pareto", "Finished trials by the first two objectives; the front is marked."),
@@ -159,8 +155,8 @@ def _sweep(summary: SweepSummary, sweep: SweepResult) -> Iterator[Section]:
     yield _importance(sweep)
 
 
-def _confirmation(summary: SweepSummary, confirmed: Confirmation) -> Section:
-    return Section(
+def _confirmation(summary: SweepSummary, confirmed: Confirmation) -> Part:
+    return Part(
         "Confirmation",
         (
             f"The finalists, trained again with {plural(len(summary.seeds), 'fresh seed')} and measured under "
@@ -173,11 +169,11 @@ def _confirmation(summary: SweepSummary, confirmed: Confirmation) -> Section:
     )
 
 
-def _importance(sweep: SweepResult) -> Section:
+def _importance(sweep: SweepResult) -> Part:
     done = sum(trial.status == "done" for trial in sweep.trials)
     if sweep.importance is None or sweep.good is None:
-        return Section("Importance", (f"Not stated: {plural(done, 'finished trial')} are too few to tell.",))
-    return Section(
+        return Part("Importance", (f"Not stated: {plural(done, 'finished trial')} are too few to tell.",))
+    return Part(
         "Importance",
         (
             f"How much each parameter tells the best {100 * sweep.good:.0f} % of {plural(done, 'finished trial')} from "
@@ -189,6 +185,6 @@ def _importance(sweep: SweepResult) -> Section:
     )
 
 
-def _failures(summary: Summary) -> Iterator[Section]:
+def _failures(summary: Summary) -> Iterator[Part]:
     if summary.failures:
-        yield Section("Failures", table=failures_table(summary), brief=True)
+        yield Part("Failures", table=failures_table(summary), brief=True)

@@ -75,7 +75,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Section:
+class Part:
     """A part of the report."""
 
     title: str
@@ -98,6 +98,6 @@ class Document:
     protocol: str
     facts: tuple[tuple[str, str], ...]
     findings: tuple[Finding, ...]
-    sections: tuple[Section, ...]
+    parts: tuple[Part, ...]
     progress: str = ""
     """How many trials are done, and what became of the others."""

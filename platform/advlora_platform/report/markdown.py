@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from advlora_platform.report.document import Document, Section, Table
+from advlora_platform.report.document import Document, Part, Table
 
 _RULES = {"l": ":--", "r": "--:", "c": ":--"}
 
@@ -22,13 +22,13 @@ def to_markdown(document: Document, figures: Collection[str]) -> str:
     lines += [f"Trials: {_plain(document.progress)}.", ""] if document.progress else []
     lines += [f"Protocol: {_plain(document.protocol)}.", "", "## Findings", ""]
     lines += [f"- {_plain(finding.text)}" for finding in document.findings]
-    for section in document.sections:
+    for section in document.parts:
         lines += ["", *_section(section, figures)]
     lines += ["", "## Provenance", "", *(f"- {name}: {_plain(value)}" for name, value in document.facts)]
     return "\n".join(lines) + "\n"
 
 
-def _section(section: Section, figures: Collection[str]) -> Iterator[str]:
+def _section(section: Part, figures: Collection[str]) -> Iterator[str]:
     yield f"## {_plain(section.title)}"
     for paragraph in section.text:
         yield from ("", _plain(paragraph))

@@ -27,7 +27,7 @@ def to_terminal(document: Document, width: int = WIDTH) -> str:
         width: No line is longer.
     """
     lines = [f"[bold]{escape(document.title)}[/] ({escape(document.kind)}): {document.progress}"]
-    for section in document.sections:
+    for section in document.parts:
         if section.brief and section.table is not None:
             lines += ["", f"[bold]{escape(section.title)}[/]", *_table(section.table, width)]
     lines += ["", *_paragraph(f"Protocol: {document.protocol}.", width)]

@@ -26,7 +26,7 @@ from advlora_platform.study.ledger import Record
 class StudySearcher(Searcher, ABC):
     """Hands out the trials of one stage of a study.
 
-    It is built anew from the ledger's records at every launch, and suggests no trial whose record is settled. Within a
+    It is built from the ledger's records at every launch, and suggests no trial whose record is settled. Within a
     launch it suggests no trial twice, not even one that failed. `suggest` returns None while what comes next depends on
     trials that run, and `FINISHED` from then on when nothing is left.
     """

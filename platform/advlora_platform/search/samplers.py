@@ -22,7 +22,7 @@ _BUILDERS: dict[Sampler, Callable[[int], BaseSampler]] = {
 
 
 def build_sampler(name: Sampler, seed: int) -> BaseSampler:
-    """Builds a sampler whose draws follow from its seed and the results it is told."""
+    """Builds a sampler whose draws follow from its seed and the results it receives."""
     import warnings
 
     with warnings.catch_warnings():

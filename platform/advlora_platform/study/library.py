@@ -115,7 +115,7 @@ def shipped_protocol(name: str, key: str = "protocol") -> dict[str, Any]:
     """Returns the content of a shipped protocol.
 
     Args:
-        name: Of the protocol.
+        name: Name of the protocol.
         key: Where it is named, for the message.
 
     Raises:

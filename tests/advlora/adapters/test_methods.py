@@ -9,7 +9,7 @@ from advlora.adapters.methods import METHODS, LowRankMethod, method_of
 from advlora.config import InitConfig, LowRankAdapter, TrialConfig, parse
 from advlora.config.adapters import Adapter, NoAdapter
 from advlora.config.inits import ClusterInit, Init
-from advlora.config.schema import kind_of, nested, sections
+from advlora.config.schema import kind_name, nested, sections
 from advlora.training.cost import step_forwards
 
 pytestmark = pytest.mark.unit
@@ -21,7 +21,7 @@ STARTS = sections(InitConfig)
 def below(parent: type) -> set[type]:
     """Every class below another that is a method, and not only a base of some."""
     found = {each for child in parent.__subclasses__() for each in below(child)}
-    return found | ({parent} if kind_of(parent) else set())
+    return found | ({parent} if kind_name(parent) else set())
 
 
 def test_every_class_is_a_member_of_its_union():
@@ -34,9 +34,9 @@ def test_every_kind_has_its_runner_and_no_runner_is_left_over():
     assert set(INITS) == set(STARTS)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=kind_of)
+@pytest.mark.parametrize("kind", KINDS, ids=kind_name)
 def test_every_kind_of_adapter_has_a_title_a_cost_and_a_fitting_runner(kind):
-    config = parse(TrialConfig, {"adapter": kind_of(kind)})
+    config = parse(TrialConfig, {"adapter": kind_name(kind)})
     assert kind.title
     assert config.adapter.label
     assert (kind.step_forwards == 0) == (not kind.trains) == (step_forwards(config) == 0)
@@ -49,18 +49,18 @@ def test_every_title_is_there_once():
 
 
 def test_cost_of_a_step_without_an_attack():
-    costs = {kind_of(kind): kind.step_forwards for kind in KINDS}
+    costs = {kind_name(kind): kind.step_forwards for kind in KINDS}
     assert costs == {"lora": 2, "dora": 2, "adalora": 2, "full": 3, "norms": 2, "linear_probe": 1, "none": 0}
     assert not NoAdapter.trains
 
 
-@pytest.mark.parametrize("start", STARTS, ids=kind_of)
+@pytest.mark.parametrize("start", STARTS, ids=kind_name)
 def test_every_initialisation_keeps_the_function_and_is_exact_about_zero(start, make, pretrained, images):
-    adapted = make(init=kind_of(start), alignment={"enabled": False})
+    adapted = make(init=kind_name(start), alignment={"enabled": False})
     difference = adapted.model.encode_images(images) - pretrained.encode_images(images)
     assert difference.abs().max() < 1e-5
     anchors = [layer.anchors["default"] for layer in adapted.layers.values()]
     assert {bool(anchor.b0.any()) for anchor in anchors} == {not start.from_zero}
     clustered = issubclass(start, ClusterInit) and start.clustered
-    aligned = make(init=kind_of(start)).layers.values()
+    aligned = make(init=kind_name(start)).layers.values()
     assert {layer.anchors["default"].clusters is not None for layer in aligned} == {clustered}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from advlora.attacks import applicable, expanded, labels, needs_surrogate
+from advlora.attacks import expanded, labels, needs_surrogate, runnable
 from advlora.config import EvaluationProtocol, parse
 from advlora.errors import ConfigError
 from tests.advlora.short_trials import evaluation_attack
@@ -34,18 +34,18 @@ def test_autoattack_plus_adds_restarts_and_the_untargeted_attacks():
 
 
 def test_two_classes_leave_out_what_needs_a_third():
-    assert [part.kind for part in applicable(attacks("autoattack"), 2)] == ["apgd-ce", "fab-t", "square"]
-    assert len(applicable(attacks("autoattack"), 3)) == 4
+    assert [part.kind for part in runnable(attacks("autoattack"), 2)] == ["apgd-ce", "fab-t", "square"]
+    assert len(runnable(attacks("autoattack"), 3)) == 4
 
 
 def test_a_protocol_of_which_nothing_is_left_is_refused():
     with pytest.raises(ConfigError, match=r"apgd-t, apgd-dlr need 3 classes, but the data set has 2; .* apgd-ce"):
-        applicable(attacks("apgd-t", "apgd-dlr"), 2)
+        runnable(attacks("apgd-t", "apgd-dlr"), 2)
 
 
 def test_classes_refuse_attacks_on_captions():
     with pytest.raises(ConfigError, match="'set-level' aims at captions, but the data set has classes; use 'pgd'"):
-        applicable(attacks("pgd", "set-level"), 10)
+        runnable(attacks("pgd", "set-level"), 10)
 
 
 def test_equal_attacks_get_different_names():

@@ -18,7 +18,7 @@ from advlora.config.evaluation_attacks import (
     JointAttack,
     Noise,
 )
-from advlora.config.schema import kind_of, kinds, sections
+from advlora.config.schema import kind_name, kinds, sections
 from advlora.config.training_attacks import AnyTrainingAttack, TrainingAttackConfig
 
 pytestmark = pytest.mark.unit
@@ -35,7 +35,7 @@ def made(method: type[EvaluationAttackConfig]) -> EvaluationAttackConfig:
 def methods(base: type) -> set[type]:
     """Returns the classes of the package below a base that stand for one kind."""
     below = {found for child in base.__subclasses__() for found in {child, *methods(child)}}
-    return {found for found in below if kind_of(found) is not None and found.__module__.startswith("advlora.")}
+    return {found for found in below if kind_name(found) is not None and found.__module__.startswith("advlora.")}
 
 
 def rows(page: str, heading: str) -> dict[str, str]:

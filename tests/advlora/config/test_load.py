@@ -6,7 +6,6 @@ from advlora.config import (
     TrialConfig,
     all_keys,
     leaves,
-    merged,
     parse,
     parse_override,
     parse_yaml,
@@ -99,9 +98,6 @@ def test_values_are_set_in_a_copy():
     assert with_values(tree, {"a.b": 5, "d.e": 6}) == {"a": {"b": 5, "c": 2}, "d": {"e": 6}}
     assert tree == {"a": {"b": 1, "c": 2}}
 
-
-def test_merging_keeps_what_is_not_overlaid():
-    assert merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}) == {"a": {"b": 1, "c": 3}}
     assert dict(leaves({"a": {"b": 1}, "c": {}})) == {"a.b": 1, "c": {}}
 
 

@@ -15,7 +15,7 @@ from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import save_state
 from advlora_platform.lowrank import findings, gather, two_arms, write_evidence
 from advlora_platform.lowrank.evidence import Evidence
-from advlora_platform.lowrank.trials import check, open_study
+from advlora_platform.lowrank.trials import check_comparable, open_study
 from advlora_platform.lowrank.write import build_document, metrics
 from advlora_platform.search.plan import plan_arms
 from advlora_platform.study import Ledger, StudyFolder, open_folder, trials_of
@@ -159,7 +159,7 @@ def test_what_was_measured_on_other_images_is_not_compared(evidence):
     assert evidence.gap("gaussian", 2) is not None
     assert fewer.gap("gaussian", 2) is None
     assert not any("less training" in finding for finding in findings(fewer))
-    (function,) = (section for section in build_document(fewer).sections if section.title == "Function")
+    (function,) = (section for section in build_document(fewer).parts if section.title == "Function")
     assert f"{evidence.samples} for trained adapters, so that they are not compared" in function.text[0]
 
 
@@ -173,7 +173,7 @@ def test_everything_is_written_into_the_folder(evidence, tmp_path):
     for name in ("energy", "layers", "truncation"):
         assert f"(figures/{name}.png)" in text
         assert (tmp_path / "lowrank" / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    table = next(s.table for s in build_document(evidence).sections if s.title == "Function")
+    table = next(s.table for s in build_document(evidence).parts if s.title == "Function")
     assert table.header == ("rank", "adversarial, truncated", "clean, truncated", "trained: gaussian", "trained: PiSSA")
     assert [row[0] for row in table.rows] == ["0", "2", "4", "64", "128", "whole"]
     assert "<html" in (tmp_path / "lowrank" / "report.html").read_text()
@@ -206,7 +206,7 @@ def test_one_arm_of_each_kind_is_needed(folder):
     opened = open_study(folder)
     twin = replace(opened.full[0], arm="full adversarial, large steps")
     with pytest.raises(UserError, match="several arms of adversarial full fine-tuning"):
-        check(replace(opened, trials=(*opened.trials, twin)), opened)
+        check_comparable(replace(opened, trials=(*opened.trials, twin)), opened)
 
 
 def test_the_study_of_two_arms_has_the_full_trainings_of_the_rank_sweep_only():

@@ -133,7 +133,7 @@ def test_every_format_can_show_every_state_of_a_sweep(summary, tmp_path):
 def test_nothing_is_wrapped_by_the_terminal_and_no_number_is_cut(summary, width):
     text = plain(summary, width)
     assert max(map(len, text.splitlines())) <= width
-    shown = [section.table.for_terminal() for section in document(summary).sections if section.brief]
+    shown = [section.table.for_terminal() for section in document(summary).parts if section.brief]
     words = [word for table in shown for row in table.rows for cell in row[1:] for word in cell.split()]
     assert Counter(words) - Counter(text.split()) == Counter()
 
@@ -209,7 +209,7 @@ def test_a_sweep_in_the_terminal_has_top_trials_front_and_importance():
 
 def test_an_unfinished_trial_never_stands_above_a_finished_one():
     summary = hunt()
-    table = next(section.table for section in document(summary).sections if section.title == "Trials")
+    table = next(section.table for section in document(summary).parts if section.title == "Trials")
     statuses = [row[table.header.index("status")] for row in table.rows]
     assert statuses == ["done"] * 9 + ["stopped early", "failed (diverged)", "running"]
     assert summary.sweep.trials[0].metrics[VAL_ROBUST] == pytest.approx(0.33)
@@ -258,10 +258,10 @@ def test_the_report_names_protocol_and_provenance():
 
 def test_the_curve_has_every_strength_and_only_exists_where_it_was_asked_for():
     summary = tell(ablation(**CURVE), helped)
-    table = next(s.table for s in document(summary).sections if s.title == "Strength of the attack")
+    table = next(s.table for s in document(summary).parts if s.title == "Strength of the attack")
     assert table.header == ("arm", "0 (clean)", "4/255", "8/255", "16/255")
     assert table.rows[0] == ("LoRA", "80.1", "60.4", "50.4", "30.4")
-    titles = [section.title for section in document(tell(ablation(), helped)).sections]
+    titles = [section.title for section in document(tell(ablation(), helped)).parts]
     assert "Strength of the attack" not in titles
 
 
@@ -274,7 +274,7 @@ def test_reported_metrics_are_columns_and_comparisons_in_which_less_of_a_backdoo
 
     summary = tell(ablation(report=[BACKDOOR, ROBUST]), cleaned)
     assert summary.metrics.further == (BACKDOOR,)  # robust accuracy is shown anyway
-    tables = {section.title: section.table for section in document(summary).sections}
+    tables = {section.title: section.table for section in document(summary).parts}
     column = tables["Arms"].header.index("test attack success rate (%)")
     assert [row[column] for row in tables["Arms"].rows][:2] == ["91.0 (88.5 to 93.5)", "20.0 (20.0 to 20.0)"]
     compared = {c.name: c for c in summary.comparisons if c.metric == BACKDOOR}
@@ -293,7 +293,7 @@ def test_reported_metrics_are_columns_and_comparisons_in_which_less_of_a_backdoo
 def test_tuned_values_and_failures_have_their_tables():
     tuning = {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2}}, "trials": 2}
     summary = tell(ablation(tuning=tuning), holed)
-    tables = {section.title: section.table for section in document(summary).sections}
+    tables = {section.title: section.table for section in document(summary).parts}
     assert tables["Tuned inside each arm"].header == ("arm", "optimiser.learning_rate", "tried", "failed")
     assert {row[2] for row in tables["Tuned inside each arm"].rows} == {"2/2"}
     failures = tables["Failures"].full()

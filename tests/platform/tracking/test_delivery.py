@@ -182,6 +182,7 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from advlora_platform.tracking import MlflowTracker
+from tests.builders import *
 from tests.platform.tracking.tracking_help import *
 
 study = ablation()
