@@ -1,7 +1,7 @@
 """Typed configuration of a trial and of the evaluation protocol."""
 
 from advlora.config.adapters import AdapterConfig, AdaptiveConfig, AlignmentConfig, LoraAdapter, LowRankAdapter
-from advlora.config.evaluation_attacks import EvaluationAttackConfig
+from advlora.config.attack_base import EvaluationAttackConfig
 from advlora.config.inits import InitConfig
 from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
 from advlora.config.losses import BaseLossConfig, LossConfig

@@ -13,7 +13,8 @@ from advlora.attacks import Threat, pgd
 from advlora.attacks.registry import on_captions
 from advlora.attacks.retrieval import RetrievalCase, attack_images, attack_jointly
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol
-from advlora.config.evaluation_attacks import CaptionAttack, CoAttack, JointAttack, Pgd, SetLevel, Sga
+from advlora.config.caption_attacks import CaptionAttack, CoAttack, JointAttack, SetLevel, Sga
+from advlora.config.evaluation_attacks import Pgd
 from advlora.evaluation.gallery import Gallery
 from advlora.models import VisionLanguageModel
 from advlora.models.masked_words import load_words

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol
-from advlora.config.evaluation_attacks import CAPTION_KINDS, JointAttack
+from advlora.config.caption_attacks import JointAttack
+from advlora.config.evaluation_attacks import CAPTION_KINDS
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from advlora.attacks import Classifier, Threat, runnable, withstands
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol, GuardConfig
-from advlora.config.evaluation_attacks import Di, GradientAttack, Noise, Pgd, Square
+from advlora.config.attack_base import GradientAttack
+from advlora.config.evaluation_attacks import Di, Noise, Pgd, Square
 from advlora.config.perturbation import Norm
 from advlora.data import ImageTextSet
 from advlora.evaluation.guards.finding import GuardFinding

@@ -11,13 +11,9 @@ import torch
 import advlora.evaluation.attackers  # noqa: F401 - registers what runs on captions
 from advlora.attacks import objective
 from advlora.attacks.registry import in_training, on_captions, on_classes
-from advlora.config.evaluation_attacks import (
-    AnyEvaluationAttack,
-    EvaluationAttackConfig,
-    GradientAttack,
-    JointAttack,
-    Noise,
-)
+from advlora.config.attack_base import EvaluationAttackConfig, GradientAttack
+from advlora.config.caption_attacks import JointAttack
+from advlora.config.evaluation_attacks import AnyEvaluationAttack, Noise
 from advlora.config.schema import kind_name, kinds, sections
 from advlora.config.training_attacks import AnyTrainingAttack, TrainingAttackConfig
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from advlora.config import EvaluationProtocol, parse
-from advlora.config.evaluation_attacks import AnyEvaluationAttack, Apgd, Fgsm, GradientAttack, JointAttack, Pgd
+from advlora.config.attack_base import GradientAttack
+from advlora.config.caption_attacks import JointAttack
+from advlora.config.evaluation_attacks import AnyEvaluationAttack, Apgd, Fgsm, Pgd
 from advlora.config.schema import kinds, sections
 from advlora.errors import ConfigError
 from advlora.metrics import Metric, epsilon_label

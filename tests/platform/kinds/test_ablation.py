@@ -38,7 +38,7 @@ def test_every_arm_is_reported_and_summarised():
     assert [arm.name for arm in summary.arms] == list(study.study.arm_values)
     assert summary.complete
     assert not study.summarise(records[:-1], IDENTITY, {}).complete
-    titles = [section.title for section in study.report(summary).document.sections]
+    titles = [section.title for section in study.report(summary).document.parts]
     assert titles[:2] == ["Arms", "Effects of the factors"]
 
 

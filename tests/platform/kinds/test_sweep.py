@@ -53,7 +53,7 @@ def test_records_of_an_earlier_space_are_left_out_of_the_summary():
     assert [trial.trial_id for trial in summary.sweep.trials] == [record.trial_id for record in own]
     assert summary.best.config["adapter"]["rank"] == 8
     assert summary.complete
-    assert [section.title for section in study.report(summary).document.sections] == ["Trials", "Importance"]
+    assert [section.title for section in study.report(summary).document.parts] == ["Trials", "Importance"]
 
 
 def test_a_sweep_may_end_early_and_be_complete():
