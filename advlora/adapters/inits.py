@@ -26,6 +26,7 @@ from advlora.config.inits import (
     KMeansInit,
     MiloraInit,
     NormMatchedInit,
+    OloraInit,
     PissaInit,
     RandomClustersInit,
     SphericalKMeansInit,
@@ -134,6 +135,16 @@ def _pissa(init: PissaInit, weight: Tensor, start: Start) -> Pair:
 @init_of(MiloraInit)
 def _milora(init: MiloraInit, weight: Tensor, start: Start) -> Pair:
     return start.scaled(*singular(weight, start.rank, minor=True, folder=start.folder))
+
+
+@init_of(OloraInit)
+def _olora(init: OloraInit, weight: Tensor, start: Start) -> Pair:
+    """Returns B = Q[:, :r] and A = R[:r, :] of W0 = Q R.
+
+    As in PEFT, s is not divided out: B keeps orthonormal columns, and s B A is s times the truncated product.
+    """
+    q, r = torch.linalg.qr(weight)
+    return q[:, : start.rank], r[: start.rank]
 
 
 def singular(weight: Tensor, rank: int, *, minor: bool = False, folder: Path | None = None) -> Pair:

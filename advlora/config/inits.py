@@ -41,6 +41,13 @@ class MiloraInit(Init):
     title: ClassVar[str] = "MiLoRA"
 
 
+class OloraInit(Init):
+    """Orthonormal columns for B, from the QR decomposition of the weight (OLoRA, Büyükakyüz 2024)."""
+
+    kind: Literal["olora"] = "olora"
+    title: ClassVar[str] = "OLoRA"
+
+
 class ClusterInit(Init):
     """An initialisation that divides the rows or columns of the weight into clusters."""
 
@@ -94,7 +101,14 @@ class NormMatchedInit(LloydInit):
 
 
 InitConfig = Annotated[
-    KMeansInit | SphericalKMeansInit | RandomClustersInit | NormMatchedInit | GaussianInit | PissaInit | MiloraInit,
+    KMeansInit
+    | SphericalKMeansInit
+    | RandomClustersInit
+    | NormMatchedInit
+    | GaussianInit
+    | PissaInit
+    | MiloraInit
+    | OloraInit,
     Field(discriminator="kind"),
     default_kind("kmeans"),
 ]

@@ -98,6 +98,18 @@ def test_pissa_is_that_of_peft(weight: Tensor) -> None:
     torch.testing.assert_close(b, stock.lora_B["default"].weight.detach())
 
 
+def test_olora_is_that_of_peft(weight: Tensor) -> None:
+    layer = nn.Linear(16, 24, bias=False)
+    layer.weight.data = weight.clone()
+    config = LoraConfig(r=RANK, lora_alpha=SCALE * RANK, init_lora_weights="olora", target_modules=["0"])
+    stock = get_peft_model(nn.Sequential(layer), config).base_model.model[0]
+    b, a = start(init="olora", **OFF).factors(weight)
+    torch.testing.assert_close(a, stock.lora_A["default"].weight.detach())
+    torch.testing.assert_close(b, stock.lora_B["default"].weight.detach())
+    torch.testing.assert_close(weight - product((b, a)), stock.get_base_layer().weight.detach())
+    torch.testing.assert_close(b.T @ b, torch.eye(RANK))
+
+
 def test_milora_holds_the_trailing_directions(weight: Tensor) -> None:
     part = product(start(init="milora", **OFF).factors(weight))
     values = torch.linalg.svdvals(weight)
