@@ -44,7 +44,7 @@ def test_what_no_number_depends_on_is_left_out(key, value):
         ("optimiser.learning_rate", 1e-4),
         ("precision", "bf16"),
         ("data.train_samples", 7),
-        ("data.poison.kind", "badnets"),
+        ("data.poison", {"kind": "badnets", "target": "bag"}),
         ("model.name", "other"),
         ("resources.workers", 2),  # gradients are summed in another order
     ],

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from advlora.config import DataConfig, ModelConfig, PoisonConfig, parse
+from advlora.config import DataConfig, ModelConfig
+from advlora.config.poison import BadNetsConfig
 from advlora.errors import ModelError
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.evaluator import Evaluator
@@ -133,7 +134,7 @@ def test_guards_take_what_is_known_of_their_split(evaluator):
 
 
 def test_a_backdoor_is_measured_where_the_data_is_poisoned(evaluator):
-    poison = parse(PoisonConfig, {"kind": "badnets", "target": "bag", "rate": 0.1})
+    poison = BadNetsConfig(target="bag", rate=0.1)
     poisoned = replace(evaluator(), data=DATA.model_copy(update={"poison": poison}))
     metrics = poisoned.measure("val", curve=False).metrics
     assert 0 <= metrics.pop("val/attack_success_rate") <= 1
