@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,12 @@ def store(migrated, tmp_path, monkeypatch) -> str:
 def factory() -> TrialFactory:
     """Makes trials of the default configuration."""
     return builders.factory()
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[None]:
+    """One Ray for all tests of this process that run trials and do not kill it: each start costs seconds."""
+    from advlora_platform.execution.session import session
+
+    with session():
+        yield

@@ -18,7 +18,7 @@ from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.study.trials import TrialFactory
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240), pytest.mark.usefixtures("shared_ray")]
 
 STUDY = {
     "name": "small",
@@ -132,7 +132,8 @@ def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_last_epoch(t
 
     def kill_once(trial, epoch):
         if not killed:
-            worker = next(p for p in psutil.Process().children(recursive=True) if is_worker(p))
+            workers = filter(is_worker, psutil.Process().children(recursive=True))
+            worker = max(workers, key=psutil.Process.create_time)  # that of an earlier run may still be ending
             os.kill(worker.pid, signal.SIGKILL)
             killed.append(epoch)
 

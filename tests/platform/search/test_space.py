@@ -102,6 +102,14 @@ WEIGHT = {"type": "float", "low": 0.1, "high": 1}
             {},
             "adapter.alignment.at = start does not go with adapter.alignment.weight = 0.1",
         ),
+        (
+            {
+                "attack.kind": {"type": "categorical", "choices": ["pgd", "fgsm_rs"]},
+                "attack.steps": {"type": "int", "low": 2, "high": 4},
+            },
+            {},
+            "attack.kind = fgsm_rs does not go with attack.steps = 2",
+        ),
         ({"adapter.rank": STEPS}, {"adapter": "full"}, "parameters.adapter.rank = 1: adapter.rank: has no effect"),
     ],
 )
