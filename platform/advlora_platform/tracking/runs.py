@@ -251,9 +251,13 @@ def _told_at_the_end(event: Event) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def _short_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Shortens dotted keys to their last part, or to two where the last one alone is ambiguous."""
-    last = Counter(key.rpartition(".")[2] for key in values)
-    return {".".join(key.split(".")[-1 if last[key.rpartition(".")[2]] == 1 else -2 :]): v for key, v in values.items()}
+    """Shortens dotted keys to their last part, or to two where the last one alone is ambiguous.
+
+    A switch is named by what it switches, and the kind of a method by what the method is for.
+    """
+    bare = {key.removesuffix(".enabled").removesuffix(".kind"): value for key, value in values.items()}
+    last = Counter(key.rpartition(".")[2] for key in bare)
+    return {".".join(key.split(".")[-1 if last[key.rpartition(".")[2]] == 1 else -2 :]): v for key, v in bare.items()}
 
 
 def _short(value: object) -> str:

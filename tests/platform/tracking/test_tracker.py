@@ -97,7 +97,7 @@ def test_a_sweep_has_no_arms_and_its_trials_are_named_by_their_values(store, tmp
     tracker.trial_finished(tried, {VAL_ROBUST: 0.3}, True)
     tracker.flush()
     runs = tracked(store)
-    run = runs["rank=4, enabled=True, epsilon=0.00392"]
+    run = runs["rank=4, init=kmeans, epsilon=0.00392"]
     assert parent(run) == runs["search"].info.run_id
     assert run.data.tags["advlora.stopped_early"] == "true"
 
