@@ -37,9 +37,9 @@ def factory() -> TrialFactory:
     return builders.factory()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_ray() -> Iterator[None]:
-    """One Ray for all tests of this process that run trials and do not kill it: each start costs seconds."""
+    """One Ray for all tests of a module that run trials and do not kill it: each start costs seconds."""
     from advlora_platform.execution.session import session
 
     with session():

@@ -91,10 +91,12 @@ class Delivery:
         self._save()
 
     def _step(self) -> None:
+        # Looked at before the spool: what was spooled before a job was asked for is then delivered before it.
+        asked = bool(self._jobs)
         event = self._spool.first()
         if event is not None:
             self._deliver(event)
-        elif self._jobs:
+        elif asked:
             self._run_job()
         else:
             self._rest()

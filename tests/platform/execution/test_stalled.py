@@ -16,7 +16,7 @@ LIMIT = 25
 """Seconds; a healthy trial of this study reports within a few."""
 BASE = {
     "data": {"train_samples": 32},
-    "adapter": {"clustering": {"enabled": False}, "alignment": {"enabled": False}},
+    "adapter": {"init": "gaussian", "alignment": {"enabled": False}},
     "attack": {"steps": 1},
     "optimiser": {"batch_size": 32, "epochs": 1},
 }

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
@@ -126,6 +127,24 @@ def test_artefacts_that_cannot_be_written_cost_nothing_else(store, study, opened
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert runs["wide · seed 1"].data.metrics[f"final/{VAL_ROBUST}"] == 0.8
     assert runs["wide"].data.metrics[f"mean/{VAL_ROBUST}"] == pytest.approx(0.7)
+
+
+def test_what_was_spooled_just_before_a_job_was_asked_for_is_delivered_before_it(store, study, opened):
+    """The thread has looked into the spool, and then an event and a job arrive, one after the other."""
+    with MlflowTracker(study, opened) as tracker:
+        thread = tracker._delivery
+        spool, first, asked = thread._spool, thread._spool.first, Future()
+
+        def looked_too_early():
+            event = first()
+            if event is None and not thread._jobs and not asked.done():
+                spool.append(Event("started", TrackedTrial.of_trial(trial("wide", 1))))
+                thread._jobs.append((asked, lambda: tracker._runs.trials()))
+            return event
+
+        spool.first = looked_too_early
+        thread.notify()
+        assert trial("wide", 1).id in asked.result(20)
 
 
 @pytest.mark.parametrize("metrics", [{"": 0.5}, {VAL_ROBUST: "not a number"}], ids=["refused", "poisoned"])
