@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test setup lint types browser pretrain-embedded clean
+.PHONY: quickstart test soak setup lint types browser pretrain-embedded clean
 
 quickstart: $(READY)  ## The main job: a small real ablation, end to end
 	$(BIN)/advlora ablate quickstart
@@ -13,6 +13,9 @@ quickstart: $(READY)  ## The main job: a small real ablation, end to end
 test: $(READY)  ## Unit and integration tests
 	$(BIN)/python -m pytest -m "unit and not gpu and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest -m "integration and not gpu and not slow and not browser" --numprocesses 2 --dist loadfile
+
+soak: $(READY)  ## What takes longer: full-size models, and signals and rivals that meet a study that runs
+	$(BIN)/python -m pytest -m "slow and not gpu and not browser"
 
 setup: $(READY)  ## Make .venv and install the project into it
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from mlflow import MlflowClient
+
+from tests.platform.commands import BASE, PROTOCOL, advlora, command, environment, records, settled, tracked
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-BASE = {"data": {"train_samples": 192}, "attack": {"steps": 1}, "optimiser": {"batch_size": 32, "epochs": 2}}
-PROTOCOL = {"attacks": [{"steps": 3}], "samples": {"val": 64, "test": 64}, "curve": ["16/255"], "interval": 1}
-PROTOCOL["guards"] = {"samples": 32, "queries": 10, "tolerance": 0.2}
 ABLATION = {
     "kind": "ablation",
     "name": "small",
@@ -34,64 +30,12 @@ ABLATION = {
     },
 }
 CELLS = 3 * 2 + 4 * 2
-SWEEP = {
-    "kind": "sweep",
-    "name": "small-sweep",
-    "base": BASE,
-    "protocol": PROTOCOL,
-    "parameters": {
-        "adapter.rank": {"type": "int", "low": 2, "high": 16, "log": True},
-        "optimiser.learning_rate": {"type": "float", "low": 1e-6, "high": 1e-2, "log": True},
-    },
-    "points": [
-        {"adapter.rank": 8, "optimiser.learning_rate": 4e-3},
-        {"adapter.rank": 2, "optimiser.learning_rate": 1e-6},
-    ],
-    "search": {"trials": 5, "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}},
-    "confirm": {"protocol": {**PROTOCOL, "attacks": [{"steps": 8}]}, "top": 2, "seeds": [7]},
-    "max_concurrent": 1,
-}
-
-
-def command(folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from advlora_platform.cli import main; main()", *arguments]
-
-
-def environment() -> dict[str, str]:
-    hidden = {"MLFLOW_TRACKING_URI", "RAY_ADDRESS"}
-    return {name: value for name, value in os.environ.items() if name not in hidden}
-
-
-def advlora(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    answer = subprocess.run(
-        command(folder, *arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=280
-    )
-    assert "Traceback" not in answer.stderr, answer.stderr
-    return answer
-
-
-def records(folder: Path) -> dict[str, dict]:
-    return {path.stem: json.loads(path.read_text()) for path in (folder / "ledger").glob("*.json")}
-
-
-def settled(folder: Path) -> dict[str, float]:
-    return {name: entry["ended"] for name, entry in records(folder).items() if entry["status"] == "done"}
-
-
-def tracked(folder: Path, study: str) -> dict[str, list]:
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(study)
-    kinds: dict[str, list] = {"study": [], "arm": [], "trial": []}
-    for run in client.search_runs([experiment.experiment_id], max_results=1000):
-        kinds[run.data.tags["advlora.kind"]].append(run)
-    return kinds
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     (folder / "small.yaml").write_text(yaml.safe_dump(ABLATION))
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     return folder
 
 
@@ -184,27 +128,6 @@ def test_the_best_configuration_reproduces_and_its_exports_are_measured(place, f
     metrics = json.loads(measured.stdout)["metrics"]
     assert metrics["val/clean_r1"] == pytest.approx(result["metrics"]["val/clean_r1"], abs=1 / 64)
     assert metrics["val/robust_r1:8_255"] == pytest.approx(result["metrics"]["val/robust_r1:8_255"], abs=1 / 64)
-
-
-def test_a_sweep_stops_weak_trials_and_exports_the_confirmed_one(place):
-    answer = advlora(place, "sweep", "sweep.yaml", "--json")
-    assert answer.returncode == 0, answer.stderr
-    summary = json.loads(answer.stdout)
-    entries = records(place / "runs" / "small-sweep").values()
-    searched = [entry for entry in entries if entry["phase"] == "search"]
-    confirmed = {entry["trial_id"]: entry for entry in entries if entry["phase"] == "confirm"}
-    assert len(searched) == 5
-    assert {entry["status"] for entry in searched} == {"done", "stopped"}
-    assert len(confirmed) == 2
-    robust = "val/robust_r1:8_255"
-    assert summary["best"]["trial_id"] in confirmed
-    assert summary["best"]["metrics"][robust] == max(entry["metrics"][robust] for entry in confirmed.values())
-    assert "test/robust_r1:8_255" in summary["best"]["metrics"]
-    assert summary["best"]["config"]["seed"] == 7
-    kinds = tracked(place, "small-sweep")
-    assert (len(kinds["trial"]), len(kinds["arm"])) == (7, 2)
-    again = advlora(place, "sweep", "sweep.yaml", "--json")
-    assert json.loads(again.stdout)["best"] == summary["best"]
 
 
 def test_an_impossible_request_is_refused_at_once(place):

@@ -198,6 +198,7 @@ def test_a_terminated_study_says_so_in_one_sentence_and_leaves_nothing_behind(ru
     assert not alive
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(600)
 def test_a_study_that_another_driver_has_taken_over_stops_with_one_sentence(running):

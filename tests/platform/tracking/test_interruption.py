@@ -14,7 +14,7 @@ import yaml
 
 from tests.platform.tracking.tracking_help import tracked
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400)]
 
 STUDY = {
     "kind": "ablation",
