@@ -19,7 +19,7 @@ class Metrics:
         val_clean: Clean accuracy.
         test_robust: The same on `test`, for trials that are reported.
         test_clean: The same on `test`.
-        curve: Robust accuracy on `test` -> its radius, ascending, the main epsilon included; empty without a curve.
+        curve: Robust accuracy on `test` -> its epsilon, ascending, the main epsilon included; empty without a curve.
         further: What the study reports beside these.
     """
 

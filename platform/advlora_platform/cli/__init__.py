@@ -48,7 +48,7 @@ def _terminable(terminated: threading.Event) -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # asked twice, it ends at once
         terminated.set()
-        raise KeyboardInterrupt  # a type of our own would not come out of Ray, which raises this one anew
+        raise KeyboardInterrupt  # a type of our own would not come out of Ray, which raises this one again
 
     if threading.current_thread() is not threading.main_thread():
         yield

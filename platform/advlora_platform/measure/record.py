@@ -72,9 +72,9 @@ class EvaluationRecord(Section):
     protocol_text: str
     metrics: dict[str, float]
     accuracies: dict[str, dict[str, float]] = {}
-    """Strength -> attack -> accuracy under it and all attacks before it; and under `worst case`, all of them."""
+    """Epsilon -> attack -> accuracy under it and all attacks before it; and under `worst case`, all of them."""
     curve: tuple[tuple[float, float], ...] = ()
-    """Radius (0 is clean) and accuracy, from weak to strong."""
+    """Epsilon (0 is clean) and accuracy, from weak to strong."""
     guards: tuple[GuardRecord, ...] = ()
     unreliable: str | None = None
     """Why the numbers cannot be trusted; None if no check failed."""

@@ -111,8 +111,8 @@ class Evaluation:
         )
 
     def _curve(self, metrics: dict[str, float]) -> tuple[tuple[float, float], ...]:
-        radii = sorted({self.protocol.epsilon, *self.protocol.curve})
-        attacked = ((radius, metrics[str(Metric.robust(self.split, radius))]) for radius in radii)
+        epsilons = sorted({self.protocol.epsilon, *self.protocol.curve})
+        attacked = ((epsilon, metrics[str(Metric.robust(self.split, epsilon))]) for epsilon in epsilons)
         return ((0.0, metrics[str(Metric.clean(self.split))]), *attacked)
 
     def _model(self, weights: str) -> ModelIdentity:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from advlora.metrics import readable_epsilon
 from advlora_platform.analysis import AblationSummary, ArmResult, Contrast, Estimate
 from advlora_platform.report.canvas import Theme, canvas, label, legend, rows
 from advlora_platform.report.figures import Painter
-from advlora_platform.report.wording import radius, title_of
+from advlora_platform.report.wording import title_of
 
 MARKS = ("o", "s", "^", "D", "v", "P")
 """As many as a theme has colours for series."""
@@ -82,7 +83,7 @@ def _effect(axis: Axes, row: int, answer: Contrast, theme: Theme) -> None:
 
 
 def draw_curve(summary: AblationSummary, theme: Theme) -> Figure | None:
-    """Robust accuracy against the radius; the arms that matter in colour, the others in grey."""
+    """Robust accuracy against epsilon; the arms that matter in colour, the others in grey."""
     curve = summary.metrics.curve
     arms = [arm for arm in summary.arms if any(metric in arm.estimates for metric in curve)]
     if not curve or not arms:
@@ -90,13 +91,13 @@ def draw_curve(summary: AblationSummary, theme: Theme) -> Figure | None:
     figure, (axis,) = canvas(theme, 4.2)
     looks = dict(zip(_notable(summary, arms), zip(theme.series, MARKS, strict=True), strict=False))
     for arm in sorted(arms, key=lambda arm: arm.name in looks):
-        _strengths(axis, summary, arm, looks.get(arm.name), theme)
+        _curve(axis, summary, arm, looks.get(arm.name), theme)
     if len(looks) < len(arms):
         axis.plot([], [], "-", color=theme.faint, linewidth=1, label="other arms")
     axis.set_ylim(0, None)
     ticks = [0.0, *curve.values()]
-    axis.set_xticks(ticks, ["0", *(radius(epsilon) for epsilon in curve.values())])
-    label(axis, theme, x="radius of the attack", y="accuracy on test (%)")
+    axis.set_xticks(ticks, ["0", *(readable_epsilon(epsilon) for epsilon in curve.values())])
+    label(axis, theme, x="epsilon of the attack", y="accuracy on test (%)")
     legend(axis, theme)
     return figure
 
@@ -111,9 +112,7 @@ def _notable(summary: AblationSummary, arms: Sequence[ArmResult]) -> list[str]:
     return [name for name in wanted if name in known]
 
 
-def _strengths(
-    axis: Axes, summary: AblationSummary, arm: ArmResult, look: tuple[str, str] | None, theme: Theme
-) -> None:
+def _curve(axis: Axes, summary: AblationSummary, arm: ArmResult, look: tuple[str, str] | None, theme: Theme) -> None:
     curve = {summary.metrics.test_clean: 0.0, **summary.metrics.curve}
     known = [metric for metric in curve if metric in arm.estimates]
     color, mark = look or (theme.faint, "")

@@ -96,9 +96,9 @@ def _ablation(summary: AblationSummary) -> Iterator[Part]:
         )
     if summary.metrics.curve:
         yield Part(
-            "Strength of the attack",
-            ("Robust accuracy on test (%) by radius.",),
-            Picture("curve", "Robust accuracy on test against the radius of the attack, mean over seeds."),
+            "Epsilon of the attack",
+            ("Robust accuracy on test (%) by epsilon.",),
+            Picture("curve", "Robust accuracy on test against epsilon, mean over seeds."),
             curve_table(summary),
         )
     yield from _details(summary)

@@ -29,7 +29,7 @@ def comparison_text(comparison: Comparison) -> str:
     head = [f"A  [bold]{escape(comparison.first)}[/]", f"B  [bold]{escape(comparison.second)}[/]"]
     notes = [f"[yellow]{escape(note)}[/]" for note in comparison.notes]
     rows, tones = tuple(map(_compared, comparison.rows)), tuple(map(_tone, comparison.rows))
-    header = ("radius", "under", "A %", "B %", "A - B", "95% interval", "only A", "only B", "p (McNemar)")
+    header = ("epsilon", "under", "A %", "B %", "A - B", "95% interval", "only A", "only B", "p (McNemar)")
     table = terminal_table(Table(header, "llrrrrrrr", rows, tones))
     return "\n".join([*head, escape(comparison.protocol), *notes, "", table])
 
@@ -40,11 +40,11 @@ def _accuracies(record: EvaluationRecord) -> Table:
         return Table(("metric", "%"), "lr", recalls)
     clean = record.curve[0][1]
     rows = tuple(
-        (_radius(epsilon), label, percent(value))
+        (_epsilon(epsilon), label, percent(value))
         for epsilon, attacks in record.accuracies.items()
         for label, value in attacks.items()
     )
-    return Table(("radius", "under", "accuracy (%)"), "llr", (("0", "clean", percent(clean)), *rows))
+    return Table(("epsilon", "under", "accuracy (%)"), "llr", (("0", "clean", percent(clean)), *rows))
 
 
 def _checks(record: EvaluationRecord) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _checks(record: EvaluationRecord) -> Iterator[str]:
 def _compared(row: ComparedRow) -> tuple[str, ...]:
     found = row.found
     return (
-        _radius(row.epsilon),
+        _epsilon(row.epsilon),
         row.attack,
         percent(row.first),
         percent(row.second),
@@ -79,5 +79,5 @@ def _tone(row: ComparedRow) -> Tone:
     return "bad" if row.found.high < 0 else "plain"
 
 
-def _radius(epsilon: str) -> str:
+def _epsilon(epsilon: str) -> str:
     return epsilon.replace("_", "/") or "0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from advlora.metrics import readable_epsilon
 from advlora_platform.analysis import (
     AblationSummary,
     ArmResult,
@@ -29,7 +30,6 @@ from advlora_platform.report.wording import (
     measured,
     percent,
     probability,
-    radius,
     setting,
     share,
     short_names,
@@ -103,7 +103,7 @@ def contrasts_table(answers: Sequence[Contrast], first: str, brief: Collection[s
 def curve_table(summary: AblationSummary) -> Table:
     """Robust accuracy of every arm at every epsilon."""
     curve = summary.metrics.curve
-    header = ("arm", "0 (clean)", *(radius(epsilon) for epsilon in curve.values()))
+    header = ("arm", "0 (clean)", *(readable_epsilon(epsilon) for epsilon in curve.values()))
     names = (summary.metrics.test_clean, *curve)
     rows = tuple((arm.name, *(percent(_mean(arm, name)) for name in names)) for arm in summary.arms)
     return Table(header, "l" + "r" * len(names), rows)

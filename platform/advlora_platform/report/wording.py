@@ -85,7 +85,7 @@ def title_of(metric: str) -> str:
         return HEADINGS.get(metric, metric)
     short = {Metric.clean(found.split).name: "clean", Metric.robust(found.split, 0).name: "robust"}
     words = [found.split, short.get(found.name, found.name.replace("_", " "))]
-    return " ".join([*words, *([] if found.epsilon is None else [radius(found.epsilon)])]) + " (%)"
+    return " ".join([*words, *([] if found.epsilon is None else [readable_epsilon(found.epsilon)])]) + " (%)"
 
 
 def short_titles(metrics: Collection[str]) -> dict[str, str]:
@@ -93,11 +93,6 @@ def short_titles(metrics: Collection[str]) -> dict[str, str]:
     titles = {metric: title_of(metric).removesuffix(" (%)").removeprefix("test ") for metric in metrics}
     bare = {metric: re.sub(r" [\d/.]+$", "", title) for metric, title in titles.items()}
     return {metric: name if list(bare.values()).count(name) == 1 else titles[metric] for metric, name in bare.items()}
-
-
-def radius(epsilon: float) -> str:
-    """Writes a radius such as `8/255`."""
-    return readable_epsilon(epsilon)
 
 
 def status_of(trial: TrialResult) -> str:

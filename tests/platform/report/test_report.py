@@ -258,11 +258,11 @@ def test_the_report_names_protocol_and_provenance():
 
 def test_the_curve_has_every_strength_and_only_exists_where_it_was_asked_for():
     summary = tell(ablation(**CURVE), helped)
-    table = next(s.table for s in document(summary).parts if s.title == "Strength of the attack")
+    table = next(s.table for s in document(summary).parts if s.title == "Epsilon of the attack")
     assert table.header == ("arm", "0 (clean)", "4/255", "8/255", "16/255")
     assert table.rows[0] == ("LoRA", "80.1", "60.4", "50.4", "30.4")
     titles = [section.title for section in document(tell(ablation(), helped)).parts]
-    assert "Strength of the attack" not in titles
+    assert "Epsilon of the attack" not in titles
 
 
 BACKDOOR = "test/attack_success_rate"
