@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import threading
@@ -15,6 +16,11 @@ from advlora_platform.cli.console import report_problems
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
+STORAGE_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
+)
+"""What a full, read-only or failing storage answers, which the user can mend."""
 
 
 def main() -> None:
@@ -34,11 +40,21 @@ def main() -> None:
     except UserError as error:
         report_problems(error.problems, as_json=asked.get("as_json", False))
         code = USER_ERROR
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        report_problems([_storage_problem(error)], as_json=asked.get("as_json", False))
+        code = USER_ERROR
     except (KeyboardInterrupt, click.Abort):
         word, code = ("terminated", TERMINATED) if terminated.is_set() else ("interrupted", INTERRUPTED)
         print(f"\n{word}; the same command continues where this one stopped", file=sys.stderr)
     if code:
         sys.exit(code)
+
+
+def _storage_problem(error: OSError) -> str:
+    file = "a file" if error.filename is None else f"'{error.filename}'"
+    return f"the storage refuses {file}: {error.strerror}; what was computed is kept, and the same command continues"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from advlora.config import ResourcesConfig
+from advlora.errors import UserError
 from advlora_platform.execution.bridge import Bridge
 from advlora_platform.execution.resources import SLOT_MEMORY, available, concurrency
 from advlora_platform.execution.session import session
@@ -45,10 +46,24 @@ def run(
 
     Raises:
         UserError: If the machine or cluster cannot hold a trial.
+        OSError: If an observer could not write what happened.
     """
     with session():
         slots = min(concurrency(resources, available(), max_concurrent), search.remaining)
-        _tuner(search, factory, folder, Bridge(factory, observers, heartbeat), resources, scheduler, slots).fit()
+        tuner = _tuner(search, factory, folder, Bridge(factory, observers, heartbeat), resources, scheduler, slots)
+        _fit(tuner)
+
+
+def _fit(tuner: Any) -> None:
+    from ray.tune import TuneError
+
+    try:
+        tuner.fit()
+    except TuneError as error:
+        # Tune keeps of what an observer raised only the text of its traceback; the error itself is its context.
+        if isinstance(error.__context__, OSError | UserError):
+            raise error.__context__ from None
+        raise
 
 
 def _tuner(

@@ -66,7 +66,7 @@ def open_study(path: Path) -> OpenedStudy:
     known = {record.trial_id: record for record in Ledger(folder).records() if record.status == "done"}
     plans = kind_of(study).reported(list(known.values()))
     trials = [trial for plan in plans for trial in plan.trials if trial.id in known]
-    found = tuple(Trained(c.arm, c.config, known[c.id].metrics, folder.trial(c.id)) for c in trials)
+    found = tuple(Trained(each.arm, each.config, known[each.id].metrics, folder.trial(each.id)) for each in trials)
     return OpenedStudy(study, folder, found)
 
 

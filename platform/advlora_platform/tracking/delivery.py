@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,7 +89,8 @@ class Delivery:
                 self._step()
             except Exception as error:  # such as a full disk
                 self._failed(error)
-        self._save()
+        with suppress(OSError):  # `conclude` has saved what matters; a full disk must not end in a traceback here
+            self._save()
 
     def _step(self) -> None:
         # Looked at before the spool: what was spooled before a job was asked for is then delivered before it.

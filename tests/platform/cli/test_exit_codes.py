@@ -136,8 +136,28 @@ def test_a_damaged_file_of_the_study_is_one_sentence(store, advlora, verb, file)
     assert "Traceback" not in answer.err
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    code = "from advlora_platform.cli import main; main()"
+@pytest.mark.unit
+def test_a_folder_that_cannot_be_made_is_one_sentence(store, advlora):
+    answer = advlora("ablate", study_file(ABLATION), "--out", "study.yaml/inside")
+    assert answer.code == 2
+    assert "study.yaml/inside': Not a directory; what was computed is kept" in answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.unit
+def test_a_full_storage_is_one_sentence(store):
+    """The kernel refuses every further byte, as it does on a full disk or beyond a quota."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+    command = start("ablate", study_file(ABLATION), *RUN, before=limit)
+    _, error = command.communicate(timeout=120)
+    assert command.returncode == 2
+    assert "the storage refuses" in error
+    assert "File too large; what was computed is kept, and the same command continues" in " ".join(error.split())
+    assert "Traceback" not in error
+
+
+def start(*arguments: str, before: str = "") -> subprocess.Popen:
+    code = f"{before}from advlora_platform.cli import main; main()"
     hidden = {"MLFLOW_TRACKING_URI", "RAY_ADDRESS"}
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     return subprocess.Popen(

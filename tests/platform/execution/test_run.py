@@ -146,6 +146,17 @@ def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_last_epoch(t
         assert numbers(record.metrics) == bare(trials[arm], protocol)
 
 
+def test_a_full_disk_reaches_the_caller_as_what_it_is(tmp_path):
+    def write(trial, epoch):
+        with open("/dev/full", "w") as file:
+            file.write("a record")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        execute(tmp_path, Listener(write), arms={"AdvLoRA": {}})
+    (record,) = Ledger(StudyFolder(tmp_path)).records()
+    assert record.history  # what the ledger took before is kept
+
+
 def is_worker(process):
     try:
         return "TrainWorker" in " ".join(process.cmdline())
