@@ -112,7 +112,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         draft.replace(path)
     except BaseException as error:
         draft.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # a full disk names no file, and the draft means nothing to the user
         raise
     _flush_names(path.parent)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from advlora.errors import UserError
@@ -21,9 +23,9 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path):
 
     def full(file):
         file.write(b"{")
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/x\.json'"):
         write_file(tmp_path / "x.json", full)
     assert read_json(tmp_path / "x.json") == {"old": True}
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
