@@ -17,6 +17,8 @@ DEPTHS = (1, 5, 10)
 ATTACK_SUCCESS = "attack_success_rate"
 """How often a backdoor's trigger turns an image into its target class."""
 MEAN_RECALL = "mean_recall"
+OWNER = "owner"
+"""The image of each caption, among what is kept of single queries."""
 RERANKED = "itm_"
 """Before the name of a recall after re-ranking by image-text matching."""
 
@@ -114,6 +116,11 @@ def recall_names(*, reranked: bool = False) -> tuple[str, ...]:
     """Returns `tr_r1` ... `ir_r10` of retrieval (texts, then images); those after re-ranking with `itm_` in front."""
     names = (*(recall_name("tr", depth) for depth in DEPTHS), *(recall_name("ir", depth) for depth in DEPTHS))
     return tuple(f"{RERANKED}{name}" for name in names) if reranked else names
+
+
+def rank_name(side: str) -> str:
+    """Names the ranks of all queries of a direction, from which its recalls follow: `tr_rank` or `ir_rank`."""
+    return f"{side}_rank"
 
 
 def epsilon_label(epsilon: float) -> str:

@@ -48,10 +48,13 @@ class Measurement:
 
     Attributes:
         metrics: Numbers in [0, 1] by metric name.
-        outcomes: What became of every example; None for retrieval, where an example has no outcome of its own.
+        examples: What the metrics were reduced from: name -> a value per image, `(N,)`, or per caption, `(T,)`; on the
+            CPU. Right or wrong of a classifier, ranks of a retrieval.
+        outcomes: What became of every example by attack; None for retrieval, which does not tell attacks apart.
     """
 
     metrics: dict[str, float]
+    examples: dict[str, Tensor]
     outcomes: Outcomes | None = None
 
 
@@ -114,10 +117,12 @@ class Evaluator:
         """
         data = self.examples(split)
         if not self.zero_shot:
-            return Measurement(Retrieval(self.model, data, self.protocol, self.group).metrics(split, curve))
+            rankings = Retrieval(self.model, data, self.protocol, self.group).rankings(curve)
+            return Measurement(rankings.metrics(split), rankings.by_example(split))
         classifier, epsilons = self._classifier(), (self.protocol.epsilon, *(self.protocol.curve if curve else ()))
         outcomes = self._classification(classifier, self.group).outcomes(data, epsilons)
-        return Measurement(outcomes.metrics(split) | self._backdoor(split, classifier, data), outcomes)
+        metrics = outcomes.metrics(split) | self._backdoor(split, classifier, data)
+        return Measurement(metrics, outcomes.by_example(split), outcomes)
 
     def guards(self, split: str = "val", known: Outcomes | None = None) -> list[GuardFinding]:
         """Checks whether the robust accuracy can be trusted; every process does the same.

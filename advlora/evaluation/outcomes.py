@@ -29,9 +29,12 @@ class Outcomes:
 
     def metrics(self, split: str) -> dict[str, float]:
         """Reduces to accuracies under their metric names."""
+        return {name: _share(right) for name, right in self.by_example(split).items()}
+
+    def by_example(self, split: str) -> dict[str, Tensor]:
+        """Returns what the accuracies of `metrics` are the means of, `(N,)` booleans, under their names."""
         rows = {str(Metric.clean(split)): self.clean}
-        rows |= {str(Metric.robust(split, epsilon)): right for epsilon, right in self.robust.items()}
-        return {name: _share(right) for name, right in rows.items()}
+        return rows | {str(Metric.robust(split, epsilon)): right for epsilon, right in self.robust.items()}
 
     def accuracies(self, epsilon: float) -> dict[str, float]:
         """Returns robust accuracy by attack, in order.

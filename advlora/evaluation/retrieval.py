@@ -17,9 +17,10 @@ from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError
 from advlora.evaluation.attackers import Attacker, attackers
 from advlora.evaluation.gallery import Gallery, embedded, gallery
+from advlora.evaluation.rankings import Rankings
 from advlora.evaluation.recall import Ranks, ranks
 from advlora.evaluation.reranking import candidates, first, matching
-from advlora.metrics import RERANKED, Metric, recall_name
+from advlora.metrics import RERANKED
 from advlora.models import VisionLanguageModel
 from advlora.models.masked_words import check_words
 
@@ -68,19 +69,14 @@ class Retrieval:
             curve: Whether the further epsilons of the protocol are measured too.
 
         Returns:
-            Numbers in [0, 1] by metric name. `clean_r1` and `robust_r1`, by which trials are selected, are text
-            retrieval at 1; the others are those of `Ranks`, after re-ranking with `RERANKED` in front.
+            Numbers in [0, 1] by metric name; see `Rankings`.
         """
-        clean, selecting = self.ranks(None), recall_name("tr", 1)
-        metrics = {Metric.clean(split, name): value for name, value in _recalls(clean).items()}
-        metrics[Metric.clean(split)] = metrics[Metric.clean(split, selecting)]
-        for epsilon in dict.fromkeys((self.protocol.epsilon, *(self.protocol.curve if curve else ()))):
-            attacked = self.ranks(epsilon)
-            metrics |= {Metric.robust(split, epsilon, name): value for name, value in _recalls(attacked).items()}
-            rates = _success_rates(clean, attacked)
-            metrics |= {Metric.success(split, epsilon, name): value for name, value in rates.items()}
-            metrics[Metric.robust(split, epsilon)] = metrics[Metric.robust(split, epsilon, selecting)]
-        return {str(metric): value for metric, value in metrics.items()}
+        return self.rankings(curve).metrics(split)
+
+    def rankings(self, curve: bool) -> Rankings:
+        """Ranks all queries, clean and at the protocol's epsilon; for a curve, at its further ones too."""
+        epsilons = dict.fromkeys((self.protocol.epsilon, *(self.protocol.curve if curve else ())))
+        return Rankings(self.ranks(None), {epsilon: self.ranks(epsilon) for epsilon in epsilons}, self.gallery.owner)
 
     def ranks(self, epsilon: float | None) -> dict[str, Ranks]:
         """Returns the outcomes at an epsilon, the worst of all attackers; for None, on clean images.
@@ -159,12 +155,3 @@ def _unknown(attack: EvaluationAttackConfig) -> list[str]:
         f"protocol.attacks: '{attack.label}' attacks a classifier; retrieval is attacked by {known}, "
         f"and 'pgd' with loss 'cross_entropy' or 'margin'"
     ]
-
-
-def _recalls(found: dict[str, Ranks]) -> dict[str, float]:
-    return {f"{order}{name}": value for order, ranked in found.items() for name, value in ranked.recalls().items()}
-
-
-def _success_rates(clean: dict[str, Ranks], attacked: dict[str, Ranks]) -> dict[str, float]:
-    rates = {order: before.success_rates(attacked[order]) for order, before in clean.items()}
-    return {f"{order}{name}": value for order, found in rates.items() for name, value in found.items()}

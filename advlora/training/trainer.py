@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from advlora.adapters import AdaptedModel, adapt
 from advlora.adapters.export import merged
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.config.training_attacks import AdversarialConfig
 from advlora.distributed import SOLO, Group
-from advlora.evaluation.evaluator import Evaluator
+from advlora.evaluation.evaluator import Evaluator, Measurement
 from advlora.evaluation.guards import guard_metrics, unreliable
 from advlora.losses import build_loss
 from advlora.metrics import OVERFITTING, OVERFITTING_GAP, TRAINABLE, TRAINABLE_FRACTION, TRAINING_LOSS
@@ -44,6 +45,8 @@ class EpochReport:
         final: Whether this is the last report.
         unreliable: Why the robust accuracy of the final model cannot be trusted; empty where nothing was found, or
             nothing was looked for.
+        examples: What the metrics of a trial that is measured on `test` were reduced from, with the last report; see
+            `Measurement`. Empty otherwise.
     """
 
     epoch: int
@@ -52,6 +55,7 @@ class EpochReport:
     state: dict[str, Any]
     final: bool
     unreliable: str = ""
+    examples: dict[str, Tensor] = field(default_factory=dict)
 
 
 def fine_tune(
@@ -154,7 +158,8 @@ class _Trial:
         )
 
     def report(self, test: bool, guarded: bool, optimiser: dict[str, Any] | None = None) -> EpochReport:
-        metrics = self._sizes_and_costs() | self._evaluation(test)
+        measured = self._evaluation(test)
+        metrics = self._sizes_and_costs() | {name: value for each in measured for name, value in each.metrics.items()}
         findings = self.evaluator.guards() if guarded and self.progress.finished else []
         metrics |= guard_metrics(findings) if findings else {}
         self.progress = self.progress.measured(metrics)
@@ -165,6 +170,7 @@ class _Trial:
             state=self._state(optimiser or {}),
             final=self.progress.finished,
             unreliable=unreliable(findings) or "",
+            examples=_examples(measured) if test and self.progress.finished else {},
         )
 
     def _sizes_and_costs(self) -> dict[str, float]:
@@ -176,17 +182,20 @@ class _Trial:
         }
         return training | self.meter.metrics() | sizes
 
-    def _evaluation(self, test: bool) -> dict[str, float]:
+    def _evaluation(self, test: bool) -> list[Measurement]:
         """Measures `val` when it is due, and at the end, with the curve, `val` and, if wanted, `test`."""
         interval, measure = self.evaluator.protocol.interval, self.evaluator.measure
         if self.progress.finished:
-            final = measure("val", curve=True).metrics
-            return final | measure("test", curve=True).metrics if test else final
-        return measure("val", curve=False).metrics if interval and self.progress.epoch % interval == 0 else {}
+            return [measure(split, curve=True) for split in (("val", "test") if test else ("val",))]
+        return [measure("val", curve=False)] if interval and self.progress.epoch % interval == 0 else []
 
     def _state(self, optimiser: dict[str, Any]) -> dict[str, Any]:
         progress, cost = self.progress.state(), self.meter.state()
         return {"adapter": self.adapted.state(), "optimiser": optimiser, "cost": cost, **progress}
+
+
+def _examples(measured: list[Measurement]) -> dict[str, Tensor]:
+    return {name: row for each in measured for name, row in each.examples.items()}
 
 
 class _Training:

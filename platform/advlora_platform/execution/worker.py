@@ -17,6 +17,7 @@ from advlora_platform.execution.states import load_state, save_state
 from advlora_platform.study.failures import class_of, classify
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.messages import Message, Reported, Started
+from advlora_platform.study.outcomes import save_outcomes
 from advlora_platform.study.trials import Trial, TrialFactory
 
 TRIALS_PER_GROUP = 200
@@ -99,6 +100,7 @@ class _Server:
         while wanted and (report := next(reports, None)) is not None:
             if self.group.rank == 0:
                 save_state(folder, report.state)
+                save_outcomes(folder, report.examples)
             wanted = self._tell(number, Reported(report.epoch, report.metrics, report.final, report.unreliable))
 
     def _tell(self, number: int, message: Message) -> bool:

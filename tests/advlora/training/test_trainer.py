@@ -152,6 +152,16 @@ def test_test_is_measured_only_when_asked(run, finished):
     assert numbers(report) == {name: value for name, value in numbers(finished[-1]).items() if "test/" not in name}
 
 
+def test_what_the_accuracies_were_reduced_from_comes_with_the_last_report_of_a_trial_that_is_measured_on_test(
+    run, finished
+):
+    assert [report.examples == {} for report in finished] == [True] * (len(finished) - 1) + [False]
+    examples, metrics = finished[-1].examples, finished[-1].metrics
+    for name in ("val/clean_r1", "test/clean_r1", "val/robust_r1:8_255", "test/robust_r1:8_255"):
+        assert examples[name].double().mean().item() == pytest.approx(metrics[name])
+    assert run(FINISHED)[-1].examples == {}
+
+
 @pytest.mark.parametrize(("interval", "due"), [(0, [3]), (2, [2, 3])])
 def test_val_is_measured_at_intervals_and_at_the_end_and_changes_nothing(run, finished, interval, due):
     reports = run(FINISHED, evaluation(interval=interval), test=True)

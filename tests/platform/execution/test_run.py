@@ -16,6 +16,7 @@ from advlora_platform.search.ablation import PlanSearcher
 from advlora_platform.study.ablation import AblationStudy, arms
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
+from advlora_platform.study.outcomes import load_outcomes, scores
 from advlora_platform.study.trials import TrialFactory
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240), pytest.mark.usefixtures("shared_ray")]
@@ -76,7 +77,7 @@ def execute(folder, listener=None, **changes):
         resources=next(iter(trials.values())).config.resources,
         max_concurrent=study.max_concurrent,
     )
-    return trials, {record.arm: record for record in Ledger(place).records()}, study.protocol
+    return trials, {record.arm: record for record in Ledger(place).records()}, study.protocol, place
 
 
 def numbers(metrics):
@@ -96,34 +97,46 @@ def small(tmp_path_factory):
 
 @pytest.mark.parametrize("arm", [arm for arm in STUDY["arms"] if arm != "diverging"])
 def test_one_worker_gives_the_numbers_of_the_bare_loop_whatever_ran_before(small, arm):
-    trials, records, protocol = small
+    trials, records, protocol, _ = small
     assert records[arm].status == "done"
     assert numbers(records[arm].metrics) == bare(trials[arm], protocol)
 
 
+def test_the_outcome_of_every_example_is_kept_of_a_trial_that_is_done(small):
+    trials, records, _, place = small
+    for arm in ("AdvLoRA", "pretrained"):
+        rows = load_outcomes(place.trial(trials[arm].id))
+        assert {len(row) for row in rows.values()} == {32}
+        for metric in ("val/clean_r1", "val/robust_r1:8_255", "test/clean_r1", "test/robust_r1:8_255"):
+            assert scores(rows, metric).mean() == pytest.approx(records[arm].metrics[metric])
+    assert load_outcomes(place.trial(trials["diverging"].id)) == {}
+
+
 def test_a_trial_that_diverges_fails_alone(small):
-    _, records, _ = small
+    _, records, *_ = small
     assert records["diverging"].status == "failed"
     assert records["diverging"].failure.kind == "diverged"
     assert "epoch 1" in records["diverging"].failure.message
 
 
 def test_every_epoch_is_in_the_ledger(small):
-    _, records, _ = small
+    _, records, *_ = small
     assert [entry["epoch"] for entry in records["AdvLoRA"].history] == [1, 2]
     assert "val/clean_r1" in records["AdvLoRA"].history[0]
 
 
 def test_two_workers_agree_with_one(tmp_path, small):
     """Sums of gradients are rounded in another order: the loss agrees to 1e-3, an accuracy to one image of 32."""
-    _, alone, _ = small
+    _, alone, *_ = small
     base = {**STUDY["base"], "resources": {"workers": 2}}
-    _, records, _ = execute(tmp_path, base=base, arms={"AdvLoRA": {}})
+    trials, records, _, place = execute(tmp_path, base=base, arms={"AdvLoRA": {}})
     shared = records["AdvLoRA"].metrics
     assert shared["train/loss"] == pytest.approx(alone["AdvLoRA"].metrics["train/loss"], rel=1e-3)
     for name, value in alone["AdvLoRA"].metrics.items():
         if "r1" in name:
             assert shared[name] == pytest.approx(value, abs=1 / 32 + 1e-9)
+    mine = load_outcomes(place.trial(trials["AdvLoRA"].id))
+    assert mine["test/clean_r1"].mean() == pytest.approx(shared["test/clean_r1"])
     assert shared["cost/forward_equivalents"] == alone["AdvLoRA"].metrics["cost/forward_equivalents"]
 
 
@@ -138,12 +151,16 @@ def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_last_epoch(t
             killed.append(epoch)
 
     listener = Listener(kill_once)
-    trials, records, protocol = execute(tmp_path, listener, arms={"AdvLoRA": {"optimiser.epochs": 3}, "LoRA": {}})
+    trials, records, protocol, place = execute(
+        tmp_path, listener, arms={"AdvLoRA": {"optimiser.epochs": 3}, "LoRA": {}}
+    )
     assert killed == [1]
     assert listener.started.count("AdvLoRA") == 2
     assert {record.status for record in records.values()} == {"done"}
     for arm, record in records.items():
         assert numbers(record.metrics) == bare(trials[arm], protocol)
+        rows = load_outcomes(place.trial(record.trial_id))
+        assert scores(rows, "test/robust_r1:8_255").mean() == record.metrics["test/robust_r1:8_255"]
 
 
 def test_a_full_disk_reaches_the_caller_as_what_it_is(tmp_path):
