@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from advlora.adapters.check import check_adapter
+from advlora.adapters.merging import holding, without_gradient
 from advlora.adapters.methods import ALLOCATION, LowRankMethod, Method, method_of
 from advlora.adapters.placement import layer_ranks
 from advlora.config import AdapterConfig, LowRankAdapter
@@ -37,8 +38,10 @@ class AdaptedModel:
     def __init__(self, model: VisionLanguageModel, config: AdapterConfig, method: Method[Any], tower_size: int) -> None:
         """Use `adapt`."""
         self.model, self.config, self.method = model, config, method
+        self._trained = _requiring_gradient(self.towers)
         self.trainable_fraction = self.trainable / tower_size
         self._originals: dict[str, Tensor] = {}
+        self._replaced: dict[str, nn.Parameter] | None = None  # layer -> its own base weight; None: as it is trained
 
     @property
     def towers(self) -> list[Tower]:
@@ -47,7 +50,7 @@ class AdaptedModel:
 
     def parameters(self) -> list[nn.Parameter]:
         """Returns the trainable parameters, always in the same order."""
-        return list(self._trained().values())
+        return list(self._trained.values())
 
     @property
     def trainable(self) -> int:
@@ -99,29 +102,57 @@ class AdaptedModel:
         self.method.after_step(number)
 
     @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Inside, the model is the function that it is now, with nothing trainable: for attacks and evaluations.
+
+        The weight of an adapted layer holds its update, so that a pass costs what it costs the pretrained model, and no
+        activation is kept for the gradient of a weight. Behind a LayerNorm the update stays beside the weight. On exit
+        everything is bit for bit as before; until then, the state must not be loaded.
+        """
+        if self._replaced is not None:
+            yield
+            return
+        weights = self.method.merged(self.layers) if self.mergeable else {}
+        self._replaced = {name: self.layers[name].get_base_layer().weight for name in weights}
+        try:
+            with without_gradient(self.parameters()), holding(self.layers, weights, merged=True):
+                yield
+        finally:
+            self._replaced = None
+
+    @contextmanager
     def pretrained(self) -> Iterator[None]:
         """Inside, the model is the frozen pretrained one; no gradient may be taken through it.
 
         A low-rank update is switched off, and a start that the base weight lacks is added back; only parameters that
-        are trained themselves have an original that is kept beside them, and only if `adapt` was told to.
+        are trained themselves have an original that is kept beside them, and only if `adapt` was told to. Inside
+        `frozen`, the layers have their own weights for this time; the other way round, `frozen` has nothing to do.
         """
-        trained = self._trained()
-        moved = {name: trained[name].data for name in self._originals}
+        before, self._replaced = self._replaced, self._replaced or {}
+        moved = {name: self._trained[name].data for name in self._originals}
+        # The model may have been moved since: its originals follow once, not in every step.
+        self._originals = {name: original.to(moved[name]) for name, original in self._originals.items()}
+        try:
+            with without_gradient(self.parameters()), holding(self.layers, self._replaced, merged=False), self._off():
+                for name, original in self._originals.items():
+                    self._trained[name].data = original
+                yield
+        finally:
+            for name, value in moved.items():
+                self._trained[name].data = value
+            self._replaced = before
+
+    @contextmanager
+    def _off(self) -> Iterator[None]:
         self.method.switch(self.layers, off=True)
-        for name, original in self._originals.items():
-            trained[name].data = original.to(trained[name])
         try:
             yield
         finally:
-            for name, value in moved.items():
-                trained[name].data = value
-            self.method.switch(self.layers, off=False)
+            self.method.switch(self.layers, off=False)  # PEFT also makes the factors require a gradient again
 
     def keep_originals(self) -> None:
         """Keeps what `pretrained` needs; to be called before anything is trained."""
-        self._originals = {
-            name: value.detach().clone() for name, value in self._trained().items() if ADAPTER not in name
-        }
+        self._originals = {name: value.detach().clone() for name, value in self._trained.items() if ADAPTER not in name}
 
     def state(self) -> dict[str, Tensor]:
         """Returns detached CPU clones of all that was trained, and of the start that the export needs."""
@@ -143,14 +174,6 @@ class AdaptedModel:
         for name, tensor in live.items():
             tensor.copy_(own[name])
 
-    def _trained(self) -> dict[str, nn.Parameter]:
-        return {
-            _key(tower, name): value
-            for tower in self.towers
-            for name, value in tower.parameters().items()
-            if value.requires_grad
-        }
-
     def _live(self) -> dict[str, Tensor]:
         buffers = {
             _key(tower, name): value
@@ -158,7 +181,7 @@ class AdaptedModel:
             for name, value in tower.module.named_buffers()
             if tower.owns(name)
         }
-        return {**self._trained(), **buffers}
+        return {**self._trained, **buffers}
 
 
 def adapt(
@@ -220,6 +243,15 @@ def _layers(towers: list[Tower], config: LowRankAdapter) -> dict[nn.Module, dict
     if problems:
         raise ModelError(problems)
     return found
+
+
+def _requiring_gradient(towers: list[Tower]) -> dict[str, nn.Parameter]:
+    return {
+        _key(tower, name): value
+        for tower in towers
+        for name, value in tower.parameters().items()
+        if value.requires_grad
+    }
 
 
 def _key(tower: Tower, name: str) -> str:

@@ -91,20 +91,21 @@ def export_merged(adapted: AdaptedModel, folder: Path) -> None:
 
 
 def merged(adapted: AdaptedModel) -> VisionLanguageModel:
-    """Returns a copy on the CPU without adapter layers, of the same function.
+    """Returns a frozen copy on the CPU without adapter layers, of the same function.
 
     Raises:
         ExportError: If the update cannot be merged.
     """
     if not adapted.config.linear:
         raise ExportError(str(no_adapter(adapted)))
-    twin = copy.deepcopy(adapted)
-    twin.model.cpu()
-    for tower in twin.towers:
-        for name, layer in _own(twin, tower).items():
-            layer.merge()
-            tower.module.set_submodule(name, layer.get_base_layer())
-    return twin.model
+    with adapted.frozen():
+        model = copy.deepcopy(adapted.model).cpu()
+    for tower in adapted.towers:
+        module = model.tower(tower.name).module
+        for name in _own(adapted, tower):
+            layer: Any = module.get_submodule(name)
+            module.set_submodule(name, layer.get_base_layer())
+    return model
 
 
 def verify(label: str, exported: VisionLanguageModel, adapted: AdaptedModel, images: Tensor) -> dict[str, float]:

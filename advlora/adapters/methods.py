@@ -51,6 +51,14 @@ class Update:
     a: Tensor
     magnitude: Tensor | None = None
 
+    def added_to(self, weight: Tensor) -> Tensor:
+        """Returns the weight `(m, n)` with the update; DoRA gives every row its magnitude (Liu et al. 2024)."""
+        moved = torch.addmm(weight, self.b, self.a)  # (m, n) + (m, r) @ (r, n)
+        if self.magnitude is None:
+            return moved
+        length = torch.linalg.vector_norm(moved, dim=1)  # (m,)
+        return moved * (self.magnitude / length)[:, None]  # (m, n) * (m, 1)
+
 
 class Method(Generic[Config]):
     """What differs between kinds of adapters; this base class trains nothing."""
@@ -81,6 +89,10 @@ class Method(Generic[Config]):
 
     def switch(self, layers: Layers, *, off: bool) -> None:
         """Makes the layers the pretrained ones, or puts the adapter back."""
+
+    def merged(self, layers: Layers) -> Parameters:
+        """Returns layer -> the weight that alone does what the layer does now; empty where nothing is low-rank."""
+        return {}
 
     def state(self) -> dict[str, Tensor]:
         """Returns what training needs besides the tensors of the model; all names begin with `ALLOCATION`."""
@@ -150,6 +162,16 @@ class LowRankMethod(Method[LowRankConfig]):
         """Returns the update of a layer's weight, relative to the original weight."""
         raise NotImplementedError
 
+    def addition(self, layer: Any) -> Update:
+        """Returns what a layer adds to its base weight, which is the original weight unless the start was taken out."""
+        return self.update(layer)
+
+    @torch.no_grad()
+    def merged(self, layers: Layers) -> Parameters:
+        """See `Method`; not for layers with a norm in front of the factors."""
+        whole = {name: self.addition(layer).added_to(layer.get_base_layer().weight) for name, layer in layers.items()}
+        return {name: nn.Parameter(weight, requires_grad=False) for name, weight in whole.items()}
+
     def thawed(self, tower: Tower) -> Parameters:
         """Returns the small parameters that are trained beside the factors."""
         return small_parameters(tower, self.config.modules_to_save)
@@ -188,6 +210,9 @@ class _Lora(LowRankMethod[LoraAdapter]):
     def load_state(self, layers: Layers, state: dict[str, Tensor]) -> None:
         for name, layer in layers.items():
             layer.move_anchor(state[f"{name}.anchors.default.b0"], state[f"{name}.anchors.default.a0"])
+
+    def addition(self, layer: Any) -> Update:
+        return Update(*layer.scaled_factors())
 
     def update(self, layer: Any) -> Update:
         b, a = layer.scaled_factors()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -19,7 +20,7 @@ from advlora.distributed import SOLO, Group
 from advlora.errors import ModelError
 from advlora.evaluation.backdoor import attack_success_rate
 from advlora.evaluation.classification import Classification
-from advlora.evaluation.guards import GuardFinding, OverfittingFinding, check_overfitting, run_guards
+from advlora.evaluation.guards import GuardFinding, OverfittingFinding, check_overfitting, run_guards, same_as_merged
 from advlora.evaluation.outcomes import Outcomes
 from advlora.evaluation.retrieval import Retrieval
 from advlora.evaluation.zero_shot import ZeroShotClassifier, live_class_features
@@ -70,7 +71,8 @@ class Evaluator:
         base: The pretrained model that `model` started from, or that it is; None if unknown.
         changed: Whether `model` is another model than its base.
         own_texts: Whether `model` embeds the texts of the classes itself; if not, it shares the text tower of its base.
-        merged: Gives the same function with the adapter merged into the weights; None where there is no such network.
+        frozen: Inside, the model is the same function with nothing trainable, and its adapter merged into the weights.
+        merges: Whether there is an adapter that `frozen` merges.
         group: The processes that share the work; all get the same results.
         device: Where this process computes.
     """
@@ -82,7 +84,8 @@ class Evaluator:
     base: ModelConfig | None = None
     changed: bool = True
     own_texts: bool = True
-    merged: Callable[[], VisionLanguageModel] | None = None
+    frozen: Callable[[], AbstractContextManager[None]] = nullcontext
+    merges: bool = False
     group: Group = SOLO
     device: torch.device = CPU
 
@@ -116,13 +119,14 @@ class Evaluator:
             ModelError: If an attack needs the pretrained model, and it is missing.
         """
         data = self.examples(split)
-        if not self.zero_shot:
-            rankings = Retrieval(self.model, data, self.protocol, self.group).rankings(curve)
-            return Measurement(rankings.metrics(split), rankings.by_example(split))
-        classifier, epsilons = self._classifier(), (self.protocol.epsilon, *(self.protocol.curve if curve else ()))
-        outcomes = self._classification(classifier, self.group).outcomes(data, epsilons)
-        metrics = outcomes.metrics(split) | self._backdoor(split, classifier, data)
-        return Measurement(metrics, outcomes.by_example(split), outcomes)
+        with self.frozen():
+            if not self.zero_shot:
+                rankings = Retrieval(self.model, data, self.protocol, self.group).rankings(curve)
+                return Measurement(rankings.metrics(split), rankings.by_example(split))
+            classifier, epsilons = self._classifier(), (self.protocol.epsilon, *(self.protocol.curve if curve else ()))
+            outcomes = self._classification(classifier, self.group).outcomes(data, epsilons)
+            metrics = outcomes.metrics(split) | self._backdoor(split, classifier, data)
+            return Measurement(metrics, outcomes.by_example(split), outcomes)
 
     def guards(self, split: str = "val", known: Outcomes | None = None) -> list[GuardFinding]:
         """Checks whether the robust accuracy can be trusted; every process does the same.
@@ -138,23 +142,30 @@ class Evaluator:
         """
         if not (self.protocol.guards.enabled and self.zero_shot):
             return []
-        classifier, data = self._classifier(), self.examples(split)
-        if known is None:
-            few = data.first(self.protocol.guards.samples)
-            known = self._classification(classifier, SOLO).outcomes(few, (self.protocol.epsilon,))
-        return run_guards(
-            classifier,
-            data,
-            self.protocol,
-            known,
-            surrogate=self._transfer_surrogate(classifier),
-            merged=None if self.merged is None else self._with(classifier, self.merged()),
-        )
+        data = self.examples(split)
+        few = data.first(self.protocol.guards.samples)
+        with self.frozen():
+            classifier = self._classifier()
+            if known is None:
+                known = self._classification(classifier, SOLO).outcomes(few, (self.protocol.epsilon,))
+            surrogate = self._transfer_surrogate(classifier)
+            findings = run_guards(classifier, data, self.protocol, known, surrogate=surrogate)
+        return findings + ([self._merging(few)] if self.merges else [])
 
     def overfitting(self, attack: AdversarialConfig) -> OverfittingFinding:
         """Compares the one-step attack of the training with PGD on held-out images."""
         data = self.split("val", attack.overfitting.samples)
-        return check_overfitting(self._classifier(), data, attack, self.group)
+        with self.frozen():
+            return check_overfitting(self._classifier(), data, attack, self.group)
+
+    def _merging(self, data: ImageTextSet) -> GuardFinding:
+        """Compares the model as it was trained, adapter beside the weights, with the weights that are measured."""
+
+        def merged(images: Tensor) -> Tensor:
+            with self.frozen():
+                return self._classifier()(images)
+
+        return same_as_merged(self._classifier(), merged, data.images.to(self.device).float() / 255)
 
     @torch.no_grad()
     def _classifier(self) -> ZeroShotClassifier:

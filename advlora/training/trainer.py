@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from advlora.adapters import AdaptedModel, adapt
-from advlora.adapters.export import merged
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.config.training_attacks import AdversarialConfig
 from advlora.distributed import SOLO, Group
@@ -152,7 +150,8 @@ class _Trial:
             base=config.model,
             changed=self.adapted.trainable > 0,
             own_texts=self.adapted.trains_text,
-            merged=partial(merged, self.adapted) if self.adapted.mergeable else None,
+            frozen=self.adapted.frozen,
+            merges=self.adapted.mergeable,
             group=group,
             device=device,
         )

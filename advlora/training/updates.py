@@ -117,13 +117,13 @@ class Updates:
         return Step(images, own.to(self.device), batch.to(self.device))
 
     def _attacked(self, step: Step, epoch: int, counted: int) -> Tensor:
-        self.loss.prepare(self.encoder, step, update=False)
-
         def loss(points: Tensor) -> Tensor:
             return self.loss.attacked(self.encoder, points, step)[:counted]
 
         generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
-        return attack(self.attack, Batch(loss, step.clean, generators, self.shared))
+        with self.adapted.frozen():
+            self.loss.prepare(self.encoder, step, update=False)
+            return attack(self.attack, Batch(loss, step.clean, generators, self.shared))
 
     @contextmanager
     def _dropout(self, epoch: int, number: int) -> Iterator[None]:

@@ -38,7 +38,6 @@ def run_guards(
     known: Outcomes,
     *,
     surrogate: ZeroShotClassifier | None = None,
-    merged: ZeroShotClassifier | None = None,
 ) -> list[GuardFinding]:
     """Checks a model and its protocol on the first examples of a data set.
 
@@ -48,7 +47,6 @@ def run_guards(
         protocol: The evaluation whose numbers are judged.
         known: What the evaluation found on these examples at its main epsilon; it may hold more examples.
         surrogate: The pretrained model, for a transfer attack; without it this check is left out.
-        merged: The same model with its adapter merged into the weights; without it this check is left out.
 
     Returns:
         One finding per check.
@@ -74,8 +72,7 @@ def run_guards(
         more_effort(subject),
         black_box(subject),
     ]
-    findings += [transfer(subject)] if subject.surrogate is not None else []
-    return findings + ([same_as_merged(subject, merged)] if merged is not None else [])
+    return findings + ([transfer(subject)] if subject.surrogate is not None else [])
 
 
 def guard_forwards(protocol: EvaluationProtocol, classes: int = 10) -> float:
@@ -232,14 +229,20 @@ def transfer(subject: _Subject) -> GuardFinding:
     return GuardFinding("transfer", value <= subject.guards.tolerance, value, reason)
 
 
-def same_as_merged(subject: _Subject, merged: Classifier) -> GuardFinding:
-    """The merged weights that are shipped must be the function that was measured, also next to the images."""
-    threat, count = Threat("linf", 4 / 255), len(subject.images)
-    noise = threat.draw(subject.images, [torch.Generator().manual_seed(place) for place in range(count)])
+def same_as_merged(trained: Classifier, merged: Classifier, images: Tensor) -> GuardFinding:
+    """The merged weights that are measured and shipped must be the function that was trained, also next to the images.
+
+    Args:
+        trained: The model with its adapter beside the weights.
+        merged: The model with its adapter merged into the weights.
+        images: `(B, 3, H, W)` in [0, 1].
+    """
+    threat, count = Threat("linf", 4 / 255), len(images)
+    noise = threat.draw(images, [torch.Generator().manual_seed(place) for place in range(count)])
     value = 0.0
-    for images in (subject.images, threat.project(subject.images + noise, subject.images)):
+    for points in (images, threat.project(images + noise, images)):
         with torch.no_grad():
-            ours, theirs = subject.classify(images), merged(images)
+            ours, theirs = trained(points), merged(points)
         value = max(value, ((ours - theirs).abs().max() / ours.std().clamp_min(1e-12)).item())
     ok = value <= 10 * SAME_LOGITS
     return GuardFinding("merged", ok, value, f"merged weights change the logits by {value:.2g} of their spread")

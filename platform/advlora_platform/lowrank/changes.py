@@ -76,7 +76,7 @@ def measure_change(trial: Trained, protocol: EvaluationProtocol, ranks: Sequence
     """
     config = trial.config
     trained, _ = rebuild(config, trial.folder)
-    before, after = bench.model(config.model), trained.model
+    before, after = bench.model(config.model), trained.model.requires_grad_(False)
     evaluator = Evaluator(
         model=after,
         data=config.data,

@@ -106,7 +106,8 @@ class Evaluation:
             source=Workbench(),
             base=self.subject.base,
             changed=self.subject.changed,
-            merged=self.subject.merged,
+            frozen=self.subject.frozen,
+            merges=self.subject.merges,
             device=device,
         )
 

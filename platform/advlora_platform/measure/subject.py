@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +23,8 @@ class Subject:
         kind: What the reference was.
         base: The pretrained model that it started from, or that it is; None if unknown. Transfer attacks start there.
         changed: Whether it is another model than its base.
-        merged: Gives the same function with its adapter merged, where that is another network.
+        frozen: Inside, the network is the same function with its adapter merged into the weights.
+        merges: Whether there is an adapter that `frozen` merges.
         run: MLflow run of the trial that trained it.
         trial_id: Identity of that trial.
     """
@@ -32,6 +34,7 @@ class Subject:
     kind: Kind
     base: ModelConfig | None = None
     changed: bool = True
-    merged: Callable[[], VisionLanguageModel] | None = None
+    frozen: Callable[[], AbstractContextManager[None]] = nullcontext
+    merges: bool = False
     run: str | None = None
     trial_id: str | None = None

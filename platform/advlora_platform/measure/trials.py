@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlora.adapters.export import merged
 from advlora.config import TrialConfig, parse
 from advlora.errors import ConfigError
 from advlora_platform.measure.subject import Subject
@@ -45,7 +43,8 @@ def load_trial(run_id: str, study: Path | None = None) -> Subject:
         kind="trial",
         base=config.model,
         changed=adapted.trainable > 0,
-        merged=partial(merged, adapted) if adapted.mergeable else None,
+        frozen=adapted.frozen,
+        merges=adapted.mergeable,
         run=run_id,
         trial_id=record.trial_id,
     )

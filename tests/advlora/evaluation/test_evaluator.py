@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from advlora.config import DataConfig, ModelConfig
 from advlora.config.poison import BadNetsConfig
+from advlora.config.training_attacks import FgsmRs
 from advlora.errors import ModelError
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.evaluator import Evaluator
@@ -52,7 +54,9 @@ def moved(bench):
 @pytest.fixture
 def evaluator(moved):
     def evaluator(source=None, **values) -> Evaluator:
-        fields = {name: values.pop(name) for name in ("base", "changed", "own_texts", "merged") if name in values}
+        fields = {
+            name: values.pop(name) for name in ("base", "changed", "own_texts", "frozen", "merges") if name in values
+        }
         protocol = evaluation(**SMALL | values)
         return Evaluator(moved, DATA, protocol, source or Counting(), **{"base": BASE, **fields})
 
@@ -110,13 +114,52 @@ def test_a_missing_pretrained_model_is_an_error_of_an_attack_but_not_of_the_guar
         evaluator(base=None, attacks=TRANSFER).measure("val", curve=False)
 
 
-def test_guards_compare_with_the_base_and_with_the_merged_weights(evaluator, moved):
+def test_guards_compare_with_the_base(evaluator):
     assert {"monotone", "transfer"} < names(evaluator().guards())
     assert "transfer" not in names(evaluator(changed=False).guards()), "it would attack itself"
     assert "merged" not in names(evaluator().guards())
-    findings = {finding.name: finding for finding in evaluator(merged=lambda: copy.deepcopy(moved)).guards()}
-    assert findings["merged"].ok
     assert evaluator(guards={"enabled": False}).guards() == []
+
+
+class Other:
+    """A model that is another one inside `frozen`, as one would be whose adapter was merged wrongly by `factor`."""
+
+    def __init__(self, model, factor):
+        self.weight, self.factor = model.tower("vision").layers("mlp").popitem()[1].weight, factor
+        self.inside = self.entered = 0
+
+    @contextmanager
+    def __call__(self):
+        self.entered, self.inside = self.entered + 1, self.inside + 1
+        self.weight.data *= self.factor
+        yield
+        self.weight.data /= self.factor
+        self.inside -= 1
+
+
+@pytest.mark.parametrize(("factor", "same"), [(1.0, True), (1.5, False)])
+def test_guards_compare_what_was_trained_with_the_merged_weights(evaluator, moved, factor, same):
+    frozen = Other(moved, factor)
+    findings = {finding.name: finding for finding in evaluator(frozen=frozen, merges=True).guards()}
+    assert findings["merged"].ok == same
+    assert not frozen.inside
+
+
+@pytest.mark.parametrize("measure", ["measure", "guards", "overfitting"])
+def test_everything_is_measured_inside_frozen(evaluator, moved, measure, monkeypatch):
+    frozen, passes, embed = Other(moved, 1.0), [], moved.encode_images
+
+    def watched(images):
+        passes.append(frozen.inside)
+        return embed(images)
+
+    monkeypatch.setattr(moved, "encode_images", watched)
+    measured = evaluator(frozen=frozen)
+    arguments = {"measure": {"split": "val", "curve": True}, "overfitting": {"attack": FgsmRs()}}
+    getattr(measured, measure)(**arguments.get(measure, {}))
+    assert passes
+    assert all(passes)
+    assert frozen.entered == 1, "merged once, not for every batch"
 
 
 def test_the_pretrained_model_is_guarded_under_a_transfer_protocol_too(evaluator):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
@@ -165,3 +167,43 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_the_weights_are_touc
     with pytest.raises(Diverged, match=r"nan.* in epoch 5, step 1"):
         updates.run(4)
     torch.testing.assert_close(weights(updates), before, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "adalora", "full"])
+def test_the_attack_runs_frozen_and_the_update_does_not(make, monkeypatch, adapter):
+    updates = make({"adapter.kind": adapter, "attack.steps": 2})
+    frozen, embed = [], updates.model.encode_images
+    monkeypatch.setattr(
+        updates.model, "encode_images", lambda images: frozen.append(not trained(updates)) or embed(images)
+    )
+    updates._step(torch.arange(16), 0, 0)
+    assert frozen == [True, True, False]
+
+
+LOSSES = ("cross_entropy", "contrastive", "fare", "par", "cleanclip", "trades", "pmg_aft")
+
+
+def gradients(updates):
+    """What one step leaves, from an adapter that was moved before."""
+    random = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in updates.parameters:
+            parameter += 0.02 * torch.randn(parameter.shape, generator=random)
+    updates._step(torch.arange(16), 0, 0)
+    return [torch.zeros(1) if parameter.grad is None else parameter.grad for parameter in updates.parameters]
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "full"])
+@pytest.mark.parametrize("loss", [*LOSSES, "itm"])
+@pytest.mark.parametrize("tower", ["vision", "both"])
+def test_an_update_after_a_frozen_attack_is_the_one_without(make, tiny, monkeypatch, loss, adapter, tower):
+    # An attack in L2 moves with rounding, where a sign would jump.
+    values = {"adapter.kind": adapter, "attack.norm": "l2", "attack.epsilon": 1.0, "adapter.tower": tower}
+    values |= {"loss.kind": loss, "optimiser.clip_norm": 1e9}
+    values |= {"model": tiny("blip").model_dump()} if loss == "itm" else {}
+    updates, reference = make(values), make(values)
+    monkeypatch.setattr(reference.adapted, "frozen", nullcontext)
+    found, expected = gradients(updates), gradients(reference)
+    largest = max(float(gradient.abs().max()) for gradient in expected)
+    assert largest > 0
+    assert max(float((one - other).abs().max()) for one, other in zip(found, expected, strict=True)) < 1e-4 * largest

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from advlora.config import parse
 from advlora.errors import UserError
@@ -81,7 +80,8 @@ def test_a_run_is_measured_as_its_trial_was_and_logged_beside_it(finished, store
         finished.trial.id,
         "tiny-clip",
     )
-    assert torch.is_tensor(evaluation.subject.merged().logit_scale)
+    assert evaluation.subject.merges
+    assert evaluation.subject.changed, "attacks from its base are transfers"
 
     (tmp_path / "record.json").write_text("{}")
     run_id = EvaluationLog().log(tracked(record), tmp_path / "record.json")

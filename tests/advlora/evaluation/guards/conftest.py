@@ -7,7 +7,7 @@ import torch
 
 from advlora.config import DataConfig, EvaluationProtocol, ModelConfig, TrialConfig, parse
 from advlora.evaluation.classification import Classification
-from advlora.evaluation.guards import run_guards
+from advlora.evaluation.guards import run_guards, same_as_merged
 from advlora.evaluation.zero_shot import ZeroShotClassifier
 
 COUNT = 24
@@ -47,15 +47,14 @@ def guard(bench):
 
     def guard(model, surrogate=None, merged=None, **values):
         protocol = parse(EvaluationProtocol, PROTOCOL | values)
-        others = {"surrogate": surrogate, "merged": merged}
-        classifiers = {name: ZeroShotClassifier(other, classes) for name, other in others.items() if other is not None}
         classifier = ZeroShotClassifier(model, classes)
+        transferring = None if surrogate is None else ZeroShotClassifier(surrogate, classes)
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            known = Classification(classifier, protocol, classifiers.get("surrogate")).outcomes(
-                data, (protocol.epsilon,)
-            )
-            findings = run_guards(classifier, data, protocol, known, **classifiers)
+            known = Classification(classifier, protocol, transferring).outcomes(data, (protocol.epsilon,))
+            findings = run_guards(classifier, data, protocol, known, surrogate=transferring)
+            if merged is not None:
+                findings.append(same_as_merged(classifier, ZeroShotClassifier(merged, classes), data.images / 255))
         return {finding.name: finding for finding in findings}
 
     return guard
