@@ -111,12 +111,15 @@ class Group:
 
     @torch.no_grad()
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replaces every gradient by its sum over all processes; a missing one counts as zero."""
-        if self.world_size == 1:
-            return
+        """Replaces every gradient by its sum over all processes; a missing one is zero, also on a single process.
+
+        An optimiser skips a parameter without a gradient, but decays one whose gradient is zero.
+        """
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+        if self.world_size == 1:
+            return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         total = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, part in zip(gradients, torch.split(total, [g.numel() for g in gradients]), strict=True):

@@ -102,7 +102,10 @@ PEAK_MEMORY = Metric("cost", "peak_memory_mb")
 COSTS = (SECONDS, FORWARDS, PEAK_MEMORY)
 TRAINABLE, TRAINABLE_FRACTION = Metric("params", "trainable"), Metric("params", "trainable_fraction")
 SIZES = (TRAINABLE, TRAINABLE_FRACTION)
-TRAINING_LOSS = Metric("train", "loss")
+TRAINING_LOSS, MISFIT = Metric("train", "loss"), Metric("train", "misfit")
+ADAPTIVE_MEAN, ADAPTIVE_MIN, ADAPTIVE_MAX = (Metric("train", f"adaptive_{name}") for name in ("mean", "min", "max"))
+ADAPTED = (MISFIT, ADAPTIVE_MEAN, ADAPTIVE_MIN, ADAPTIVE_MAX)
+"""What has become of an adapter: the mean distance of its products from their alignment targets, and its scales."""
 OVERFITTING, OVERFITTING_GAP = Metric("guard", "overfitting"), Metric("guard", "overfitting_gap")
 """Whether one-step training has overfitted to its attack, and by how much the attack overstates its accuracy."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from advlora.adapters.check import check_adapter
 from advlora.adapters.merging import holding, without_gradient
-from advlora.adapters.methods import ALLOCATION, LowRankMethod, Method, method_of
+from advlora.adapters.methods import ALLOCATION, FACTOR, LowRankMethod, Method, method_of
 from advlora.adapters.placement import layer_ranks
 from advlora.config import AdapterConfig, LowRankAdapter
 from advlora.errors import ModelError
@@ -21,7 +22,20 @@ from advlora.models.base import Tower, VisionLanguageModel
 from advlora.models.registry import TEXT_PREFIX, tower_names
 from advlora.randomness import seed_of
 
-ADAPTER = "lora_"
+
+@dataclass(frozen=True)
+class TrainedParameter:
+    """A trainable parameter, and how an optimiser treats it.
+
+    Attributes:
+        parameter: Is changed in place.
+        learning_rate_factor: Its learning rate, relative to the optimiser's.
+        start: What weight decay pulls it towards, of its shape; None means zero.
+    """
+
+    parameter: nn.Parameter
+    learning_rate_factor: float = 1.0
+    start: Tensor | None = None
 
 
 class AdaptedModel:
@@ -51,6 +65,18 @@ class AdaptedModel:
     def parameters(self) -> list[nn.Parameter]:
         """Returns the trainable parameters, always in the same order."""
         return list(self._trained.values())
+
+    def trained_parameters(self) -> list[TrainedParameter]:
+        """Returns what `parameters` does, with how an optimiser treats each.
+
+        Low-rank factors decay towards their starts: in the residual form, towards zero would be away from the
+        pretrained weight.
+        """
+        starts = self.method.starts(self.layers)
+        return [
+            TrainedParameter(parameter, self.method.learning_rate_factor(name), starts.get(name))
+            for name, parameter in self._trained.items()
+        ]
 
     @property
     def trainable(self) -> int:
@@ -84,10 +110,14 @@ class AdaptedModel:
     def penalty(self) -> Tensor | None:
         """Returns the weighted penalty of the method; None where there is none.
 
-        Alignment, mean over the matrices: lambda * mean ||s B diag(alpha) A - T||_F^2 / ||T||_F^2, where T is the
-        clustered weight S C, or the pretrained weight where clustering is off. AdaLoRA: orthogonal factors.
+        Alignment, mean over the matrices: lambda * mean ||s B diag(alpha) A - T||_F^2 / ||W0||_F^2, where the target
+        T is the start a0 s B0 A0, the pretrained weight W0, or the clustered weight S C. AdaLoRA: orthogonal factors.
         """
         return self.method.penalty(self.layers)
+
+    def metrics(self) -> dict[str, float]:
+        """Returns numbers about what has become of the adapter, by name."""
+        return self.method.metrics(self.layers)
 
     def schedule(self, steps: int) -> None:
         """Tells the adapter how many steps the training has."""
@@ -152,7 +182,7 @@ class AdaptedModel:
 
     def keep_originals(self) -> None:
         """Keeps what `pretrained` needs; to be called before anything is trained."""
-        self._originals = {name: value.detach().clone() for name, value in self._trained.items() if ADAPTER not in name}
+        self._originals = {name: value.detach().clone() for name, value in self._trained.items() if FACTOR not in name}
 
     def state(self) -> dict[str, Tensor]:
         """Returns detached CPU clones of all that was trained, and of the start that the export needs."""
@@ -221,6 +251,7 @@ def adapt(
         for parameter in method.thawed(tower).values():
             parameter.requires_grad_(True)
     adapted = AdaptedModel(model, config, method, size)
+    method.keep_starts(adapted.layers)
     if keep_originals:
         adapted.keep_originals()
     return adapted

@@ -1,6 +1,12 @@
-"""Ingredient 2, alignment: the low-rank product B A follows the pretrained weight, at the start and in training."""
+"""Ingredient 2, alignment: the low-rank product B A follows the pretrained weight, at the start and in training.
+
+In training the product is pulled towards a target T. What the layer lacks is its start, so T = a0 s B0 A0 is the one
+target whose minimiser is the pretrained function; the others are kept for comparison.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +35,61 @@ def refit(weight: Tensor, a: Tensor, ridge: float) -> Tensor:
     return fitted.to(a.dtype).contiguous()
 
 
-class ClusterTarget(nn.Module):
-    """The target T = S C: the weight with every row (or column) replaced by its centroid. T is never formed."""
+@dataclass(frozen=True)
+class Product:
+    """A product B A `(m, n)`, which is never formed.
+
+    Attributes:
+        b: `(m, r)`, everything that scales the product included.
+        a: `(r, n)`.
+    """
+
+    b: Tensor
+    a: Tensor
+
+    def inner(self, other: Product) -> Tensor:
+        """Returns <B A, B' A'> from two small Gram matrices."""
+        return ((self.b.T @ other.b) * (self.a @ other.a.T)).sum()
+
+    def inner_weight(self, weight: Tensor) -> Tensor:
+        """Returns <B A, W>."""
+        return (self.b * (weight @ self.a.T)).sum()
+
+    def minus(self, other: Product) -> Product:
+        """Returns B A - B' A' = (B - B') A + B' (A - A'), for a product of the same rank.
+
+        In this form no large numbers cancel: the difference of a product from itself is exactly zero.
+        """
+        return Product(torch.cat([self.b - other.b, other.b], 1), torch.cat([self.a, self.a - other.a]))
+
+
+class StartTarget(nn.Module):
+    """The target T = a0 s B0 A0: the start, which the frozen weight lacks."""
+
+    def squared_distance(self, product: Product, start: Product, residual: Tensor) -> Tensor:
+        """Returns ||B A - T||_F^2.
+
+        Args:
+            product: B A.
+            start: a0 s B0 A0.
+            residual: The frozen weight W0 - a0 s B0 A0 `(m, n)`.
+        """
+        difference = product.minus(start)
+        return difference.inner(difference)
+
+
+class WeightTarget(StartTarget):
+    """The target T = W0: the pretrained weight, which no product of low rank reaches."""
+
+    def squared_distance(self, product: Product, start: Product, residual: Tensor) -> Tensor:
+        """See the base class."""
+        inner = product.inner_weight(residual) + product.inner(start)
+        norm = residual.square().sum() + 2 * start.inner_weight(residual) + start.inner(start)
+        return product.inner(product) - 2 * inner + norm
+
+
+class ClusterTarget(StartTarget):
+    """The target T = S C: the weight with every row (or column) replaced by its centroid."""
 
     def __init__(self, clustering: Clustering) -> None:
         super().__init__()
@@ -40,8 +99,13 @@ class ClusterTarget(nn.Module):
         self.register_buffer("centroids", clustering.centroids.clone(), persistent=False)
         self.register_buffer("assignment", clustering.assignment.clone(), persistent=False)
 
-    def inner(self, b: Tensor, a: Tensor) -> Tensor:
+    def squared_distance(self, product: Product, start: Product, residual: Tensor) -> Tensor:
+        """See the base class."""
+        return product.inner(product) - 2 * self.inner(product) + self.squared_norm()
+
+    def inner(self, product: Product) -> Tensor:
         """Returns <B A, S C> as the sum over clusters of <S^T B, C A^T>; for columns, with B and A^T exchanged."""
+        b, a = product.b, product.a
         assigned, free = (b, a.T) if self.axis == "rows" else (a.T, b)
         summed = assigned.new_zeros(len(self.centroids), assigned.shape[1]).index_add(0, self.assignment, assigned)
         return (summed * (self.centroids @ free)).sum()
@@ -50,26 +114,3 @@ class ClusterTarget(nn.Module):
         """Returns ||S C||_F^2."""
         counts = torch.bincount(self.assignment, minlength=len(self.centroids))
         return (counts * self.centroids.square().sum(1)).sum()
-
-
-def product_inner(b: Tensor, a: Tensor, b0: Tensor, a0: Tensor) -> Tensor:
-    """Returns <B A, B0 A0> from two small Gram matrices."""
-    return ((b.T @ b0) * (a @ a0.T)).sum()
-
-
-def weight_inner(b: Tensor, a: Tensor, weight: Tensor) -> Tensor:
-    """Returns <B A, W>."""
-    return (b * (weight @ a.T)).sum()
-
-
-def misfit(b: Tensor, a: Tensor, inner: Tensor, squared_norm: Tensor) -> Tensor:
-    """Returns ||B A - T||_F^2 / ||T||_F^2 by expanding the square; neither B A nor the difference is formed.
-
-    Args:
-        b: `(m, r)`, everything that scales the product included.
-        a: `(r, n)`.
-        inner: <B A, T>.
-        squared_norm: ||T||_F^2.
-    """
-    norm = squared_norm.clamp_min(torch.finfo(squared_norm.dtype).tiny)
-    return ((product_inner(b, a, b, a) - 2 * inner) / norm + 1).clamp_min(0)

@@ -25,8 +25,11 @@ from advlora.config.adapters import (
     NoAdapter,
     NormTuning,
 )
+from advlora.metrics import ADAPTIVE_MAX, ADAPTIVE_MEAN, ADAPTIVE_MIN, MISFIT
 from advlora.models.base import Tower
 
+FACTOR = "lora_"
+"""In the name of every parameter that PEFT adds."""
 ALLOCATION = "allocation/"
 """Prefix of the names in a state that do not belong to tensors of the model."""
 
@@ -77,6 +80,21 @@ class Method(Generic[Config]):
     def penalty(self, layers: Layers) -> Tensor | None:
         """Returns the weighted penalty that the loss gains; None where there is none."""
         return None
+
+    def learning_rate_factor(self, name: str) -> float:
+        """Returns the learning rate of the parameter of this name, relative to the optimiser's."""
+        return 1.0
+
+    def keep_starts(self, layers: Layers) -> None:
+        """Keeps what `starts` returns, where nothing else does; to be called before anything is trained."""
+
+    def starts(self, layers: Layers) -> dict[str, Tensor]:
+        """Returns the starts of low-rank factors by name; weight decay pulls the factors towards them."""
+        return {}
+
+    def metrics(self, layers: Layers) -> dict[str, float]:
+        """Returns numbers about what has become of the adapter, by name."""
+        return {}
 
     def schedule(self, steps: int) -> None:
         """Prepares for a training of so many steps."""
@@ -147,6 +165,10 @@ class _Norms(Method[NormTuning]):
 class LowRankMethod(Method[LowRankConfig]):
     """Low-rank factors in PEFT's layers."""
 
+    def __init__(self, config: LowRankConfig) -> None:
+        super().__init__(config)
+        self._starts: dict[str, Tensor] = {}
+
     def inject(self, module: nn.Module, ranks: dict[str, int], seed: int, cache_dir: Path | None) -> None:
         """Puts the factors into a module.
 
@@ -176,6 +198,23 @@ class LowRankMethod(Method[LowRankConfig]):
         """Returns the small parameters that are trained beside the factors."""
         return small_parameters(tower, self.config.modules_to_save)
 
+    def learning_rate_factor(self, name: str) -> float:
+        """Returns LoRA+'s ratio for B, and 1 for all others."""
+        return self.config.loraplus_lr_ratio if ".lora_B." in name else 1.0
+
+    def keep_starts(self, layers: Layers) -> None:
+        """Keeps copies of all matrices of PEFT's."""
+        self._starts = {
+            f"{name}.{own}": parameter.detach().clone()
+            for name, layer in layers.items()
+            for own, parameter in layer.named_parameters()
+            if FACTOR in own and parameter.dim() > 1
+        }
+
+    def starts(self, layers: Layers) -> dict[str, Tensor]:
+        """Returns what `keep_starts` kept."""
+        return self._starts
+
     def switch(self, layers: Layers, *, off: bool) -> None:
         """Switches the factors off, or on again."""
         for layer in layers.values():
@@ -196,6 +235,36 @@ class _Lora(LowRankMethod[LoraAdapter]):
         if not self.config.alignment.penalises:
             return None
         return self.config.alignment.weight * torch.stack([layer.misfit() for layer in layers.values()]).mean()
+
+    def learning_rate_factor(self, name: str) -> float:
+        if ".lora_adaptive." in name:
+            return self.config.adaptive.learning_rate_factor
+        return super().learning_rate_factor(name)
+
+    def keep_starts(self, layers: Layers) -> None:
+        pass  # the anchors are the starts, also those of a state that training continues from
+
+    def starts(self, layers: Layers) -> dict[str, Tensor]:
+        anchors = {name: layer.anchors["default"] for name, layer in layers.items()}
+        return {
+            f"{name}.lora_{factor}.default.weight": start
+            for name, anchor in anchors.items()
+            for factor, start in (("A", anchor.a0), ("B", anchor.b0))
+        }
+
+    @torch.no_grad()
+    def metrics(self, layers: Layers) -> dict[str, float]:
+        misfits = torch.stack([layer.misfit() for layer in layers.values()])
+        found = {str(MISFIT): float(misfits.mean())}
+        alphas = [alpha for layer in layers.values() if (alpha := layer.adaptive_scale()) is not None]
+        if alphas:
+            whole = torch.cat(alphas)
+            found |= {
+                str(ADAPTIVE_MEAN): float(whole.mean()),
+                str(ADAPTIVE_MIN): float(whole.min()),
+                str(ADAPTIVE_MAX): float(whole.max()),
+            }
+        return found
 
     def before_step(self, layers: Layers, progress: float) -> None:
         if self.config.adaptive.enabled and self.config.adaptive.mode == "scheduled":

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from advlora.adapters.adaptive import alpha_parameter, fixed_alpha, initial_alpha, scheduled_alpha
-from advlora.adapters.alignment import ClusterTarget, misfit, product_inner, weight_inner
+from advlora.adapters.alignment import ClusterTarget, Product, StartTarget, WeightTarget
 from advlora.adapters.inits import Start
 from advlora.config import LoraAdapter
 from advlora.config.adapters import RankedByRole
@@ -96,10 +96,7 @@ def rank_patterns(config: RankedByRole, ranks: dict[str, int]) -> dict[str, Any]
 
 
 class Anchor(nn.Module):
-    """What stays fixed beside one adapter: the start that the base weight lacks, and the target of the penalty.
-
-    The target is the clustered weight S C, or the pretrained weight where `clusters` is None.
-    """
+    """What stays fixed beside one adapter: the start that the base weight lacks, and the target of alignment."""
 
     def __init__(
         self,
@@ -107,17 +104,16 @@ class Anchor(nn.Module):
         b0: Tensor,
         a0: Tensor,
         factor: float,
-        clusters: ClusterTarget | None,
+        target: StartTarget,
         alpha: Tensor | None = None,
     ) -> None:
-        """Takes the pretrained weight `(m, n)`, B0, A0, a0 s, the target clusters, and an alpha that is not learned."""
+        """Takes the pretrained weight `(m, n)`, B0, A0, a0 s, the target, and an alpha that is not learned."""
         super().__init__()
-        self.factor, self.clusters = factor, clusters
+        self.factor, self.target = factor, target
         self.b0: Tensor
         self.a0: Tensor
         self.squared_norm: Tensor
-        norm = weight.square().sum() if clusters is None else clusters.squared_norm()
-        for name, tensor in {"b0": b0, "a0": a0, "squared_norm": norm}.items():
+        for name, tensor in {"b0": b0, "a0": a0, "squared_norm": weight.square().sum()}.items():
             self.register_buffer(name, tensor.clone(), persistent=False)
         self.alpha: Tensor | None
         self.register_buffer("alpha", alpha, persistent=False)
@@ -126,13 +122,11 @@ class Anchor(nn.Module):
         """Returns a0 s B0 A0 `(m, n)`, which the base weight lacks."""
         return self.factor * (self.b0 @ self.a0)
 
-    def misfit(self, b: Tensor, a: Tensor, residual: Tensor) -> Tensor:
-        """Returns the relative squared distance of B A from the target; `residual` is the base weight."""
-        if self.clusters is not None:
-            inner = self.clusters.inner(b, a)
-        else:
-            inner = weight_inner(b, a, residual) + self.factor * product_inner(b, a, self.b0, self.a0)
-        return misfit(b, a, inner, self.squared_norm)
+    def misfit(self, product: Product, residual: Tensor) -> Tensor:
+        """Returns ||B A - T||_F^2 / ||W0||_F^2 for the target T; `residual` is the base weight."""
+        start = Product(self.factor * self.b0, self.a0)
+        norm = self.squared_norm.clamp_min(torch.finfo(self.squared_norm.dtype).tiny)
+        return self.target.squared_distance(product, start, residual).clamp_min(0) / norm
 
 
 class AdvLoraLinear(LoraLinear):
@@ -174,9 +168,9 @@ class AdvLoraLinear(LoraLinear):
         self.anchors[adapter].alpha.fill_(scheduled_alpha(config, progress))
 
     def misfit(self, adapter: str = "default") -> Tensor:
-        """Returns the relative squared distance of the product from the alignment target."""
+        """Returns ||s B diag(alpha) A - T||_F^2 / ||W0||_F^2 for the alignment target T."""
         anchor: Anchor = self.anchors[adapter]
-        return anchor.misfit(*self.scaled_factors(adapter), self.get_base_layer().weight)
+        return anchor.misfit(Product(*self.scaled_factors(adapter)), self.get_base_layer().weight)
 
     @torch.no_grad()
     def move_anchor(self, b0: Tensor, a0: Tensor, adapter: str = "default") -> None:
@@ -253,9 +247,9 @@ class AdvLoraVariant(LoraVariant):
         return unmerged
 
 
-def _target(start: Start, weight: Tensor) -> ClusterTarget | None:
-    """Returns the clusters if the penalty in training compares with them."""
-    init = start.config.init
-    if isinstance(init, ClusterInit) and init.clustered and start.config.alignment.penalises:
+def _target(start: Start, weight: Tensor) -> StartTarget:
+    """Returns what the penalty in training compares with; the start where there is none."""
+    init, target = start.config.init, start.config.alignment.target
+    if target == "clusters" and isinstance(init, ClusterInit):
         return ClusterTarget(start.clustering(init, weight)).to(weight.device)
-    return None
+    return WeightTarget() if target == "weight" else StartTarget()

@@ -16,7 +16,10 @@ class AlignmentConfig(Switch):
 
     at: Literal["start", "training", "both"] = "both"
     """`start`: B is refitted to the weight by ridge least squares. `training`: a penalty in the loss."""
-    weight: Annotated[float, Field(ge=0)] = 0.01
+    target: Literal["start", "weight", "clusters"] = "start"
+    """What the penalty compares the product with. `start`: the start itself, so that only leaving the pretrained
+    function costs. `weight`: the pretrained weight. `clusters`: that weight with its rows replaced by centroids."""
+    weight: Annotated[float, Field(ge=0)] = 0.3
     """Weight lambda of the penalty in training."""
     ridge: Positive = 1e-3
     """Ridge of the least squares at the start, relative to the mean diagonal of A A^T."""
@@ -33,8 +36,8 @@ class AlignmentConfig(Switch):
 
     @model_validator(mode="after")
     def _no_idle_key(self) -> Self:
-        if self.at == "start" and given(self, "weight"):
-            raise ValueError("weight belongs to the penalty in training, and has no effect with at: start")
+        if self.at == "start" and (idle := given(self, "weight", "target")):
+            raise ValueError(f"{', '.join(idle)} belongs to the penalty in training, and has no effect with at: start")
         if self.at == "training" and given(self, "ridge"):
             raise ValueError("ridge belongs to the refit at the start, and has no effect with at: training")
         return self
@@ -51,12 +54,15 @@ class AdaptiveConfig(Switch):
     """Where a scheduled alpha ends."""
     shape: Literal["linear", "cosine"] = "linear"
     """How a scheduled alpha gets there."""
+    learning_rate_factor: Positive = 10.0
+    """Learning rate of a learnable alpha, relative to the optimiser's: AdamW moves a number by about its learning rate
+    per step, which is little for a scale of 1."""
 
     @model_validator(mode="after")
     def _no_idle_key(self) -> Self:
-        idle = given(self, "final", "shape")
-        if self.mode != "scheduled" and idle:
-            raise ValueError(f"{', '.join(idle)} belongs to mode: scheduled, and has no effect with {self.mode}")
+        for mode, keys in {"scheduled": ("final", "shape"), "learnable": ("learning_rate_factor",)}.items():
+            if self.mode != mode and (idle := given(self, *keys)):
+                raise ValueError(f"{', '.join(idle)} belongs to mode: {mode}, and has no effect with {self.mode}")
         return self
 
 
@@ -106,6 +112,8 @@ class LowRankAdapter(Adapter):
     blocks: tuple[int, int] | None = None
     """First and last transformer block, both included; negative ones count from the end. None means all."""
     dropout: Share = 0.0
+    loraplus_lr_ratio: Positive = 1.0
+    """Learning rate of B relative to that of A (LoRA+, Hayou et al. 2024, section 4; PEFT's name)."""
     modules_to_save: tuple[SmallParameters, ...] = ()
     """Small parameters that are trained in full, and saved, beside the low-rank factors (PEFT's name)."""
 
@@ -154,6 +162,15 @@ class LoraAdapter(RankedByRole):
             )
         if self.norm_before and self.tower != "vision":
             raise ValueError("norm_before: only the vision tower can be trained with it")
+        return self
+
+    @model_validator(mode="after")
+    def _target_fits(self) -> Self:
+        if self.alignment.target == "clusters" and not self.init.clustered:
+            raise ValueError(
+                f"alignment.target: 'clusters' needs an init that starts from clusters, such as 'kmeans', "
+                f"but init is '{self.init.kind}'"
+            )
         return self
 
     @property

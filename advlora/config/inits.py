@@ -17,6 +17,8 @@ class Init(Section):
     """Its name in tables and figures."""
     from_zero: ClassVar[bool] = False
     """Whether B is zero, so that nothing has to be subtracted from the weight."""
+    clustered: ClassVar[bool] = False
+    """Whether clusters themselves are the start, so that alignment can compare with them."""
 
 
 class GaussianInit(Init):
@@ -58,7 +60,6 @@ class ClusterInit(Init):
     """Seed of the clusters; None means the trial's seed."""
     algorithm: ClassVar[Literal["kmeans", "spherical", "random"]] = "kmeans"
     clustered: ClassVar[bool] = True
-    """Whether the clusters themselves are the start; the alignment penalty then compares with them."""
 
 
 class RandomClustersInit(ClusterInit):

@@ -21,8 +21,8 @@ class BaseLossConfig(Section):
         needs_stills: Whether it takes images only, no videos.
         needs_random_start: Whether it has no gradient at the clean image, so that the attack must start elsewhere.
         needs_originals: Whether it asks the pretrained model for its opinion in every step.
-        trains_images_only: Whether it is a loss of image embeddings against fixed ones, so that a text tower alone
-            learns nothing from it.
+        trains_images_only: Whether it is a loss of image embeddings against fixed ones, so that a text tower learns
+            nothing from it.
         once_forwards: Cost per image before the first step, in F, a forward pass of the vision tower.
     """
 

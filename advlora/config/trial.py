@@ -103,8 +103,11 @@ class TrialConfig(Section):
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
         adapter, loss, attack = self.adapter, self.loss, self.attack
-        if adapter.tower == "text" and loss.trains_images_only:
-            raise ValueError(f"loss.kind: '{loss.kind}' trains image embeddings, but adapter.tower is 'text'")
+        if adapter.tower != "vision" and loss.trains_images_only:
+            raise ValueError(
+                f"loss.kind: '{loss.kind}' trains image embeddings only, but adapter.tower is '{adapter.tower}'; "
+                "set it to 'vision'"
+            )
         if loss.needs_random_start and attack.starts_clean:
             raise ValueError(f"attack.random_start: {loss.title} has no gradient at the clean image; set it to true")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, cos, pi
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advlora.config import OptimiserConfig
 from advlora.randomness import generator
@@ -34,11 +34,3 @@ def learning_rate(step: int, total: int, config: OptimiserConfig) -> float:
     if step < warm:
         return config.learning_rate * (step + 1) / warm
     return config.learning_rate * (1 + cos(pi * (step - warm) / max(total - warm, 1))) / 2
-
-
-def build_optimiser(parameters: list[nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:
-    """Builds AdamW; vectors and scalars (biases, norms, alpha) do not decay."""
-    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
-    others = [parameter for parameter in parameters if parameter.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)

@@ -20,14 +20,14 @@ from advlora.distributed import SOLO, Group
 from advlora.evaluation.evaluator import Evaluator, Measurement
 from advlora.evaluation.guards import guard_metrics, unreliable
 from advlora.losses import build_loss
-from advlora.metrics import OVERFITTING, OVERFITTING_GAP, TRAINABLE, TRAINABLE_FRACTION, TRAINING_LOSS
+from advlora.metrics import ADAPTED, OVERFITTING, OVERFITTING_GAP, TRAINABLE, TRAINABLE_FRACTION, TRAINING_LOSS
 from advlora.training.cost import Meter, step_forwards
 from advlora.training.progress import Progress
 from advlora.training.updates import Updates
 from advlora.training.workbench import Workbench
 
 CPU = torch.device("cpu")
-TRAINING_METRICS = (str(TRAINING_LOSS), str(OVERFITTING_GAP), str(OVERFITTING))
+TRAINING_METRICS = tuple(str(metric) for metric in (TRAINING_LOSS, *ADAPTED, OVERFITTING_GAP, OVERFITTING))
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class _Training:
             loss = self.updates.run(epoch)
         passes = step_forwards(trial.config, attack) + (trial.config.loss.once_forwards if epoch == 0 else 0)
         trial.meter.forwards += len(self.updates.data) * passes
-        trial.progress = trial.progress.trained(loss)
+        trial.progress = trial.progress.trained(loss).measured(trial.adapted.metrics())
         if watched is not None:
             self._watch(watched, before)
 

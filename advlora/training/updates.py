@@ -18,7 +18,8 @@ from advlora.distributed import Group
 from advlora.errors import Diverged
 from advlora.losses import Encoder, Loss, Step
 from advlora.randomness import generator, seed_of
-from advlora.training.schedule import batches, build_optimiser, learning_rate, steps_per_epoch
+from advlora.training.optimiser import build_optimiser
+from advlora.training.schedule import batches, learning_rate, steps_per_epoch
 
 ADAPTER_DROPOUT = ".lora_dropout."
 
@@ -46,7 +47,7 @@ class Updates:
         self.per_epoch = steps_per_epoch(len(data), config.optimiser.batch_size)
         self.steps = config.optimiser.epochs * self.per_epoch
         adapted.schedule(self.steps)
-        self.optimiser = build_optimiser(self.parameters, config.optimiser)
+        self.optimiser = build_optimiser(adapted.trained_parameters(), config.optimiser)
         self.dropouts = [
             module
             for name, module in self.model.named_modules()
@@ -66,9 +67,7 @@ class Updates:
         self.loss.start_epoch(epoch)
         self.shared = Epoch(self.config.seed, epoch, self.group)
         for number, batch in enumerate(batches(len(self.data), settings.batch_size, self.config.seed, epoch)):
-            rate = learning_rate(epoch * self.per_epoch + number, self.steps, settings)
-            for parameters in self.optimiser.param_groups:
-                parameters["lr"] = rate
+            self.optimiser.set_rate(learning_rate(epoch * self.per_epoch + number, self.steps, settings))
             total += self._step(batch, epoch, number) * len(batch)
         if not self._sound():
             raise Diverged(f"embeddings are not finite after epoch {epoch + 1}")

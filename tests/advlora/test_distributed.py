@@ -18,6 +18,7 @@ pytestmark = pytest.mark.unit
 TRIALS = {
     "uneven": {"data.train_samples": 33, "adapter.alignment.weight": 10.0, "optimiser.epochs": 2},
     "contrastive": {"loss.kind": "contrastive", "adapter.adaptive.per": "rank", "optimiser.epochs": 1},
+    "decay": {"data.train_samples": 33, "optimiser.weight_decay": 0.5, "optimiser.epochs": 1},
     "none": {"adapter.kind": "none"},
 }
 """The last batch of the first holds one sample: one of two processes gets none."""
@@ -59,7 +60,21 @@ def collective(group: Group, folder: Path) -> dict:
         "rows": rows(group, 5),
         "row": rows(group, 1),
         "gradients": [parameter.grad for parameter in parameters],
+        "without": without_gradient(group),
     }
+
+
+def without_gradient(group: Group) -> list[list[float]]:
+    """Ten steps of decaying parameters: one that never had a gradient, and one that has one in every other step."""
+    parameters = [torch.nn.Parameter(torch.ones(1, 2)), torch.nn.Parameter(torch.ones(1, 2))]
+    optimiser = torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.1)
+    for step in range(10):
+        optimiser.zero_grad(set_to_none=True)
+        if step % 2 == 0:
+            parameters[1].grad = torch.full((1, 2), 1.0 / group.world_size)
+        group.sum_gradients(parameters)
+        optimiser.step()
+    return [parameter.flatten().tolist() for parameter in parameters]
 
 
 def rows_by_name(group: Group) -> dict:
@@ -117,6 +132,12 @@ def test_gradients_are_summed_and_a_missing_one_counts_as_zero(pair):
         assert [gradient.tolist() for gradient in found["gradients"]] == [[3.0, 30.0], [[5.0] * 3], [0.0, 0.0]]
 
 
+def test_a_parameter_without_gradient_fares_the_same_on_any_number_of_processes(pair):
+    alone = without_gradient(SOLO)
+    assert alone[0] == pytest.approx([0.99**10] * 2, rel=1e-5)
+    assert [found["without"] for found in pair] == [alone, alone]
+
+
 def test_the_first_process_speaks_and_all_wait_for_all(pair):
     assert all(found["broadcast"] == {"from": 0} and found["seen"] for found in pair)
 
@@ -142,7 +163,7 @@ def test_one_process_alone_keeps_all_it_has():
     indices, parameter = torch.arange(3), torch.nn.Parameter(torch.ones(2))
     SOLO.wait()
     SOLO.sum_gradients([parameter])
-    assert parameter.grad is None
+    assert parameter.grad.tolist() == [0.0, 0.0]
     assert torch.equal(SOLO.sum(indices), indices)
     assert SOLO.sum_named({"a": indices}) == {"a": indices}
     assert torch.equal(SOLO.share(indices), indices)
@@ -156,7 +177,7 @@ def test_both_processes_report_the_same_bits(pair, name):
     torch.testing.assert_close(pair[0][name], pair[1][name], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["uneven", "contrastive"])
+@pytest.mark.parametrize("name", ["uneven", "contrastive", "decay"])
 def test_two_processes_train_what_one_trains(pair, run, name):
     """Up to the order of sums: 1e-4 of the loss, 1e-4 in the weights, one example in the accuracies."""
     alone = run(TRIALS[name], EXAMINATION, test=True)

@@ -127,25 +127,28 @@ def test_every_trainable_parameter_moves(make, train, start: str) -> None:
 
 @pytest.mark.parametrize("axis", ["rows", "columns"])
 def test_penalty_is_the_dense_formula(make, train, pretrained: VisionLanguageModel, axis: str) -> None:
-    adapted = train(make(alpha=8, init={"clusters": 6, "axis": axis}, alignment={"weight": 0.5}))
+    adapted = train(make(alpha=8, init={"clusters": 6, "axis": axis}, alignment={"weight": 0.5, "target": "clusters"}))
     terms = []
     for name, layer in adapted.layers.items():
-        target = kmeans(pretrained.vision.get_submodule(name).weight, 6, axis=axis).matrix()
+        weight = pretrained.vision.get_submodule(name).weight
+        target = kmeans(weight, 6, axis=axis).matrix()
         product = layer.lora_adaptive["default"] * 2 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-        terms.append((product - target).square().sum() / target.square().sum())
+        terms.append((product - target).square().sum() / weight.square().sum())
     torch.testing.assert_close(adapted.penalty(), 0.5 * torch.stack(terms).mean(), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("start", ["gaussian", "pissa"])
 @pytest.mark.parametrize("at", ["training", "both"])
-def test_penalty_without_clusters_compares_with_the_weight(make, train, pretrained, start: str, at: str) -> None:
-    values = ingredients(start, True, True, initial=0.7) | {"alignment": {"at": at, "weight": 2.0}}
-    adapted = train(make(**values))
+@pytest.mark.parametrize("kind", ["start", "weight"])
+def test_penalty_compares_with_the_start_or_the_weight(make, train, pretrained, start: str, at: str, kind: str) -> None:
+    values = ingredients(start, True, True, initial=0.7) | {"alignment": {"at": at, "weight": 2.0, "target": kind}}
+    adapted = train(make(alpha=6, **values))
     terms = []
     for name, layer in adapted.layers.items():
-        target = pretrained.vision.get_submodule(name).weight
-        product = layer.lora_adaptive["default"] * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-        terms.append((product - target).square().sum() / target.square().sum())
+        weight, anchor = pretrained.vision.get_submodule(name).weight, layer.anchors["default"]
+        target = weight if kind == "weight" else 0.7 * 1.5 * anchor.b0 @ anchor.a0
+        product = layer.lora_adaptive["default"] * 1.5 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+        terms.append((product - target).square().sum() / weight.square().sum())
     torch.testing.assert_close(adapted.penalty(), 2 * torch.stack(terms).mean(), atol=1e-5, rtol=1e-4)
 
 
@@ -155,8 +158,9 @@ def test_no_penalty(make, alignment: dict) -> None:
     assert make(kind="full").penalty() is None
 
 
-def test_penalty_alone_aligns(make) -> None:
-    adapted = make(alignment={"at": "training", "weight": 1.0}, adaptive={"initial": 0.5})
+def test_penalty_alone_aligns_with_clusters(make) -> None:
+    alignment = {"at": "training", "weight": 1.0, "target": "clusters"}
+    adapted = make(alignment=alignment, adaptive={"initial": 0.5})
     optimiser = torch.optim.Adam(adapted.parameters(), lr=0.01)
     first = float(adapted.penalty())
     for _ in range(60):
@@ -272,3 +276,46 @@ def test_importing_adapters_does_not_import_peft() -> None:
     heavy = "{'peft', 'open_clip', 'transformers'}"
     code = f"import sys, advlora.adapters, advlora.models; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_metrics_say_how_far_the_products_are_and_what_the_scales_are(make, train) -> None:
+    adapted = make(adaptive={"per": "rank", "initial": 0.5})
+    start = {"train/adaptive_mean": 0.5, "train/adaptive_min": 0.5, "train/adaptive_max": 0.5, "train/misfit": 0.0}
+    assert adapted.metrics() == pytest.approx(start, abs=1e-12)
+    found = train(adapted).metrics()
+    scales = torch.cat([layer.lora_adaptive["default"] for layer in adapted.layers.values()])
+    assert found["train/adaptive_min"] == float(scales.min()) < float(scales.max()) == found["train/adaptive_max"]
+    assert found["train/adaptive_mean"] == pytest.approx(float(scales.detach().mean()))
+    assert 0.3 * found["train/misfit"] == pytest.approx(float(adapted.penalty().detach()))
+    assert set(make(**OFF).metrics()) == {"train/misfit"}
+    assert make(kind="full").metrics() == {}
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "adalora"])
+def test_low_rank_factors_decay_towards_their_start_and_learn_at_their_own_rates(make, train, kind: str) -> None:
+    values = {"adaptive": {"learning_rate_factor": 7.0}} if kind == "lora" else {}
+    adapted = make(kind=kind, loraplus_lr_ratio=3.0, modules_to_save=["norms"], **values)
+    names = list(adapted._trained())
+    before = {name: parameter.detach().clone() for name, parameter in adapted._trained().items()}
+    train(adapted)
+    treated = dict(zip(names, adapted.trained_parameters(), strict=True))
+    for name, each in treated.items():
+        wanted = {".lora_B.": 3.0, ".lora_adaptive.": 7.0}
+        assert each.learning_rate_factor == next((rate for part, rate in wanted.items() if part in name), 1.0)
+        assert (each.start is not None) == (".lora_" in name and each.parameter.dim() > 1)
+        assert each.start is None or torch.equal(each.start, before[name])
+    again = make(kind=kind, loraplus_lr_ratio=3.0, modules_to_save=["norms"], **values)
+    again.load_state(adapted.state())
+    for ours, theirs in zip(again.trained_parameters(), adapted.trained_parameters(), strict=True):
+        assert ours.start is theirs.start is None or torch.equal(ours.start, theirs.start)
+
+
+def test_a_state_of_another_start_decays_towards_that_start(make) -> None:
+    other, restored = make(init={"seed": 4}), make()
+    restored.load_state(other.state())
+    for ours, theirs in zip(restored.trained_parameters(), other.trained_parameters(), strict=True):
+        assert ours.start is theirs.start is None or torch.equal(ours.start, theirs.start)
+
+
+def test_what_is_not_low_rank_decays_towards_zero(make) -> None:
+    assert {(each.learning_rate_factor, each.start) for each in make(kind="full").trained_parameters()} == {(1.0, None)}

@@ -44,6 +44,19 @@ def test_the_default_is_advlora_with_its_three_ingredients():
             "adapter.init.restarts: has no effect with adapter.init.kind 'random_clusters'",
         ),
         ({"alignment": {"at": "start", "weight": 1.0}}, "adapter.alignment: weight belongs to the penalty in training"),
+        (
+            {"alignment": {"at": "start", "target": "weight"}},
+            "adapter.alignment: target belongs to the penalty in training, and has no effect with at: start",
+        ),
+        (
+            {"init": "pissa", "alignment": {"target": "clusters"}},
+            "adapter: alignment.target: 'clusters' needs an init that starts from clusters, such as 'kmeans', "
+            "but init is 'pissa'",
+        ),
+        (
+            {"init": "norm_matched", "alignment": {"target": "clusters"}},
+            "adapter: alignment.target: 'clusters' needs an init that starts from clusters",
+        ),
         ({"alignment": {"at": "training", "ridge": 1.0}}, "adapter.alignment: ridge belongs to the refit at the start"),
         ({"alignment": {"enabled": False, "at": "start"}}, "adapter.alignment: with enabled: false, at has no effect"),
         ({"adaptive": {"final": 3.0}}, "adapter.adaptive: final belongs to mode: scheduled, and has no effect"),
@@ -51,6 +64,15 @@ def test_the_default_is_advlora_with_its_three_ingredients():
             {"adaptive": {"mode": "fixed", "final": 3.0, "shape": "cosine"}},
             "adapter.adaptive: final, shape belongs to mode: scheduled",
         ),
+        (
+            {"adaptive": {"mode": "scheduled", "learning_rate_factor": 2.0}},
+            "adapter.adaptive: learning_rate_factor belongs to mode: learnable, and has no effect with scheduled",
+        ),
+        (
+            {"adaptive": {"mode": "fixed", "learning_rate_factor": 2.0}},
+            "adapter.adaptive: learning_rate_factor belongs to mode: learnable, and has no effect with fixed",
+        ),
+        ({"kind": "full", "loraplus_lr_ratio": 16}, "adapter.loraplus_lr_ratio: has no effect with adapter.kind"),
         ({"adaptive": {"enabled": False, "initial": 2.0}}, "adapter.adaptive: with enabled: false, initial"),
     ],
 )  # fmt: skip
@@ -60,6 +82,9 @@ def test_a_key_without_effect_is_refused(values, sentence):
 
 def test_keys_that_have_an_effect_are_accepted():
     assert adapter({"alignment": {"at": "both", "weight": 1.0, "ridge": 0.1}}).alignment.ridge == 0.1
+    assert adapter({"alignment": {"at": "training", "target": "clusters"}}).alignment.target == "clusters"
+    assert adapter({"adaptive": {"learning_rate_factor": 1.0}}).adaptive.learning_rate_factor == 1.0
+    assert adapter({"kind": "dora", "loraplus_lr_ratio": 16}).loraplus_lr_ratio == 16
     assert adapter({"adaptive": {"mode": "scheduled", "final": 3.0, "shape": "cosine"}}).adaptive.final == 3.0
     assert adapter({"init": {"kind": "norm_matched", "clusters": 4, "restarts": 2}}).init.clusters == 4
 

@@ -63,9 +63,10 @@ def test_a_matching_head_is_needed_where_pairs_are_matched() -> None:
 
 @pytest.mark.parametrize("kind", ["fare", "cleanclip", "par"])
 def test_a_text_tower_cannot_learn_from_image_embeddings(kind: str) -> None:
-    assert loss(kind, adapter={"tower": "both"}).kind == kind
-    with pytest.raises(ConfigError, match=f"'{kind}' trains image embeddings, but adapter.tower is 'text'"):
-        loss(kind, adapter={"tower": "text"})
+    assert loss(kind, adapter={"tower": "vision"}).kind == kind
+    for tower in ("text", "both"):
+        with pytest.raises(ConfigError, match=f"'{kind}' trains image embeddings only, but adapter.tower is '{tower}'"):
+            loss(kind, adapter={"tower": tower})
 
 
 def test_trades_needs_a_random_start() -> None:

@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from advlora.config import OptimiserConfig
-from advlora.training.schedule import batches, build_optimiser, learning_rate, steps_per_epoch
+from advlora.training.schedule import batches, learning_rate, steps_per_epoch
 
 pytestmark = pytest.mark.unit
 
@@ -58,15 +57,3 @@ def test_warm_up_may_be_nothing_or_everything():
     assert rates(4, warmup=0) == pytest.approx([0.5, 0.25 + 0.25 * 0.5**0.5, 0.25, 0.25 - 0.25 * 0.5**0.5])
     assert rates(4, warmup=1) == pytest.approx([0.125, 0.25, 0.375, 0.5])
     assert rates(1, warmup=0.1) == rates(1, warmup=0) == [0.5]
-
-
-def test_only_matrices_decay():
-    layer, scale = nn.Linear(3, 2), nn.Parameter(torch.ones(()))
-    optimiser = build_optimiser([layer.weight, layer.bias, scale], OptimiserConfig(weight_decay=0.1))
-    decays = {id(parameter): group["weight_decay"] for group in optimiser.param_groups for parameter in group["params"]}
-    assert decays == {id(layer.weight): 0.1, id(layer.bias): 0.0, id(scale): 0.0}
-
-
-def test_parameters_of_one_kind_make_one_group():
-    optimiser = build_optimiser([nn.Parameter(torch.ones(2, 2))], OptimiserConfig(learning_rate=0.3))
-    assert [group["lr"] for group in optimiser.param_groups] == [0.3]

@@ -20,11 +20,14 @@ MIXED = (
     {"loss.kind": "fare", "data.train_samples": 32},
     {"adapter.kind": "full", "precision": "bf16"},
     {"loss.kind": "contrastive", "adapter.dropout": 0.3, "seed": 5},
+    {"optimiser.weight_decay": 0.3, "adapter.kind": "dora"},
+    {"optimiser.weight_decay": 0.3, "adapter.loraplus_lr_ratio": 4.0},
 )
 WATCHED = ("guard/overfitting", "guard/overfitting_gap")
 """One-step training is watched."""
 SIZES = ("params/trainable", "params/trainable_fraction")
-EACH = ("train/loss", *SIZES, *WATCHED)
+ADAPTED = ("train/misfit", "train/adaptive_mean", "train/adaptive_min", "train/adaptive_max")
+EACH = ("train/loss", *ADAPTED, *SIZES, *WATCHED)
 COSTS = ("cost/seconds", "cost/forward_equivalents", "cost/peak_memory_mb")
 VAL = ("val/clean_r1", "val/robust_r1:4_255")
 FINAL = ("val/robust_r1:8_255", "test/clean_r1", "test/robust_r1:4_255", "test/robust_r1:8_255")
@@ -52,6 +55,7 @@ def test_an_epoch_is_reported_with_every_metric_under_its_name(finished):
         assert set(report.metrics) == {*EACH, *COSTS, *VAL}
     assert set(finished[-1].metrics) == {*EACH, *COSTS, *VAL, *FINAL}
     assert finished[-1].metrics["train/loss"] < finished[0].metrics["train/loss"]
+    assert finished[-1].metrics["train/misfit"] > finished[0].metrics["train/misfit"] > 0
 
 
 def test_numbers_depend_on_the_configuration_alone(run):
@@ -86,7 +90,7 @@ def test_training_continues_from_any_epoch_to_the_same_bits(run, finished, done)
 
 
 def test_every_adapter_and_loss_continues_to_the_same_bits(run):
-    for values in MIXED[1:3]:
+    for values in (*MIXED[1:3], *MIXED[4:]):
         whole = run(values | {"optimiser.epochs": 2})
         (last,) = run(values | {"optimiser.epochs": 2}, state=through_a_file(whole[0].state))
         assert numbers(last) == numbers(whole[1])

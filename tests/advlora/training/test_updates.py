@@ -112,7 +112,8 @@ def test_noise_belongs_to_seed_epoch_and_sample_and_not_to_the_batch(make):
 
 
 def test_the_penalty_steers_the_step_but_not_the_reported_loss(make):
-    light, heavy = (make({"adapter.alignment.weight": weight}) for weight in (1e-9, 100.0))
+    clusters = {"adapter.alignment.target": "clusters"}  # the start is not their minimum, so that the first step shows
+    light, heavy = (make({**clusters, "adapter.alignment.weight": weight}) for weight in (1e-9, 100.0))
     assert light.run(0) == heavy.run(0)
     misfits = [
         float(torch.stack([layer.misfit() for layer in each.adapted.layers.values()]).mean()) for each in (light, heavy)
@@ -144,8 +145,28 @@ def test_the_learning_rate_follows_the_schedule_over_all_epochs(make):
     updates = make({"data.train_samples": 48, "optimiser.epochs": 4, "attack.kind": "none", "optimiser.warmup": 0.5})
     for epoch, share in ((0, 3 / 6), (1, 1.0), (2, (1 + 0.5) / 2)):
         updates.run(epoch)
-        for group in updates.optimiser.param_groups:
-            assert group["lr"] == pytest.approx(updates.config.optimiser.learning_rate * share)
+        rates = {
+            group["factor"]: group["lr"] / updates.config.optimiser.learning_rate
+            for group in updates.optimiser.param_groups
+        }
+        assert rates == pytest.approx({1.0: share, 10.0: 10 * share})
+
+
+def test_a_learned_scale_and_the_b_of_lora_plus_take_longer_steps(make):
+    """The first step of Adam is the learning rate itself."""
+
+    def moved(values):
+        updates = make({"attack.kind": "none", "optimiser.batch_size": 16, **values})
+        layer = next(iter(updates.adapted.layers.values()))
+        parts = {"alpha": layer.lora_adaptive["default"], "B": layer.lora_B["default"].weight}
+        before = {name: part.detach().clone() for name, part in parts.items()}
+        updates.run(0)
+        rate = updates.config.optimiser.learning_rate
+        return {name: float((part - before[name]).abs().max()) / rate for name, part in parts.items()}
+
+    assert moved({}) == pytest.approx({"alpha": 10.0, "B": 1.0}, rel=1e-2)
+    values = {"adapter.adaptive.learning_rate_factor": 1.0, "adapter.loraplus_lr_ratio": 16.0}
+    assert moved(values) == pytest.approx({"alpha": 1.0, "B": 16.0}, rel=1e-2)
 
 
 def test_the_state_is_a_copy_on_both_ways(make):

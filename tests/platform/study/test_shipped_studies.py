@@ -42,9 +42,16 @@ def test_the_grid_has_everything_the_reviewers_asked_for_around_advlora():
     assert {a.init.axis for a in starts.values() if a.init.kind == "kmeans"} == {"rows", "columns"}
     lora = [adapter for adapter in grid.values() if adapter.kind == "lora"]
     assert {a.alignment.at for a in lora if a.alignment.enabled} == {"start", "training", "both"}
+    both = [adapter.alignment for adapter in lora if adapter.alignment.penalises and adapter.alignment.starts]
+    assert {alignment.target for alignment in both} == {"start", "clusters", "weight"}
+    default = grid["AdvLoRA"].alignment.weight
+    assert sorted({alignment.weight for alignment in both}) == pytest.approx([0.1 * default, default, 10 * default])
+    learned = [a.adaptive.learning_rate_factor for a in lora if a.adaptive.enabled and a.adaptive.mode == "learnable"]
+    assert {1.0, 10.0, 100.0} == set(learned)
     scales = [adapter for name, adapter in grid.items() if name.startswith("scale: ")]
     assert sorted(a.scaling for a in scales if not a.adaptive.enabled) == [1.0, 2.0, pytest.approx(8**0.5)]
     assert {(a.adaptive.mode, a.adaptive.per) for a in scales if a.adaptive.enabled} == {
+        ("learnable", "matrix"),
         ("learnable", "rank"),
         ("scheduled", "matrix"),
     }
@@ -58,6 +65,9 @@ def test_the_baselines_are_all_there_by_name_and_train_against_the_same_attack()
     lora = {name: config.adapter for name, config in found.items() if config.adapter.kind == "lora"}
     assert [name for name, adapter in lora.items() if adapter.norm_before] == ["FullLoRA-AT"]
     assert [name for name, adapter in lora.items() if adapter.rslora] == ["rsLoRA"]
+    assert {name: adapter.loraplus_lr_ratio for name, adapter in lora.items() if adapter.loraplus_lr_ratio != 1} == {
+        "LoRA+": 16
+    }
     assert [name for name, adapter in lora.items() if adapter.modules_to_save] == ["LoRA and small parameters"]
     others = {name: config.attack.kind for name, config in found.items() if config.attack.kind != "pgd"}
     assert others == {"LoRA, universal attack": "universal", "LoRA, no attack": "none"}
