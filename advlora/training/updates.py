@@ -17,7 +17,7 @@ from advlora.data import ImageTextSet
 from advlora.distributed import Group
 from advlora.errors import Diverged
 from advlora.losses import Encoder, Loss, Step
-from advlora.randomness import generator, seed_of
+from advlora.randomness import Streams, seed_of
 from advlora.training.schedule import batches, build_optimiser, learning_rate, steps_per_epoch
 
 ADAPTER_DROPOUT = ".lora_dropout."
@@ -122,8 +122,8 @@ class Updates:
         def loss(points: Tensor) -> Tensor:
             return self.loss.attacked(self.encoder, points, step)[:counted]
 
-        generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
-        return attack(self.attack, Batch(loss, step.clean, generators, self.shared))
+        streams = Streams.of(self.config.seed, "attack", epoch, samples=step.samples)
+        return attack(self.attack, Batch(loss, step.clean, streams, self.shared))
 
     @contextmanager
     def _dropout(self, epoch: int, number: int) -> Iterator[None]:

@@ -24,6 +24,7 @@ from advlora.evaluation.guards.finding import GuardFinding
 from advlora.evaluation.guards.gradients import vanishing_share
 from advlora.evaluation.outcomes import Outcomes
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.randomness import Streams
 
 SAME_LOGITS = 1e-4
 """Largest difference between equal logits, relative to their spread: rounding, not chance."""
@@ -124,9 +125,9 @@ class _Subject:
         facing = facing.clone()
         for number, attack in enumerate(attacks):
             for places in torch.split(facing.nonzero()[:, 0], self.protocol.batch_size):
-                names = [(self.protocol.seed, "guard", purpose, number, place) for place in places.tolist()]
+                streams = Streams.of(self.protocol.seed, "guard", purpose, number, samples=places)
                 images, labels = self.images[places], self.labels[places]
-                facing[places] = withstands(self.classify, images, labels, attack, epsilon, names, self.surrogate)
+                facing[places] = withstands(self.classify, images, labels, attack, epsilon, streams, self.surrogate)
         return facing
 
     def broken(self, attacks: list[EvaluationAttackConfig], purpose: str) -> float:
@@ -234,8 +235,8 @@ def transfer(subject: _Subject) -> GuardFinding:
 
 def same_as_merged(subject: _Subject, merged: Classifier) -> GuardFinding:
     """The merged weights that are shipped must be the function that was measured, also next to the images."""
-    threat, count = Threat("linf", 4 / 255), len(subject.images)
-    noise = threat.draw(subject.images, [torch.Generator().manual_seed(place) for place in range(count)])
+    threat, places = Threat("linf", 4 / 255), torch.arange(len(subject.images), device=subject.images.device)
+    noise = threat.draw(subject.images, Streams.of(subject.protocol.seed, "merged", samples=places))
     value = 0.0
     for images in (subject.images, threat.project(subject.images + noise, subject.images)):
         with torch.no_grad():
