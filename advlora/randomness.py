@@ -111,7 +111,7 @@ class Streams:
         steps = torch.arange(1, words + 1, device=device) * GAMMA  # (W,)
         for rows, columns in self._blocks(words):
             mixed = _mixed(self.keys[rows, None] + steps[columns])  # (b, 1) + (w,) -> (b, w)
-            fill(mixed.view(torch.int32).unflatten(1, (-1, 2)), drawn[rows, columns])  # (b, 2 w) -> (b, w, 2)
+            fill(mixed.view(torch.int32).view(*mixed.shape, 2), drawn[rows, columns])  # (b, 2 w) -> (b, w, 2)
         return drawn.flatten(1)[:, :count].reshape(len(self), *shape)
 
     def _blocks(self, words: int) -> Iterator[tuple[slice, slice]]:
