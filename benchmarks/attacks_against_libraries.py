@@ -32,6 +32,7 @@ from advlora.config import (
 )
 from advlora.config.evaluation_attacks import ApgdCe, ApgdT, FabT, Pgd, Square
 from advlora.models import VisionLanguageModel
+from advlora.randomness import Streams
 from advlora.training.trainer import fine_tune, restore
 from advlora.training.workbench import Workbench
 
@@ -63,10 +64,10 @@ def ours(
     classify: Classifier, images: Tensor, labels: Tensor, attack: EvaluationAttackConfig, epsilon: float
 ) -> Tensor:
     """Returns which images withstand our attack."""
-    names = [(0, "benchmark", place) for place in range(len(images))]
+    places = torch.arange(len(images), device=images.device)
     kept = [
-        withstands(classify, part, labels[first : first + BATCH], attack, epsilon, names[first : first + BATCH])
-        for first, part in zip(range(0, len(images), BATCH), images.split(BATCH), strict=True)
+        withstands(classify, images[part], labels[part], attack, epsilon, Streams.of(0, "benchmark", samples=part))
+        for part in places.split(BATCH)
     ]
     return torch.cat(kept)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from advlora.attacks.objectives import objective
 from advlora.attacks.threat import Threat
+from advlora.randomness import Streams
 
 Classifier = Callable[[Tensor], Tensor]
 """Images `(B, 3, H, W)` -> logits `(B, C)`."""
@@ -24,8 +25,7 @@ class Case:
         images: `(B, 3, H, W)` in [0, 1].
         labels: `(B,)`.
         threat: The ball that the attacker may search.
-        generators: One per image, so that its random numbers depend neither on the batch nor on the fate of other
-            images.
+        streams: One per image, so that its random numbers depend neither on the batch nor on the fate of other images.
         targets: `(B,)`, the classes that a targeted attack aims at.
         surrogate: The model whose gradients a transfer attack follows.
     """
@@ -34,7 +34,7 @@ class Case:
     images: Tensor
     labels: Tensor
     threat: Threat
-    generators: Sequence[torch.Generator]
+    streams: Streams
     targets: Tensor | None = None
     surrogate: Classifier | None = None
 
@@ -44,7 +44,7 @@ class Case:
 
     def start(self) -> Tensor:
         """Returns a random point of every image's ball, `(B, 3, H, W)`."""
-        return self.threat.project(self.images + self.threat.draw(self.images, self.generators), self.images)
+        return self.threat.project(self.images + self.threat.draw(self.images, self.streams), self.images)
 
     def mask(self, places: Tensor) -> Tensor:
         """Returns `(B,)`, true at the positions `places`, `(B',)`."""

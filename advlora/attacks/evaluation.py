@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -12,7 +10,7 @@ from advlora.attacks.objectives import likely_targets
 from advlora.attacks.registry import on_classes
 from advlora.attacks.threat import Threat, check_range
 from advlora.config import EvaluationAttackConfig
-from advlora.randomness import generator
+from advlora.randomness import Streams
 
 
 def withstands(
@@ -21,7 +19,7 @@ def withstands(
     labels: Tensor,
     attack: EvaluationAttackConfig,
     epsilon: float,
-    names: Sequence[tuple[int | str, ...]],
+    streams: Streams,
     surrogate: Classifier | None = None,
 ) -> Tensor:
     """Attacks a batch with all targets and restarts.
@@ -35,7 +33,7 @@ def withstands(
         labels: `(B,)`, int64.
         attack: A single attack; an ensemble has to be expanded first.
         epsilon: Radius of the ball.
-        names: One per image; each names its random numbers.
+        streams: The random numbers, one stream per image; every run takes a branch of them.
         surrogate: The model that a transfer attack follows; the evaluated one if there is none.
 
     Returns:
@@ -49,10 +47,10 @@ def withstands(
         if not len(standing):
             break
         target, restart = divmod(run, attack.repeats)
-        generators = [generator(*names[position], run) for position in standing.tolist()]
         aim = targets[standing, target] if attack.target_count else None
         source = surrogate if attack.transferred else None
-        case = Case(classify, images[standing], labels[standing], threat, generators, aim, source)
+        branch = streams[standing].branch(run)
+        case = Case(classify, images[standing], labels[standing], threat, branch, aim, source)
         standing = standing[on_classes[attack](case, attack, restart)]
     return torch.isin(torch.arange(len(images), device=images.device), standing)
 

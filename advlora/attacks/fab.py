@@ -45,7 +45,7 @@ def fab(case: Case, steps: int, *, random_start: bool) -> Tensor:
         random_start: Whether the walk starts at a random point of the ball of half the radius or at the image.
     """
     half = Threat(case.threat.norm, case.threat.epsilon / 2)
-    noise = half.draw(case.images, case.generators) if random_start else torch.zeros_like(case.images)
+    noise = half.draw(case.images, case.streams) if random_start else torch.zeros_like(case.images)
     walk = _Walk(case.places(), case.images, case.labels, case.targets, (case.images + noise).clamp(0, 1))
     for _ in range(steps):
         right, height, normal = _boundary(case, walk)  # (B,), (B,), (B, 3, H, W)

@@ -51,4 +51,4 @@ in_training = Registry("in training")
 on_classes = Registry("on classes")
 """Runners `(case, attack, restart) -> (B,)`, which images withstand one run; see `case.Case`."""
 on_captions = Registry("on captions")
-"""Runners `(attacker, attack, images, positions, generators) -> (images, captions)`; see `evaluation.attackers`."""
+"""Runners `(attacker, attack, images, positions, streams) -> (images, captions)`; see `evaluation.attackers`."""

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate, normalize
 from advlora.attacks.gradient import pgd
 from advlora.attacks.threat import Threat
 from advlora.models import VisionLanguageModel
+from advlora.randomness import Streams
 
 Candidates = Callable[[Sequence[str], int], Iterable[str]]
 """The words of a caption and a position -> words that could stand there, for example of a masked language model."""
@@ -32,7 +33,7 @@ class RetrievalCase:
         images: `(B, 3, H, W)` in [0, 1], or videos `(B, F, 3, H, W)`.
         own: `(B, T)`, which captions belong to which images.
         threat: The ball of each image; in the literature L-inf of 2/255.
-        generators: One per image, for the random start.
+        streams: One per image, for the random start.
         steps: Number of gradients.
         step_size: Length of a step in the threat's norm.
         scales: Sizes, beside 1, at which the images must miss their captions.
@@ -42,7 +43,7 @@ class RetrievalCase:
     images: Tensor
     own: Tensor
     threat: Threat
-    generators: Sequence[torch.Generator]
+    streams: Streams
     steps: int
     step_size: float
     scales: Sequence[float] = ()
@@ -66,7 +67,7 @@ def attack_images(case: RetrievalCase, captions: Tensor) -> Tensor:
         features = torch.stack([normalize(case.model.embed(view), dim=-1) for view in views])  # (V, B, D)
         return -(features * aims).sum((0, -1))  # (B,)
 
-    start = case.threat.draw(case.images, case.generators)
+    start = case.threat.draw(case.images, case.streams)
     return pgd(distance, case.images, start, case.threat, case.steps, case.step_size)
 
 

@@ -52,7 +52,7 @@ def square(case: Case, queries: int) -> Tensor:
         if not len(search):
             break
         if query % AHEAD == 0:
-            search.draws = _draw(case, search.place)
+            search.draws = _draw(case, search.place, query // AHEAD)
         draw = search.draws[:, query % AHEAD]  # (B, 8)
         side = edge(query, case.images.shape[-1])
         point = _flat_square(search, draw, side, case) if linf else _moved_mass(search, draw, side, case)
@@ -75,11 +75,14 @@ def _gain(classify: Classifier, points: Tensor, labels: Tensor) -> Tensor:
     return margin(classify(points), labels)
 
 
-def _draw(case: Case, places: Tensor) -> Tensor:
-    """Draws the numbers of the next queries, `(B, AHEAD, 8)`, each image from its own generator."""
-    width = 5 + case.images.shape[1]
-    drawn = [torch.rand(AHEAD, width, generator=case.generators[place]) for place in places.tolist()]
-    return torch.stack(drawn).to(case.images)
+def _draw(case: Case, places: Tensor, number: int) -> Tensor:
+    """Draws the numbers of the `number`-th `AHEAD` queries, `(B, AHEAD, 8)`, each image from its own stream."""
+    return case.streams[places].branch(1 + number).uniform(AHEAD, 5 + case.images.shape[1]).to(case.images)
+
+
+def _start_signs(case: Case, *shape: int) -> Tensor:
+    """Draws the signs of the start, `(B, *shape)`."""
+    return _signs(case.streams.branch(0).uniform(*shape)).to(case.images)
 
 
 def _signs(uniform: Tensor) -> Tensor:
@@ -90,10 +93,7 @@ def _signs(uniform: Tensor) -> Tensor:
 def _stripes(case: Case) -> Tensor:
     """Starts from vertical stripes of +-epsilon (section 4.1)."""
     channels, _, width = case.images.shape[1:]
-    drawn = torch.stack(
-        [torch.rand(channels, 1, width, generator=source) for source in case.generators]
-    )  # (B, 3, 1, W)
-    return (case.images + case.threat.epsilon * _signs(drawn).to(case.images)).clamp(0, 1)
+    return (case.images + case.threat.epsilon * _start_signs(case, channels, 1, width)).clamp(0, 1)
 
 
 def _inside(corner: Tensor, side: int, size: int) -> Tensor:
@@ -118,8 +118,7 @@ def _tiles(case: Case) -> Tensor:
     count, channels, height, width = case.images.shape
     side = max(min(height, width) // 5, 2)
     across, down = width // side, height // side  # tiles in a row and in a column
-    drawn = torch.stack([torch.rand(channels, down, across, generator=source) for source in case.generators])
-    signs = _signs(drawn).to(case.images)  # (B, 3, down, across)
+    signs = _start_signs(case, channels, down, across)  # (B, 3, down, across)
     grid = torch.einsum("bcij,xy->bcixjy", signs, _bump(side).to(case.images))  # (B, 3, down, side, across, side)
     delta = torch.zeros_like(case.images)
     # What is left at the right and lower border stays as it is.

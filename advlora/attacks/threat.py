@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from advlora.randomness import Streams
 
 TINY = 1e-12
 """Keeps the direction of a vanishing gradient finite."""
@@ -47,29 +48,27 @@ class Threat:
         """Returns the dual norm of each gradient, `(B,)`: what a step of length 1 gains at most."""
         return gradient.abs().sum((1, 2, 3)) if self.norm == "linf" else _length(gradient).flatten()
 
-    def draw(self, images: Tensor, generators: Iterable[torch.Generator]) -> Tensor:
-        """Draws uniformly from the ball, each image from its own generator.
+    def draw(self, images: Tensor, streams: Streams) -> Tensor:
+        """Draws uniformly from the ball, each image from its own stream.
 
         The noise of an image thus depends neither on its batch nor on the number of processes.
 
         Args:
-            images: `(B, 3, H, W)`; gives shape, device and type.
-            generators: B of them, on the CPU.
+            images: `(B, 3, H, W)`, or videos `(B, F, 3, H, W)`; gives shape and type.
+            streams: B of them, on the images' device.
 
         Returns:
-            Perturbations, `(B, 3, H, W)`.
+            Perturbations, of the images' shape.
         """
-        noise = [self._draw_one(images.shape[1:], source) for source in generators]
-        return torch.stack(noise).to(images) if noise else torch.zeros_like(images)
-
-    def _draw_one(self, shape: torch.Size, source: torch.Generator) -> Tensor:
         if self.norm == "linf":
-            return self.epsilon * (2 * torch.rand(shape, generator=source) - 1)
-        towards = torch.randn(shape, generator=source)
+            return streams.uniform(*images.shape[1:], low=-self.epsilon, high=self.epsilon).to(images.dtype)
+        size = images.shape[1:].numel()
+        towards, share = streams.branch(0).normal(size), streams.branch(1).uniform(1).double()  # (B, d), (B, 1)
         # Volume grows with the d-th power of the radius, so its d-th root makes the draw uniform in the ball.
-        radius: Tensor = torch.rand((), generator=source) ** (1 / shape.numel())
-        noise: Tensor = self.epsilon * radius * towards / torch.linalg.vector_norm(towards)
-        return noise
+        radius = self.epsilon * share ** (1 / size)
+        # In float64, so that the order in which a device adds the squares is lost in rounding.
+        length = torch.linalg.vector_norm(towards, dim=1, keepdim=True, dtype=torch.float64)
+        return towards.mul_((radius / length).float()).view_as(images).to(images.dtype)
 
 
 def check_range(images: Tensor) -> None:

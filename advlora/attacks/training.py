@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +19,7 @@ from advlora.config.training_attacks import (
     TrainPgd,
 )
 from advlora.distributed import SOLO, Group
+from advlora.randomness import Streams
 
 
 @dataclass
@@ -46,13 +46,13 @@ class Batch:
     Attributes:
         loss: What training minimises, per sample; the attacker maximises it.
         images: Clean, `(B, 3, H, W)` in [0, 1]; this process's share of the batch.
-        generators: One per image, for the random start.
+        streams: One per image, for the random start.
         epoch: The epoch that the batch belongs to.
     """
 
     loss: PerSample
     images: Tensor
-    generators: Iterable[torch.Generator]
+    streams: Streams
     epoch: Epoch = field(default_factory=Epoch)
 
 
@@ -97,4 +97,4 @@ def _start(config: AdversarialConfig, batch: Batch, radius: float) -> Tensor:
     """Returns the perturbation that the search starts from, `(B, 3, H, W)`."""
     if not config.random_start:
         return torch.zeros_like(batch.images)
-    return Threat(config.norm, radius).draw(batch.images, batch.generators)
+    return Threat(config.norm, radius).draw(batch.images, batch.streams)

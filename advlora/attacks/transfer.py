@@ -45,8 +45,8 @@ def momentum(case: Case, loss: str, steps: int, step_size: float, *, diverse: bo
         `(B,)`, whether the images withstand.
     """
     source, point, velocity = case.surrogate or case.classify, case.images, torch.zeros_like(case.images)
-    for _ in range(steps):
-        seen = _shaken(source, _views(case)) if diverse else source
+    for step in range(steps):
+        seen = _shaken(source, _views(case, step)) if diverse else source
         gradient = probe(seen, point, case.labels, loss).gradient  # (B, 3, H, W)
         # Mean instead of the paper's sum of magnitudes: it scales all terms alike and leaves the direction as it is.
         velocity = DECAY * velocity + gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(TINY)
@@ -55,12 +55,12 @@ def momentum(case: Case, loss: str, steps: int, step_size: float, *, diverse: bo
         return case.classify(point).argmax(1) == case.labels
 
 
-def _views(case: Case) -> Tensor:
-    """Draws `(B, 2, 3)`: per image the affine map from places in its shrunk view to places in the image.
+def _views(case: Case, step: int) -> Tensor:
+    """Draws `(B, 2, 3)` for a step: per image the affine map from places in its shrunk view to places in the image.
 
     A view that is left as it is has the identity as its map.
     """
-    drawn = torch.stack([torch.rand(4, generator=source) for source in case.generators]).to(case.images)  # (B, 4)
+    drawn = case.streams.branch(step).uniform(4).to(case.images)  # (B, 4)
     side = torch.where(drawn[:, 0] < DIVERSE, SMALLEST + (1 - SMALLEST) * drawn[:, 1], 1.0)  # (B,)
     shift = (2 * drawn[:, 2:] - 1) * (1 - side[:, None])  # (B, 2), within the border that shrinking leaves
     scale = torch.diag_embed(torch.stack([1 / side, 1 / side], dim=1))  # (B, 2, 2)

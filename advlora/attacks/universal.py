@@ -10,7 +10,7 @@ from advlora.attacks.registry import in_training
 from advlora.attacks.threat import TINY, Threat, check_range
 from advlora.attacks.training import Batch
 from advlora.config.training_attacks import Universal
-from advlora.randomness import generator
+from advlora.randomness import Streams
 
 
 @in_training(Universal)
@@ -44,7 +44,8 @@ def _start(config: Universal, batch: Batch, threat: Threat) -> Tensor:
     blank = torch.zeros_like(images[:1]) if len(images) else images.new_zeros(1, *images.shape[1:])
     if not config.random_start:
         return blank
-    return threat.draw(blank, [generator(batch.epoch.seed, "universal", batch.epoch.number)])
+    whole = torch.zeros(1, dtype=torch.int64, device=images.device)  # one draw, whatever the samples
+    return threat.draw(blank, Streams.of(batch.epoch.seed, "universal", batch.epoch.number, samples=whole))
 
 
 def _gradient(loss: PerSample, images: Tensor, delta: Tensor) -> Tensor:

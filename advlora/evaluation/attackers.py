@@ -18,7 +18,7 @@ from advlora.config.evaluation_attacks import Pgd
 from advlora.evaluation.gallery import Gallery
 from advlora.models import VisionLanguageModel
 from advlora.models.masked_words import load_words
-from advlora.randomness import generator
+from advlora.randomness import Streams
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Attacker:
         """
         if self.joint:
             ((number, attack),) = self.attacks
-            return self._run(attack, images, positions, self._sources(positions, number, 0))
+            return self._run(attack, images, positions, self._streams(positions, number, 0))
         return (self._worst(images, positions) if self.attacks else images), {}
 
     def _worst(self, images: Tensor, positions: Tensor) -> Tensor:
@@ -74,29 +74,30 @@ class Attacker:
     def _runs(self, images: Tensor, positions: Tensor) -> Iterator[Tensor]:
         for number, attack in self.attacks:
             for restart in range(attack.repeats):
-                yield self._run(attack, images, positions, self._sources(positions, number, restart))[0]
+                yield self._run(attack, images, positions, self._streams(positions, number, restart))[0]
 
     def _run(
-        self, attack: EvaluationAttackConfig, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+        self, attack: EvaluationAttackConfig, images: Tensor, positions: Tensor, streams: Streams
     ) -> tuple[Tensor, dict[int, str]]:
-        found: tuple[Tensor, dict[int, str]] = on_captions[attack](self, attack, images, positions, sources)
+        found: tuple[Tensor, dict[int, str]] = on_captions[attack](self, attack, images, positions, streams)
         return found
 
-    def case(self, attack: CaptionAttack, images: Tensor, own: Tensor, sources: list[torch.Generator]) -> RetrievalCase:
+    def case(self, attack: CaptionAttack, images: Tensor, own: Tensor, streams: Streams) -> RetrievalCase:
         """Returns what an attack on captions works on; `own` is `(B, T)`."""
         return RetrievalCase(
             model=self.model,
             images=images,
             own=own,
             threat=Threat(attack.norm, self.epsilon),
-            generators=sources,
+            streams=streams,
             steps=attack.steps,
             step_size=attack.step(self.epsilon),
             scales=attack.sizes,
         )
 
-    def _sources(self, positions: Tensor, number: int, restart: int) -> list[torch.Generator]:
-        return [generator(self.seed, "retrieval", number, place, restart) for place in positions.tolist()]
+    def _streams(self, positions: Tensor, number: int, restart: int) -> Streams:
+        samples = positions.to(self.gallery.features.device)
+        return Streams.of(self.seed, "retrieval", number, restart, samples=samples)
 
     @torch.no_grad()
     def _margin(self, images: Tensor, positions: Tensor) -> Tensor:
@@ -115,33 +116,33 @@ class Attacker:
 
 @on_captions(Pgd)
 def _pgd(
-    attacker: Attacker, attack: Pgd, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+    attacker: Attacker, attack: Pgd, images: Tensor, positions: Tensor, streams: Streams
 ) -> tuple[Tensor, dict[int, str]]:
     threat = Threat(attack.norm, attacker.epsilon)
 
     def loss(points: Tensor) -> Tensor:
         return attacker.loss(points, positions, attack.loss)
 
-    start = threat.draw(images, sources)
+    start = threat.draw(images, streams)
     return pgd(loss, images, start, threat, attack.steps, attack.step(attacker.epsilon)), {}
 
 
 @on_captions(SetLevel)
 def _set_level(
-    attacker: Attacker, attack: SetLevel, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+    attacker: Attacker, attack: SetLevel, images: Tensor, positions: Tensor, streams: Streams
 ) -> tuple[Tensor, dict[int, str]]:
-    case = attacker.case(attack, images, attacker.gallery.own(positions), sources)
+    case = attacker.case(attack, images, attacker.gallery.own(positions), streams)
     return attack_images(case, attacker.gallery.features), {}
 
 
 @on_captions(CoAttack, Sga)
 def _jointly(
-    attacker: Attacker, attack: JointAttack, images: Tensor, positions: Tensor, sources: list[torch.Generator]
+    attacker: Attacker, attack: JointAttack, images: Tensor, positions: Tensor, streams: Streams
 ) -> tuple[Tensor, dict[int, str]]:
     own = attacker.gallery.own(positions)  # (B, T)
     numbers = own.any(0).nonzero()[:, 0]  # (t,), the captions of this batch
     captions = [attacker.gallery.captions[place] for place in numbers.tolist()]
-    case = attacker.case(attack, images, own[:, numbers], sources)
+    case = attacker.case(attack, images, own[:, numbers], streams)
     words = load_words(attack.words, images.device)
     attacked, changed = attack_jointly(case, captions, words, single=attack.PAIRWISE)
     return attacked, dict(zip(numbers.tolist(), changed, strict=True))

@@ -15,6 +15,7 @@ from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.evaluation.outcomes import BROKEN, SPARED, Outcomes
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.randomness import Streams
 
 CLEAN, ROBUST = "clean", "robust"
 Rows = dict[tuple[str, float], Tensor]
@@ -111,10 +112,11 @@ class Classification:
     ) -> dict[str, Tensor]:
         """Returns the outcome of every attack on the examples `facing` `(B,)` it, `(B,)`."""
         standing, found = facing, {}
+        places = positions.to(images.device)
         for number, (label, attack) in enumerate(zip(self._labels, self.attacks, strict=True)):
             tried = (facing if self.exhaustive else standing).nonzero()[:, 0]  # (b,), places in the batch
-            names = [(self.protocol.seed, "examination", number, place) for place in positions[tried.cpu()].tolist()]
-            kept = withstands(self.classifier, images[tried], truth[tried], attack, epsilon, names, self.surrogate)
+            streams = Streams.of(self.protocol.seed, "examination", number, samples=places[tried])
+            kept = withstands(self.classifier, images[tried], truth[tried], attack, epsilon, streams, self.surrogate)
             spared = torch.full_like(facing, SPARED, dtype=torch.int8)
             found[label] = spared.index_copy(0, tried, kept.to(torch.int8))  # (b,) -> (B,)
             standing = standing & (found[label] != BROKEN)

@@ -11,7 +11,7 @@ from advlora.losses.base import Loss, Step
 from advlora.losses.captions import Contrastive, captions_of, contrastive
 from advlora.losses.encoder import Encoder
 from advlora.losses.parts import Parts, built
-from advlora.randomness import generator
+from advlora.randomness import Streams
 
 ZOOM, SHIFT, LIGHT = 0.25, 0.2, 0.4
 """Largest change of a view: zoom, shift (as a share of half the side), and brightness and contrast."""
@@ -91,8 +91,8 @@ def augmented(images: Tensor, samples: Tensor, seed: int, epoch: int) -> Tensor:
     A view is mirrored or not, zoomed in, shifted, and changed in brightness and contrast. Its random numbers depend on
     seed, epoch and sample only.
     """
-    drawn = [torch.rand(6, generator=generator(seed, "view", epoch, sample)) for sample in samples.tolist()]
-    flip, zoom, right, down, contrast, brightness = torch.stack(drawn).to(images).unbind(1)  # (B, 6) -> six (B,)
+    drawn = Streams.of(seed, "view", epoch, samples=samples).uniform(6).to(images)  # (B, 6)
+    flip, zoom, right, down, contrast, brightness = drawn.unbind(1)  # six (B,)
     size = 1 - ZOOM * zoom  # share of the image that the view shows
     # Affine maps from the view's coordinates to the image's, both in [-1, 1]: rows (B, 3) of x and y -> (B, 2, 3)
     rows = [torch.stack([size * (2 * (flip < 0.5) - 1), 0 * size, SHIFT * (2 * right - 1)], 1)]

@@ -17,7 +17,7 @@ from advlora.data import ImageTextSet
 from advlora.distributed import Group
 from advlora.errors import Diverged
 from advlora.losses import Encoder, Loss, Step
-from advlora.randomness import generator, seed_of
+from advlora.randomness import Streams, seed_of
 from advlora.training.optimiser import build_optimiser
 from advlora.training.schedule import batches, learning_rate, steps_per_epoch
 
@@ -119,10 +119,10 @@ class Updates:
         def loss(points: Tensor) -> Tensor:
             return self.loss.attacked(self.encoder, points, step)[:counted]
 
-        generators = (generator(self.config.seed, "attack", epoch, sample) for sample in step.samples.tolist())
+        streams = Streams.of(self.config.seed, "attack", epoch, samples=step.samples)
         with self.adapted.frozen():
             self.loss.prepare(self.encoder, step, update=False)
-            return attack(self.attack, Batch(loss, step.clean, generators, self.shared))
+            return attack(self.attack, Batch(loss, step.clean, streams, self.shared))
 
     @contextmanager
     def _dropout(self, epoch: int, number: int) -> Iterator[None]:

@@ -24,6 +24,7 @@ from advlora.evaluation.guards.finding import GuardFinding
 from advlora.evaluation.guards.gradients import vanishing_share
 from advlora.evaluation.outcomes import Outcomes
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.randomness import Streams
 
 SAME_LOGITS = 1e-4
 """Largest difference between equal logits, relative to their spread: rounding, not chance."""
@@ -121,9 +122,9 @@ class _Subject:
         facing = facing.clone()
         for number, attack in enumerate(attacks):
             for places in torch.split(facing.nonzero()[:, 0], self.protocol.batch_size):
-                names = [(self.protocol.seed, "guard", purpose, number, place) for place in places.tolist()]
+                streams = Streams.of(self.protocol.seed, "guard", purpose, number, samples=places)
                 images, labels = self.images[places], self.labels[places]
-                facing[places] = withstands(self.classify, images, labels, attack, epsilon, names, self.surrogate)
+                facing[places] = withstands(self.classify, images, labels, attack, epsilon, streams, self.surrogate)
         return facing
 
     def broken(self, attacks: list[EvaluationAttackConfig], purpose: str) -> float:
@@ -237,8 +238,8 @@ def same_as_merged(trained: Classifier, merged: Classifier, images: Tensor) -> G
         merged: The model with its adapter merged into the weights.
         images: `(B, 3, H, W)` in [0, 1].
     """
-    threat, count = Threat("linf", 4 / 255), len(images)
-    noise = threat.draw(images, [torch.Generator().manual_seed(place) for place in range(count)])
+    threat, places = Threat("linf", 4 / 255), torch.arange(len(images), device=images.device)
+    noise = threat.draw(images, Streams.of(0, "merged", samples=places))
     value = 0.0
     for points in (images, threat.project(images + noise, images)):
         with torch.no_grad():

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from advlora.attacks import Threat, margin, withstands
 from advlora.config.evaluation_attacks import Pgd
-from advlora.randomness import generator
+from advlora.randomness import Streams
 
 pytestmark = pytest.mark.unit
 
@@ -31,20 +31,20 @@ def labels(net, images):
     return net(images).argmax(1)
 
 
-NAMES = [(0, "examination", index) for index in range(COUNT)]
+STREAMS = Streams.of(0, "examination", samples=torch.arange(COUNT))
 
 
-def withstood(net, images, labels, epsilon=EPSILON, names=NAMES, **values):
-    return withstands(net, images, labels, Pgd(**values), epsilon, names)
+def withstood(net, images, labels, epsilon=EPSILON, streams=STREAMS, **values):
+    return withstands(net, images, labels, Pgd(**values), epsilon, streams)
 
 
 def reference(net, images, labels, attack, epsilon):
     """Image by image, every visited point, nothing dropped early."""
     kept = []
-    for image, label, name in zip(images, labels, NAMES, strict=True):
+    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
         image, label, right = image[None], label[None], True
         for restart in range(attack.restarts):
-            noise = Threat("linf", epsilon).draw(image, [generator(*name, restart)])
+            noise = Threat("linf", epsilon).draw(image, STREAMS[place : place + 1].branch(restart))
             point = (image + noise).clamp(0, 1)
             for _ in range(attack.steps):
                 point = point.detach().requires_grad_()
@@ -65,7 +65,7 @@ def test_it_is_the_reference_written_out_image_by_image(net, images, labels):
 
 
 def test_a_gradient_breaks_more_than_noise(net, images, labels):
-    noise = Threat("linf", EPSILON).draw(images, [generator(*name) for name in NAMES])
+    noise = Threat("linf", EPSILON).draw(images, STREAMS)
     noisy = (net((images + noise).clamp(0, 1)).argmax(1) == labels).float().mean()
     assert withstood(net, images, labels, steps=5).float().mean() < noisy - 0.2
 
@@ -106,7 +106,7 @@ def test_an_image_fares_alike_in_any_batch(net, images, labels):
     whole = withstood(net, images, labels, steps=3)
     for size in (1, 7):
         parts = [
-            withstood(net, images[i : i + size], labels[i : i + size], names=NAMES[i : i + size], steps=3)
+            withstood(net, images[i : i + size], labels[i : i + size], streams=STREAMS[i : i + size], steps=3)
             for i in range(0, COUNT, size)
         ]
         assert torch.equal(torch.cat(parts), whole)
@@ -118,7 +118,7 @@ def test_parameters_get_no_gradient(net, images, labels):
 
 
 def test_an_empty_batch_is_no_problem(net, images, labels):
-    assert withstood(net, images[:0], labels[:0], names=[]).shape == (0,)
+    assert withstood(net, images[:0], labels[:0], streams=STREAMS[:0]).shape == (0,)
 
 
 def test_normalised_images_are_refused(net, images, labels):

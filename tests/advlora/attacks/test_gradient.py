@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from advlora.attacks import Batch, Threat, attack, pgd
 from advlora.config.training_attacks import FgsmRs, NFgsm, NoAttack, TrainPgd
-from advlora.randomness import generator
+from advlora.randomness import Streams
 
 pytestmark = pytest.mark.unit
 
@@ -32,8 +32,8 @@ def loss(net):
     return lambda points: cross_entropy(net(points), labels, reduction="none")
 
 
-def sources(count=10):
-    return [generator(7, "attack", index) for index in range(count)]
+def streams(count=10):
+    return Streams.of(7, "attack", samples=torch.arange(count))
 
 
 def gradient_of(loss, point):
@@ -51,12 +51,12 @@ def reference_pgd(loss, images, start, epsilon, steps, size):
     return adversarial
 
 
-def attacked(config, loss, images, generators=None):
-    return attack(config, Batch(loss, images, sources() if generators is None else generators))
+def attacked(config, loss, images, own=None):
+    return attack(config, Batch(loss, images, streams() if own is None else own))
 
 
 def test_pgd_is_the_reference_loop(loss, images):
-    start = Threat("linf", EPSILON).draw(images, sources())
+    start = Threat("linf", EPSILON).draw(images, streams())
     ours = attacked(TrainPgd(epsilon=EPSILON, steps=5, step_size=2 / 255), loss, images)
     assert torch.allclose(ours, reference_pgd(loss, images, start, EPSILON, 5, 2 / 255), atol=1e-7)
 
@@ -73,7 +73,7 @@ def test_pgd_in_l2_is_the_reference_loop(loss, images):
 
 
 def test_fgsm_rs_is_its_formula(loss, images):
-    start = Threat("linf", EPSILON).draw(images, sources())
+    start = Threat("linf", EPSILON).draw(images, streams())
     noisy = (images + start).clamp(0, 1)
     delta = (noisy - images + 1.25 * EPSILON * gradient_of(loss, noisy).sign()).clamp(-EPSILON, EPSILON)
     ours = attacked(FgsmRs(epsilon=EPSILON), loss, images)
@@ -81,7 +81,7 @@ def test_fgsm_rs_is_its_formula(loss, images):
 
 
 def test_n_fgsm_is_its_formula_and_leaves_the_ball(loss, images):
-    noisy = (images + Threat("linf", 2 * EPSILON).draw(images, sources())).clamp(0, 1)
+    noisy = (images + Threat("linf", 2 * EPSILON).draw(images, streams())).clamp(0, 1)
     expected = (noisy + EPSILON * gradient_of(loss, noisy).sign()).clamp(0, 1)
     ours = attacked(NFgsm(epsilon=EPSILON), loss, images)
     assert torch.allclose(ours, expected, atol=1e-7)
@@ -99,7 +99,7 @@ def test_without_a_random_start_one_step_of_pgd_is_fgsm(loss, images):
 def test_an_attack_raises_the_loss_more_than_noise_and_stays_in_the_pixel_range(loss, images, kind, norm):
     epsilon = EPSILON if norm == "linf" else 0.5
     found = attacked(kind(norm=norm, epsilon=epsilon), loss, images)
-    noise = (images + Threat(norm, 2 * epsilon).draw(images, sources())).clamp(0, 1)
+    noise = (images + Threat(norm, 2 * epsilon).draw(images, streams())).clamp(0, 1)
     assert (loss(found) > loss(images)).all()
     assert loss(found).mean() > loss(noise).mean()
     assert found.min() >= 0
@@ -128,7 +128,7 @@ def test_an_image_is_attacked_alike_in_any_batch(net, images):
 
     def run(part):
         part_loss = lambda x: cross_entropy(net(x), labels[part], reduction="none")  # noqa: E731
-        return attacked(TrainPgd(epsilon=EPSILON, steps=3), part_loss, images[part], sources()[part])
+        return attacked(TrainPgd(epsilon=EPSILON, steps=3), part_loss, images[part], streams()[part])
 
     apart = torch.cat([run(slice(0, 4)), run(slice(4, 10))])
     assert torch.allclose(run(slice(0, 10)), apart, atol=1e-6)

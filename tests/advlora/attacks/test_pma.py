@@ -7,12 +7,13 @@ from torch import nn
 from advlora.attacks import Threat, margin, objective, withstands
 from advlora.config.evaluation_attacks import Noise, Pma
 from advlora.evaluation.guards.gradients import vanishing_share
+from advlora.randomness import Streams
 from tests.advlora.short_trials import evaluation_attack
 
 pytestmark = pytest.mark.unit
 
 COUNT, EPSILON = 40, 0.03
-NAMES = [(0, "examination", index) for index in range(COUNT)]
+STREAMS = Streams.of(0, "examination", samples=torch.arange(COUNT))
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_the_objective_is_the_margin_of_the_probabilities():
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", EPSILON), ("l2", 0.4)])
 def test_it_breaks_more_than_noise_and_more_in_a_larger_ball(net, images, labels, norm, epsilon):
     def kept(attack, radius):
-        return withstands(net, images, labels, attack, radius, NAMES)
+        return withstands(net, images, labels, attack, radius, STREAMS)
 
     small, large = (kept(Pma(norm=norm, steps=10), factor * epsilon) for factor in (1, 4))
     assert large.sum() < small.sum() < kept(Noise(norm=norm), epsilon).sum()
@@ -58,7 +59,7 @@ def test_every_visited_point_lies_in_the_ball_and_one_run_takes_the_gradients_it
 
     first = torch.zeros(COUNT, dtype=torch.int64)
     attack = Pma(steps=6)
-    assert withstands(seen, images, first, attack, EPSILON, NAMES).all()
+    assert withstands(seen, images, first, attack, EPSILON, STREAMS).all()
     assert all((Threat("linf", EPSILON).size(points - images) <= EPSILON + 1e-6).all() for points in visited)
     assert len(visited) == 7
     assert attack.forwards(5) == 2 * 6 + 1
@@ -66,9 +67,9 @@ def test_every_visited_point_lies_in_the_ball_and_one_run_takes_the_gradients_it
 
 def test_an_image_fares_alike_in_any_batch(net, images, labels):
     attack = evaluation_attack(kind="pma", steps=5, restarts=2)
-    whole = withstands(net, images, labels, attack, EPSILON, NAMES)
+    whole = withstands(net, images, labels, attack, EPSILON, STREAMS)
     parts = [
-        withstands(net, images[i : i + 7], labels[i : i + 7], attack, EPSILON, NAMES[i : i + 7])
+        withstands(net, images[i : i + 7], labels[i : i + 7], attack, EPSILON, STREAMS[i : i + 7])
         for i in range(0, COUNT, 7)
     ]
     assert torch.equal(torch.cat(parts), whole)

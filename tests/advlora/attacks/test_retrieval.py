@@ -10,7 +10,7 @@ from advlora.attacks.retrieval import RetrievalCase, attack_captions, attack_ima
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest
 from advlora.evaluation.recall import ranks
-from advlora.randomness import generator
+from advlora.randomness import Streams
 from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.unit
@@ -43,8 +43,8 @@ def texts(model, scene):
     return model.encode_texts(scene[1])
 
 
-def sources():
-    return [generator(0, "retrieval", place) for place in range(CLASSES)]
+def streams():
+    return Streams.of(0, "retrieval", samples=torch.arange(CLASSES))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def case(model, scene):
 
     def case(images=images, own=own, threat=THREAT, **values) -> RetrievalCase:
         settings = {"steps": 5, "step_size": 4 / 255, "scales": (0.75, 1.25), **values}
-        return RetrievalCase(model, images, own, threat, sources()[: len(images)], **settings)
+        return RetrievalCase(model, images, own, threat, streams()[: len(images)], **settings)
 
     return case
 
@@ -77,7 +77,7 @@ def test_an_image_attack_in_the_ball_loses_the_captions(model, scene, texts, cas
     assert (attacked - images).abs().max() <= THREAT.epsilon + 1e-6
     assert clean.recalls()["tr_r1"] > 0.7
     assert clean.success_rates(broken)["tr_r1"] > 0.5
-    noise = THREAT.project(images + THREAT.draw(images, sources()), images)
+    noise = THREAT.project(images + THREAT.draw(images, streams()), images)
     assert clean.success_rates(looked_up(model, noise, texts))["tr_r1"] < 0.2
 
 

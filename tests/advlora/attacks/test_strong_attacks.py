@@ -13,13 +13,13 @@ from advlora.attacks.fab import to_plane
 from advlora.attacks.objectives import likely_targets
 from advlora.attacks.square import _bump, edge, square
 from advlora.attacks.transfer import _shaken, _views
-from advlora.randomness import generator
+from advlora.randomness import Streams
 from tests.advlora.short_trials import evaluation_attack
 
 pytestmark = pytest.mark.unit
 
 COUNT, EPSILON = 40, 0.03
-NAMES = [(0, "examination", index) for index in range(COUNT)]
+STREAMS = Streams.of(0, "examination", samples=torch.arange(COUNT))
 SINGLE = [
     {"kind": "fgsm"},
     {"kind": "apgd-ce", "steps": 10},
@@ -55,12 +55,12 @@ def labels(net, images):
     return net(images).argmax(1)
 
 
-def withstood(net, images, labels, epsilon=EPSILON, names=NAMES, surrogate=None, **values):
-    return withstands(net, images, labels, evaluation_attack(**values), epsilon, names, surrogate)
+def withstood(net, images, labels, epsilon=EPSILON, streams=STREAMS, surrogate=None, **values):
+    return withstands(net, images, labels, evaluation_attack(**values), epsilon, streams, surrogate)
 
 
 def case(net, images, labels, norm="linf", epsilon=EPSILON):
-    return Case(net, images, labels, Threat(norm, epsilon), [generator(*name) for name in NAMES[: len(images)]])
+    return Case(net, images, labels, Threat(norm, epsilon), STREAMS[: len(images)])
 
 
 @pytest.mark.parametrize("values", SINGLE, ids=lambda values: values["kind"])
@@ -78,7 +78,7 @@ def test_every_attack_breaks_more_than_noise_and_more_in_a_larger_ball(net, imag
 def test_an_image_fares_alike_in_any_batch(net, images, labels, values):
     whole = withstood(net, images, labels, **values)
     parts = [
-        withstood(net, images[i : i + 7], labels[i : i + 7], names=NAMES[i : i + 7], **values)
+        withstood(net, images[i : i + 7], labels[i : i + 7], streams=STREAMS[i : i + 7], **values)
         for i in range(0, COUNT, 7)
     ]
     assert torch.equal(torch.cat(parts), whole)
@@ -99,7 +99,7 @@ def test_no_visited_point_that_counts_lies_outside_the_ball_or_the_pixel_range(i
         wrong = torch.where(outside | beyond, 10.0, 0.0)
         return torch.stack([1 + 0 * slope, 0.5 + 0.1 * slope + wrong, 0.2 - 0.1 * slope, 0 * slope], dim=1)
 
-    assert withstood(classify, reference, torch.tensor([0]), epsilon, NAMES[:1], norm=norm, **values).all()
+    assert withstood(classify, reference, torch.tensor([0]), epsilon, STREAMS[:1], norm=norm, **values).all()
 
 
 def test_autopgd_beats_plain_pgd_of_as_many_steps(net, images, labels):
@@ -193,7 +193,7 @@ def test_fab_finds_the_boundary_of_a_linear_model_at_its_true_distance(images, n
     distance = margin(classify(middle), labels).abs() / Threat(norm, 1.0).dual(difference)
     for factor, expected in ((1.02, False), (0.98, True)):
         kept = [
-            withstood(classify, middle[i : i + 1], labels[i : i + 1], factor * float(distance[i]), [NAMES[i]],
+            withstood(classify, middle[i : i + 1], labels[i : i + 1], factor * float(distance[i]), STREAMS[i : i + 1],
                       kind="fab", norm=norm, steps=30)
             for i in range(8)
         ]  # fmt: skip
@@ -245,7 +245,7 @@ def test_a_transfer_attack_follows_the_surrogate_and_never_asks_the_model(net, i
 
 
 def test_input_diversity_leaves_half_of_the_images_alone_and_never_grows_them(net, images, labels):
-    views = _views(case(net, images, labels))
+    views = _views(case(net, images, labels), step=0)
     same = (views - torch.tensor([[1.0, 0, 0], [0, 1, 0]])).abs().amax((1, 2)) < 1e-6
     assert 0.25 < same.float().mean() < 0.75
     shown = []
@@ -262,10 +262,10 @@ def test_noise_breaks_what_lies_at_the_boundary_only(net, images, labels):
 
 @pytest.mark.parametrize("values", SINGLE, ids=lambda values: values["kind"])
 def test_a_model_without_gradients_is_searched_not_refused(net, images, labels, values):
-    kept = withstood(lambda points: net(points.detach()), images[:4], labels[:4], names=NAMES[:4], **values)
+    kept = withstood(lambda points: net(points.detach()), images[:4], labels[:4], streams=STREAMS[:4], **values)
     assert kept.shape == (4,)
 
 
 @pytest.mark.parametrize("values", SINGLE, ids=lambda values: values["kind"])
 def test_an_empty_batch_is_no_problem(net, images, labels, values):
-    assert withstood(net, images[:0], labels[:0], names=[], **values).shape == (0,)
+    assert withstood(net, images[:0], labels[:0], streams=STREAMS[:0], **values).shape == (0,)

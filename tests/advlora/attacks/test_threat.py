@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from advlora.attacks import Threat, check_range
-from advlora.randomness import generator
+from advlora.randomness import Streams
 
 pytestmark = pytest.mark.unit
 
@@ -19,8 +19,8 @@ def length(delta, norm):
     return delta.abs().amax((1, 2, 3)) if norm == "linf" else delta.flatten(1).norm(dim=1)
 
 
-def sources(count, first=0):
-    return [generator(0, "test", first + index) for index in range(count)]
+def streams(count, first=0):
+    return Streams.of(0, "test", samples=first + torch.arange(count))
 
 
 @pytest.mark.parametrize("ball", BALLS)
@@ -51,7 +51,7 @@ def test_the_l2_projection_is_the_nearest_point_of_the_ball():
 
 @pytest.mark.parametrize("ball", BALLS)
 def test_noise_lies_in_the_ball_and_fills_it(ball):
-    noise = ball.draw(images(64), sources(64))
+    noise = ball.draw(images(64), streams(64))
     sizes = length(noise, ball.norm)
     assert (sizes <= ball.epsilon * (1 + 1e-6)).all()
     assert sizes.mean() > 0.95 * ball.epsilon  # most of the volume of a high-dimensional ball lies near its surface
@@ -60,8 +60,8 @@ def test_noise_lies_in_the_ball_and_fills_it(ball):
 
 @pytest.mark.parametrize("ball", BALLS)
 def test_the_noise_of_an_image_does_not_depend_on_its_batch(ball):
-    together = ball.draw(images(6), sources(6))
-    apart = torch.cat([ball.draw(images(2), sources(2, first)) for first in (0, 2, 4)])
+    together = ball.draw(images(6), streams(6))
+    apart = torch.cat([ball.draw(images(2), streams(2, first)) for first in (0, 2, 4)])
     assert torch.equal(together, apart)
     assert not torch.equal(together[0], together[1])
 

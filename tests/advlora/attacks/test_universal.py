@@ -6,10 +6,11 @@ from torch import Tensor
 
 from advlora.attacks import Batch, Epoch, attack
 from advlora.config.training_attacks import Universal
+from advlora.randomness import Streams
 
 pytestmark = pytest.mark.unit
 
-EPSILON = 0.1
+EPSILON, NOBODY = 0.1, Streams(torch.empty(0, dtype=torch.int64))
 
 
 def towards(target: Tensor):
@@ -29,7 +30,7 @@ def target() -> Tensor:
 def attacked(images, target, epoch=None, **values) -> Tensor:
     """Returns the perturbation of every image, on the ascent that `epoch` carries."""
     config = Universal(**{"epsilon": EPSILON, **values})
-    return attack(config, Batch(towards(target), images, [], epoch or Epoch())) - images
+    return attack(config, Batch(towards(target), images, NOBODY, epoch or Epoch())) - images
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

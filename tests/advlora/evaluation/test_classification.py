@@ -12,6 +12,7 @@ from advlora.data import ImageTextSet
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.models import VisionLanguageModel
+from advlora.randomness import Streams
 from advlora.training.cost import evaluation_forwards
 from tests.advlora.short_trials import evaluation, evaluation_attack
 
@@ -91,9 +92,9 @@ def test_robust_is_the_worst_case_over_the_attacks(evaluate, model, classes, dat
 
     images, alone = data.images.float() / 255, []
     for number, values in enumerate(WEAK):
-        names = [(0, "examination", number, place) for place in range(COUNT)]
+        streams = Streams.of(0, "examination", number, samples=torch.arange(COUNT))
         attack = evaluation_attack(**values)
-        alone.append(withstands(classify, images, data.labels, attack, EPSILON, names))
+        alone.append(withstands(classify, images, data.labels, attack, EPSILON, streams))
     together = evaluate(attacks=WEAK).robust[EPSILON]
     assert torch.equal(together, alone[0] & alone[1] & alone[2])
     assert 0 < together.sum() < min(each.sum() for each in alone)
