@@ -60,7 +60,8 @@ class Update:
         if self.magnitude is None:
             return moved
         length = torch.linalg.vector_norm(moved, dim=1)  # (m,)
-        return moved * (self.magnitude / length)[:, None]  # (m, n) * (m, 1)
+        rescaled: Tensor = moved * (self.magnitude / length)[:, None]  # (m, n) * (m, 1)
+        return rescaled
 
 
 class Method(Generic[Config]):
