@@ -59,9 +59,8 @@ class Update:
         moved = torch.addmm(weight, self.b, self.a)  # (m, n) + (m, r) @ (r, n)
         if self.magnitude is None:
             return moved
-        length = torch.linalg.vector_norm(moved, dim=1)  # (m,)
-        rescaled: Tensor = moved * (self.magnitude / length)[:, None]  # (m, n) * (m, 1)
-        return rescaled
+        length: Tensor = torch.linalg.vector_norm(moved, dim=1, keepdim=True)  # (m, 1)
+        return moved * (self.magnitude[:, None] / length)  # (m, n) * (m, 1)
 
 
 class Method(Generic[Config]):

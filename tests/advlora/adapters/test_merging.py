@@ -212,9 +212,9 @@ def test_what_is_shipped_are_the_weights_that_are_measured(made, recipe) -> None
 def test_originals_follow_the_model_once(made) -> None:
     adapted = made(kind="full")
     adapted.model.double()
-    places = []
+    seen = []
     for _ in range(2):
         with adapted.pretrained():
-            places.append([parameter.data_ptr() for parameter in adapted.parameters()])
-            assert all(parameter.dtype == torch.float64 for parameter in adapted.parameters())
-    assert places[0] == places[1], "copied again"
+            seen.append([parameter.data for parameter in adapted.parameters()])  # alive, so that no address is reused
+    assert all(one.dtype == torch.float64 for one in seen[0])
+    assert all(one.data_ptr() == other.data_ptr() for one, other in zip(*seen, strict=True)), "copied again"
