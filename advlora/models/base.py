@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from advlora.errors import ModelError
+from advlora.models.preprocessing import Preprocessing
 from advlora.models.roles import RoleMap, target_layers
 
 TowerName = Literal["vision", "text"]
@@ -72,6 +73,11 @@ class VisionLanguageModel(nn.Module):
     @abstractmethod
     def vision(self) -> nn.Module:
         """The module of the vision tower."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are brought to the model's size; part of the model, so the same wherever its weights are."""
+        return Preprocessing(self.image_size)
 
     def tower(self, name: TowerName) -> Tower:
         """Returns a tower. Fused attention inside it is split, so that q, k and v are separate layers.

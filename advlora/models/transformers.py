@@ -16,6 +16,7 @@ from advlora.config import LOCAL
 from advlora.errors import ModelError, first_line
 from advlora.models.attention import fuse_projections, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
+from advlora.models.preprocessing import Preprocessing, of_processor
 from advlora.models.quiet import contained_transformers
 from advlora.models.roles import RoleMap
 
@@ -60,7 +61,7 @@ class TransformersModel(VisionLanguageModel):
         Args:
             net: The model; its attention may be split.
             tokenizer: Maps captions to token ids.
-            processor: The image processor, of which only mean and standard deviation are used.
+            processor: The image processor; its mean and standard deviation are used here, the rest is `preprocessing`.
         """
         super().__init__()
         self.net: Any = net.requires_grad_(False)
@@ -85,6 +86,15 @@ class TransformersModel(VisionLanguageModel):
         """The whole model: both towers' layers are named relative to it, as in transformers and PEFT."""
         net: nn.Module = self.net
         return net
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """See `VisionLanguageModel`.
+
+        Raises:
+            ModelError: If the image processor makes images of another size than the model takes.
+        """
+        return of_processor(self.processor, self.image_size)
 
     @torch.no_grad()
     def encode_texts(self, captions: Sequence[str]) -> Tensor:
@@ -253,7 +263,8 @@ def load_transformers(
         device: `meta` reads no weights.
 
     Raises:
-        ModelError: If its family is unknown, or cannot be downloaded or read.
+        ModelError: If its family is unknown, its image processor makes images of another size, or a file cannot be
+            downloaded or read.
     """
     import transformers
 
@@ -277,7 +288,10 @@ def load_transformers(
             raise ModelError(_unreadable(name, error)) from error
     if split:
         split_attention(net, multihead=False)  # SigLIP's pooling head has one; no adapter belongs there
-    return wrapper(net, tokenizer, processor)
+    model = wrapper(net, tokenizer, processor)
+    if device != "meta":
+        of_processor(processor, model.image_size)  # refuses one that does not fit the model
+    return model
 
 
 def place_of(name: str, revision: str | None, key: str = "model.name") -> str:

@@ -11,6 +11,14 @@ from advlora.config import ModelConfig
 WORDS = ["<pad>", "<start>", "<end>", "<other>", "a", "photo", "of", "cat", "dog", "red", "boot", "dress", "the", "on"]
 
 
+PROCESSORS = {
+    "clip": ("CLIPImageProcessor", {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}),
+    "siglip": ("SiglipImageProcessor", {"size": {"height": 16, "width": 16}}),
+    "blip": ("BlipImageProcessor", {"size": {"height": 16, "width": 16}}),
+}
+"""Family -> class of its image processor, and its recipe at the tiny model's size."""
+
+
 def tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -45,7 +53,7 @@ def network(family: str):
 
 def written(family: str, folder: Path) -> ModelConfig:
     """Writes the tiny model of a family into a folder and returns its configuration."""
-    from transformers import CLIPImageProcessor
+    import transformers
 
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -54,8 +62,9 @@ def written(family: str, folder: Path) -> ModelConfig:
             parameter.data += 0.05 * torch.randn_like(parameter)
     net.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
+    kind, recipe = PROCESSORS[family]
     mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
-    CLIPImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
+    getattr(transformers, kind)(image_mean=mean, image_std=std, **recipe).save_pretrained(folder)
     return ModelConfig(source="transformers", name=f"local-dir:{folder}")
 
 

@@ -10,6 +10,7 @@ from advlora.attacks.retrieval import RetrievalCase, attack_captions, attack_ima
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest
 from advlora.evaluation.recall import ranks
+from advlora.models import Preprocessing
 from advlora.randomness import generator
 from advlora.training.workbench import Workbench
 
@@ -32,7 +33,7 @@ def model(bench):
 @pytest.fixture(scope="module")
 def scene(bench, model):
     """Images, three captions of each, whose they are."""
-    data, manifest = bench.split(DataConfig(), "val", 28, 100), load_manifest(DataConfig())
+    data, manifest = bench.split(DataConfig(), "val", Preprocessing(28), 100), load_manifest(DataConfig())
     places = [int((data.labels == label).nonzero()[0]) for label in range(CLASSES)]
     captions = [caption for label in range(CLASSES) for caption in manifest.captions(label)[:3]]
     return data.images[places].float() / 255, captions, OWNER[None] == torch.arange(CLASSES)[:, None]
