@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from advlora.config.base import Section, default_kind
+from advlora.config.base import Positive, Section, default_kind, given
 from advlora.config.schema import kinds, sections
 
 Weight = Annotated[float, Field(ge=0)]
@@ -76,7 +76,10 @@ class TradesConfig(BaseLossConfig):
 
 
 class PmgAftConfig(BaseLossConfig):
-    """Cross-entropy guided by the pretrained model (PMG-AFT, Wang et al. 2024)."""
+    """Cross-entropy guided by the pretrained model (PMG-AFT, Wang et al. 2024).
+
+    The defaults are the authors' code, which differs from the paper's equations.
+    """
 
     title: ClassVar[str] = "PMG-AFT"
     needs_classes: ClassVar[bool] = True
@@ -89,6 +92,12 @@ class PmgAftConfig(BaseLossConfig):
     """Weight of the divergence from the clean image."""
 
     def extra_forwards(self, update: int) -> int:
+    divergence: Literal["forward", "reverse"] = "forward"
+    """KL(reference, attacked) as in the authors' code, or KL(attacked, reference) as in the paper."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """Whether divergences are added up over a batch, as in the authors' code, or averaged as the cross-entropy is."""
+    logit_scale: Positive | None = 1.0
+    """What multiplies cosines: 1 in the authors' code; None for the model's own scale."""
         """Attacked images also pass the teacher, and clean ones the model, with gradient."""
         return 1 + update
 
