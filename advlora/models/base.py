@@ -140,17 +140,17 @@ class VisionLanguageModel(nn.Module):
             captions: One per image.
 
         Returns:
-            `(B,)`: logit of "they match" minus logit of "they do not".
+            `(B, 2)`: logits of "they do not match" and of "they match".
         """
         raise ModelError(f"{type(self).__name__} has no image-text matching head")
 
     def score_pairs(self, images: Tensor, captions: Sequence[str]) -> Tensor:
         """Scores pairs of images `(B, 3, H, W)` and B captions, `(B,)`: by the matching head if there is one.
 
-        Otherwise by logit scale times cosine.
+        By its logit of "they match" minus that of "they do not"; without a head by logit scale times cosine.
         """
         if self.matches:
-            return self.match(self.image_tokens(images), captions)
+            return self.match(self.image_tokens(images), captions).diff(dim=1)[:, 0]  # (B, 2) -> (B,)
         unit = normalize(self.encode_images(images), dim=-1) * normalize(self.encode_texts(captions), dim=-1)
         return self.logit_scale * unit.sum(-1)
 

@@ -6,6 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from advlora.models.roles import RoleMap
 TEXT_BATCH = 256
 BLIP_TOKENS = 35
 """Longest caption in tokens, as BLIP was trained (Li et al. 2022, `models/blip_retrieval.py`)."""
+ENC = "[ENC]"
 BLIP_TEMPERATURE = 0.07
 """Start of BLIP's learned temperature; its transformers checkpoints do not hold the learned value."""
 CLIP_ROLES = RoleMap(
@@ -216,14 +218,32 @@ class Blip(TransformersModel):
         return features
 
     def match(self, tokens: Tensor, captions: Sequence[str]) -> Tensor:
-        """See `VisionLanguageModel`."""
+        """See `VisionLanguageModel`. The first token is `[ENC]`, with which BLIP was trained."""
         mixed = self.net.text_encoder(
-            **self._tokens(captions),
+            **self._pair_tokens(captions),
             encoder_hidden_states=tokens,
             encoder_attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
         ).last_hidden_state
         logits: Tensor = self.net.itm_head(mixed[:, 0])
-        return logits[:, 1] - logits[:, 0]
+        return logits
+
+    @cached_property
+    def enc_token(self) -> int | None:
+        """Id of `[ENC]`: the last entry of the vocabulary (Li et al. 2022, `models/blip.py`: 30523 of 30524).
+
+        transformers' tokenizers do not know it, and its model reads `[CLS]` instead. None where the vocabulary ends
+        with the tokenizer's, so that there is no such entry.
+        """
+        known = self.tokenizer.get_vocab()
+        last = int(self.net.config.text_config.vocab_size) - 1
+        found: int | None = known.get(ENC, None if last in known.values() else last)
+        return found
+
+    def _pair_tokens(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        tokens = self._tokens(captions)
+        if self.enc_token is not None:
+            tokens["input_ids"][:, 0] = self.enc_token
+        return tokens
 
     def _texts(self, tokens: dict[str, Tensor]) -> Tensor:
         features: Tensor = self.net.text_proj(self.net.text_encoder(**tokens).last_hidden_state[:, 0])

@@ -46,6 +46,7 @@ def network(family: str):
         return transformers.CLIPModel(config)
     if family == "siglip":
         return transformers.SiglipModel(transformers.SiglipConfig(vision_config=vision, text_config=text))
+    text |= {"vocab_size": len(WORDS) + 2}  # [DEC] and [ENC], which transformers' tokenizers of BLIP do not know
     text |= {"encoder_hidden_size": 32, "sep_token_id": 2, "projection_dim": 24}
     config = transformers.BlipConfig(vision_config=vision, text_config=text, image_text_hidden_size=24)
     return transformers.BlipForImageTextRetrieval(config)
