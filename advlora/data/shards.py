@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from advlora.models.preprocessing import Preprocessing
 
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg")
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,27 @@ def decode_shard(
     Raises:
         DataError: If a sample is malformed, or their number is not the manifest's.
     """
+    return _read(shard, content, manifest, lambda sample: _decode(sample, manifest, preprocessing))
+
+
+def shard_captions(shard: Shard, content: bytes, manifest: Manifest) -> Iterator[tuple[str, ...]]:
+    """Reads the captions of a shard for retrieval, and leaves its images alone.
+
+    Raises:
+        DataError: If a sample has none, or their number is not the manifest's.
+    """
+    return _read(shard, content, manifest, _captions)
+
+
+def _read(
+    shard: Shard, content: bytes, manifest: Manifest, read: Callable[[dict[str, Any]], Content]
+) -> Iterator[Content]:
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
     count = 0
     try:
         for sample in group_by_keys(tar_file_expander([{"url": shard.url, "stream": io.BytesIO(content)}])):
-            yield _decode(sample, manifest, preprocessing)
+            yield read(sample)
             count += 1
     except DAMAGE as error:
         reason = error.args[0] if error.args else type(error).__name__  # WebDataset appends streams to the arguments
