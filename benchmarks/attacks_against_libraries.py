@@ -31,7 +31,7 @@ from advlora.config import (
     parse,
 )
 from advlora.config.evaluation_attacks import ApgdCe, ApgdT, FabT, Pgd, Square
-from advlora.models import VisionLanguageModel
+from advlora.models import Preprocessing, VisionLanguageModel
 from advlora.randomness import Streams
 from advlora.training.trainer import fine_tune, restore
 from advlora.training.workbench import Workbench
@@ -152,7 +152,7 @@ def main() -> None:
         state = report.state
         if options.save:
             torch.save(state, options.save)
-    data = bench.split(DataConfig(), "test", 28, options.samples)
+    data = bench.split(DataConfig(), "test", Preprocessing(28), options.samples)
     classes = bench.class_features(ModelConfig(), DataConfig())
     for title, model in (("robust", restore(config, bench, state).model), ("pretrained", bench.model(ModelConfig()))):
         print(f"\n{title} model:", flush=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from advlora.config.base import Section, default_kind
+from advlora.config.base import Positive, Section, default_kind, given
 from advlora.config.schema import kinds, sections
 
 Weight = Annotated[float, Field(ge=0)]
+Negatives = Literal["sampled", "hardest"]
+"""How a pair that does not match is chosen in a batch: drawn by the softmax of similarities, or the most similar."""
 
 
 class BaseLossConfig(Section):
@@ -47,7 +49,7 @@ class BaseLossConfig(Section):
         Args:
             update: The cost of a pass with the gradient of the update.
         """
-        return int(self.matches)  # the search for hard negatives
+        return int(self.matches)  # the search for negatives
 
 
 class CrossEntropyConfig(BaseLossConfig):
@@ -76,7 +78,10 @@ class TradesConfig(BaseLossConfig):
 
 
 class PmgAftConfig(BaseLossConfig):
-    """Cross-entropy guided by the pretrained model (PMG-AFT, Wang et al. 2024)."""
+    """Cross-entropy guided by the pretrained model (PMG-AFT, Wang et al. 2024).
+
+    The defaults are the authors' code, which differs from the paper's equations.
+    """
 
     title: ClassVar[str] = "PMG-AFT"
     needs_classes: ClassVar[bool] = True
@@ -87,6 +92,12 @@ class PmgAftConfig(BaseLossConfig):
     """Weight of the divergence from the pretrained model."""
     clean_weight: Weight = 1.0
     """Weight of the divergence from the clean image."""
+    divergence: Literal["forward", "reverse"] = "forward"
+    """KL(reference, attacked) as in the authors' code, or KL(attacked, reference) as in the paper."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """Whether divergences are added up over a batch, as in the authors' code, or averaged as the cross-entropy is."""
+    logit_scale: Positive | None = 1.0
+    """What multiplies cosines: 1 in the authors' code; None for the model's own scale."""
 
     def extra_forwards(self, update: int) -> int:
         """Attacked images also pass the teacher, and clean ones the model, with gradient."""
@@ -114,6 +125,14 @@ class ContrastiveConfig(BaseLossConfig):
     kind: Literal["contrastive"] = "contrastive"
     itm: Weight = 0.0
     """Weight of an image-text matching loss that is added (BLIP)."""
+    negatives: Negatives = "sampled"
+    """How its negatives are chosen."""
+
+    @model_validator(mode="after")
+    def _negatives_are_matched(self) -> Self:
+        if not self.matches and given(self, "negatives"):
+            raise ValueError("negatives belongs to image-text matching, and has no effect with itm: 0; leave it out")
+        return self
 
     @property
     def matches(self) -> bool:
@@ -127,6 +146,8 @@ class MatchingConfig(BaseLossConfig):
     title: ClassVar[str] = "Image-text matching"
 
     kind: Literal["itm"] = "itm"
+    negatives: Negatives = "sampled"
+    """How its negatives are chosen."""
 
     @property
     def matches(self) -> bool:

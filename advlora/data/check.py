@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from advlora.config import DataConfig
 from advlora.data.layouts import layout_of, listing, load_manifest
 from advlora.data.manifest import Manifest, data_folder
-from advlora.data.shards import read_shard
+from advlora.data.shards import read_shard, shard_captions
 from advlora.errors import DataError
 
 
@@ -27,6 +29,39 @@ def check_data(config: DataConfig) -> list[str]:
         return error.problems
     problems = [*too_many_samples(config, manifest), *wrong_target(config, manifest)]
     return problems + (bad_shards(manifest, data_folder(config)) if layout_of(config) == "shards" else [])
+
+
+def equal_captions(config: DataConfig) -> dict[str, int]:
+    """Counts the captions of a data set for retrieval that another image of their split has too.
+
+    Such a caption is a right answer to every image that has it. Remote shards are not read.
+
+    Returns:
+        Split -> how many of its captions.
+
+    Raises:
+        DataError: If the data set is missing or damaged.
+    """
+    if load_manifest(config).task != "retrieval":
+        return {}
+    return {name: _shared(captions) for name, captions in _captions(config)}
+
+
+def _captions(config: DataConfig) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Yields splits and the captions of each of their samples."""
+    if layout_of(config) != "shards":
+        for name, records in listing(config).records.items():
+            yield name, [record.captions for record in records]
+        return
+    manifest, folder = load_manifest(config), data_folder(config)
+    for name, split in manifest.splits.items():
+        local = [shard for shard in split.shards if not shard.remote]
+        yield name, [own for shard in local for own in shard_captions(shard, read_shard(shard, folder), manifest)]
+
+
+def _shared(captions: list[tuple[str, ...]]) -> int:
+    owners = Counter(caption for own in captions for caption in set(own))
+    return sum(owners[caption] > 1 for own in captions for caption in own)
 
 
 def bad_shards(manifest: Manifest, folder: Path) -> list[str]:

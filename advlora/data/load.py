@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from advlora.config import DataConfig
@@ -11,20 +13,23 @@ from advlora.data.shards import ImageTextSet, assembled, read_split
 from advlora.data.store import stored_split
 from advlora.errors import DataError
 
+if TYPE_CHECKING:
+    from advlora.models.preprocessing import Preprocessing
 
-def load_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
+
+def load_split(config: DataConfig, split: str, preprocessing: Preprocessing, limit: int | None = None) -> ImageTextSet:
     """Reads the first samples of a split into memory, or maps them where the configuration stores them on disk.
 
     Args:
         config: The data set.
         split: `train`, `val` or `test`.
-        image_size: Height and width in pixels; an image of another size is scaled (bicubic) and cropped to it.
+        preprocessing: How images of another size are brought to the model's.
         limit: At most this many samples; None for all.
 
     Raises:
         DataError: If the data set, the split or a file is missing or damaged.
     """
-    data = _clean(config, split, image_size, limit)
+    data = _clean(config, split, preprocessing, limit)
     if split == "train" and config.poison.kind != "none" and config.poison.rate:
         from advlora.data.poisoning import poison
 
@@ -32,14 +37,14 @@ def load_split(config: DataConfig, split: str, image_size: int, limit: int | Non
     return data
 
 
-def _clean(config: DataConfig, split: str, image_size: int, limit: int | None) -> ImageTextSet:
+def _clean(config: DataConfig, split: str, preprocessing: Preprocessing, limit: int | None) -> ImageTextSet:
     if config.store == "disk":
-        return stored_split(config, split, image_size, limit)
+        return stored_split(config, split, preprocessing, limit)
     if layout_of(config) == "shards":
-        return read_split(config, split, image_size, limit)
+        return read_split(config, split, preprocessing, limit)
     found = listing(config)
     records = found.records.get(split, ())[:limit]
     if not records:
         raise DataError(f"data set '{config.name}' has no samples in split '{split}'")
-    images, labels, captions = read_records(records, image_size, frame_count(config, found))
+    images, labels, captions = read_records(records, preprocessing, frame_count(config, found))
     return assembled(np.stack(images), labels, captions)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from advlora.data.manifest import SPLITS, Manifest, Split
 from advlora.data.pixels import DAMAGE, fit
 from advlora.data.video import frames
 from advlora.errors import DataError
+
+if TYPE_CHECKING:
+    from advlora.models.preprocessing import Preprocessing
 
 Pixels = np.ndarray[Any, Any]
 MANY = 5
@@ -85,13 +88,13 @@ class Listing:
 
 
 def read_records(
-    records: Iterable[Entry], size: int, video: int | None
+    records: Iterable[Entry], preprocessing: Preprocessing, video: int | None
 ) -> tuple[list[Pixels], list[int], list[tuple[str, ...]]]:
     """Decodes records.
 
     Args:
         records: The samples.
-        size: Height and width in pixels.
+        preprocessing: How images are brought to the model's size.
         video: Frames of a video; None for images.
 
     Returns:
@@ -102,9 +105,7 @@ def read_records(
     """
     images, labels, captions = [], [], []
     for record in records:
-        images.append(
-            _decode(record.file, lambda file: _image(file, size) if video is None else frames(file, video, size))
-        )
+        images.append(_decode(record.file, preprocessing, video))
         labels.append(record.label)
         captions.append(record.captions)
     return images, labels, captions
@@ -121,15 +122,11 @@ def several(problems: list[str]) -> list[str]:
     return problems if rest <= 0 else [*problems[:MANY], f"and {rest} more of this kind"]
 
 
-def _decode(file: Path, read: Callable[[Path], Pixels]) -> Pixels:
+def _decode(file: Path, preprocessing: Preprocessing, video: int | None) -> Pixels:
     try:
-        return read(file)
+        return fit(file.read_bytes(), preprocessing) if video is None else frames(file, video, preprocessing)
     except DAMAGE as error:
         raise DataError(f"'{file}' cannot be read: {error}") from error
-
-
-def _image(file: Path, size: int) -> Pixels:
-    return fit(file.read_bytes(), size)
 
 
 def _size(file: Path) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from advlora.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from advlora.models.preprocessing import Preprocessing
+
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg")
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,13 @@ class ImageTextSet:
         return len(self.captions)
 
 
-def read_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
+def read_split(config: DataConfig, split: str, preprocessing: Preprocessing, limit: int | None = None) -> ImageTextSet:
     """Reads the first samples of a split into memory; shards beyond them are not opened. See `load_split`."""
     manifest, folder = read_manifest(config), data_folder(config)
     samples = (
         decoded
         for shard in shards_of(manifest, split)
-        for decoded in decode_shard(shard, read_shard(shard, folder), manifest, image_size)
+        for decoded in decode_shard(shard, read_shard(shard, folder), manifest, preprocessing)
     )
     images, labels, captions = zip(*islice(samples, limit), strict=True)
     return assembled(np.stack(images), labels, captions)
@@ -121,19 +124,34 @@ def _where(shard: Shard, folder: Path) -> str:
 
 
 def decode_shard(
-    shard: Shard, content: bytes, manifest: Manifest, size: int
+    shard: Shard, content: bytes, manifest: Manifest, preprocessing: Preprocessing
 ) -> Iterator[tuple[np.ndarray[Any, Any], int, tuple[str, ...]]]:
     """Decodes a shard's samples: image `(3, H, W)`, label, captions.
 
     Raises:
         DataError: If a sample is malformed, or their number is not the manifest's.
     """
+    return _read(shard, content, manifest, lambda sample: _decode(sample, manifest, preprocessing))
+
+
+def shard_captions(shard: Shard, content: bytes, manifest: Manifest) -> Iterator[tuple[str, ...]]:
+    """Reads the captions of a shard for retrieval, and leaves its images alone.
+
+    Raises:
+        DataError: If a sample has none, or their number is not the manifest's.
+    """
+    return _read(shard, content, manifest, _captions)
+
+
+def _read(
+    shard: Shard, content: bytes, manifest: Manifest, read: Callable[[dict[str, Any]], Content]
+) -> Iterator[Content]:
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
     count = 0
     try:
         for sample in group_by_keys(tar_file_expander([{"url": shard.url, "stream": io.BytesIO(content)}])):
-            yield _decode(sample, manifest, size)
+            yield read(sample)
             count += 1
     except DAMAGE as error:
         reason = error.args[0] if error.args else type(error).__name__  # WebDataset appends streams to the arguments
@@ -145,7 +163,9 @@ def decode_shard(
         )
 
 
-def _decode(sample: dict[str, Any], manifest: Manifest, size: int) -> tuple[np.ndarray[Any, Any], int, tuple[str, ...]]:
+def _decode(
+    sample: dict[str, Any], manifest: Manifest, preprocessing: Preprocessing
+) -> tuple[np.ndarray[Any, Any], int, tuple[str, ...]]:
     """Returns image `(3, H, W)`, label and captions; without a `.txt` the caption is the first template, filled.
 
     Raises:
@@ -153,14 +173,14 @@ def _decode(sample: dict[str, Any], manifest: Manifest, size: int) -> tuple[np.n
     """
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if suffix in sample), None)
     if manifest.task == "retrieval" and suffix is not None:
-        return fit(sample[suffix], size), 0, _captions(sample)
+        return fit(sample[suffix], preprocessing), 0, _captions(sample)
     if suffix is None or "cls" not in sample:
         raise ValueError(f"sample {sample['__key__']} lacks {'an image' if suffix is None else 'its .cls'}")
     label = int(sample["cls"])
     if not 0 <= label < len(manifest.classes):
         raise ValueError(f"sample {sample['__key__']} has class {label}, there are {len(manifest.classes)}")
     caption = sample["txt"].decode().strip() if "txt" in sample else manifest.captions(label)[0]
-    return fit(sample[suffix], size), label, (caption,)
+    return fit(sample[suffix], preprocessing), label, (caption,)
 
 
 def _captions(sample: dict[str, Any]) -> tuple[str, ...]:

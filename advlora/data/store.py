@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from advlora.data.records import frame_count, read_records
 from advlora.data.shards import ImageTextSet, assembled, decode_shard, read_shard, shards_of
 from advlora.errors import DataError
 from advlora.identity import fingerprint
+
+if TYPE_CHECKING:
+    from advlora.models.preprocessing import Preprocessing
 
 CACHE_VARIABLE = "ADVLORA_CACHE"
 CHUNK = 512
@@ -43,17 +46,19 @@ class Part:
     read: Callable[[], Samples]
 
 
-def stored_split(config: DataConfig, split: str, image_size: int, limit: int | None = None) -> ImageTextSet:
+def stored_split(
+    config: DataConfig, split: str, preprocessing: Preprocessing, limit: int | None = None
+) -> ImageTextSet:
     """Maps the first samples of a split, once they are decoded; see `load_split`.
 
     Raises:
         DataError: If the data set, the split or a file is missing or damaged, or the folder cannot be written.
     """
-    parts = split_parts(config, split, image_size)
+    parts = split_parts(config, split, preprocessing)
     if not parts:
         raise DataError(f"data set '{config.name}' has no samples in split '{split}'")
-    identity = fingerprint(load_manifest(config).hash, config.frames)
-    store = _Store(cache_folder() / f"{identity}-{split}-{image_size}", parts)
+    identity = fingerprint(load_manifest(config).hash, config.frames, asdict(preprocessing))
+    store = _Store(cache_folder() / f"{identity}-{split}-{preprocessing.size}", parts)
     wanted = [part for part in parts if limit is None or part.start < limit]
     first = os.getpid() % len(wanted)
     try:
@@ -72,22 +77,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "advlora") / "images"
 
 
-def split_parts(config: DataConfig, split: str, image_size: int) -> list[Part]:
+def split_parts(config: DataConfig, split: str, preprocessing: Preprocessing) -> list[Part]:
     """Divides a split of any layout into what is decoded at once."""
     if layout_of(config) == "shards":
         manifest, folder = load_manifest(config), data_folder(config)
         shards = shards_of(manifest, split)
         starts = accumulate((shard.samples for shard in shards), initial=0)
-        read = partial(_read_shard, folder=folder, manifest=manifest, size=image_size)
+        read = partial(_read_shard, folder=folder, manifest=manifest, preprocessing=preprocessing)
         return [Part(start, shard.samples, partial(read, shard)) for start, shard in zip(starts, shards, strict=False)]
     found = listing(config)
     records, video = found.records.get(split, ()), frame_count(config, found)
     chunks = [(start, records[start : start + CHUNK]) for start in range(0, len(records), CHUNK)]
-    return [Part(start, len(chunk), partial(read_records, chunk, image_size, video)) for start, chunk in chunks]
+    return [Part(start, len(chunk), partial(read_records, chunk, preprocessing, video)) for start, chunk in chunks]
 
 
-def _read_shard(shard: Shard, *, folder: Path, manifest: Manifest, size: int) -> Samples:
-    images, labels, captions = zip(*decode_shard(shard, read_shard(shard, folder), manifest, size), strict=True)
+def _read_shard(shard: Shard, *, folder: Path, manifest: Manifest, preprocessing: Preprocessing) -> Samples:
+    images, labels, captions = zip(
+        *decode_shard(shard, read_shard(shard, folder), manifest, preprocessing), strict=True
+    )
     return images, labels, captions
 
 

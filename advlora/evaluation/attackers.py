@@ -104,11 +104,11 @@ class Attacker:
         return self.loss(images, positions, "margin")
 
     def loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
-        """Returns what the attacker maximises, `(B,)`: own captions against all others, by probability or by margin."""
+        """Returns what the attacker maximises, `(B,)`: right captions against wrong ones."""
         features = normalize(self.model.embed(images).float(), dim=-1)  # (B, D)
         logits = self.model.logit_scale * (features @ self.gallery.features.T)  # (B, T)
-        own = self.gallery.own(positions)  # (B, T)
-        right, wrong = logits.masked_fill(~own, -torch.inf), logits.masked_fill(own, -torch.inf)
+        answers = self.gallery.right(positions)  # (B, T)
+        right, wrong = logits.masked_fill(~answers, -torch.inf), logits.masked_fill(answers, -torch.inf)
         if kind == "margin":
             return wrong.amax(1) - right.amax(1)  # (B,)
         return logits.logsumexp(1) - right.logsumexp(1)  # (B,)

@@ -25,7 +25,7 @@ from advlora.evaluation.outcomes import Outcomes
 from advlora.evaluation.retrieval import Retrieval
 from advlora.evaluation.zero_shot import ZeroShotClassifier, live_class_features
 from advlora.metrics import ATTACK_SUCCESS, Metric
-from advlora.models import VisionLanguageModel
+from advlora.models import Preprocessing, VisionLanguageModel
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,9 @@ CPU = torch.device("cpu")
 class Source(Protocol):
     """Where an evaluation gets what is not the evaluated model. A workbench is one."""
 
-    def split(self, config: DataConfig, name: str, image_size: int, limit: int | None = None) -> ImageTextSet:
+    def split(
+        self, config: DataConfig, name: str, preprocessing: Preprocessing, limit: int | None = None
+    ) -> ImageTextSet:
         """Returns the first samples of a split."""
 
     def model(self, config: ModelConfig) -> VisionLanguageModel:
@@ -100,8 +102,8 @@ class Evaluator:
         return self.manifest.task != "retrieval"
 
     def split(self, name: str, limit: int | None) -> ImageTextSet:
-        """Returns the first samples of a split, at the model's size."""
-        return self.source.split(self.data, name, self.model.image_size, limit)
+        """Returns the first samples of a split, prepared as the model's library does."""
+        return self.source.split(self.data, name, self.model.preprocessing, limit)
 
     def examples(self, split: str) -> ImageTextSet:
         """Returns the samples of a split on which the protocol measures."""

@@ -44,25 +44,23 @@ class Ranks:
         return texts | {recall_name("ir", depth): self.images < depth for depth in DEPTHS}
 
 
-def ranks(by_image: Tensor, by_caption: Tensor, owner: Tensor) -> Ranks:
+def ranks(by_image: Tensor, by_caption: Tensor, right: Tensor) -> Ranks:
     """Ranks the answers to all queries. Ties count against the model: one that scores everything alike finds nothing.
 
     Args:
         by_image: `(N, T)`, scores by which an image ranks the captions.
         by_caption: `(N, T)`, scores by which a caption ranks the images; the same where nothing is re-ranked.
-        owner: `(T,)`, image of each caption; every image has at least one.
+        right: `(N, T)`, bool, which captions are right answers to which images; every image and caption has one.
     """
-    return Ranks(text_ranks(by_image, owner), image_ranks(by_caption, owner))
+    return Ranks(text_ranks(by_image, right), image_ranks(by_caption, right))
 
 
-def text_ranks(scores: Tensor, owner: Tensor) -> Tensor:
-    """Returns for each image how many foreign captions score at least as high as its best own one, `(N,)`."""
-    own = owner[None] == torch.arange(len(scores), device=scores.device)[:, None]  # (1, T) == (N, 1) -> (N, T)
-    best = scores.masked_fill(~own, -torch.inf).amax(1, keepdim=True)  # (N, 1)
-    return ((scores >= best) & ~own).sum(1)
+def text_ranks(scores: Tensor, right: Tensor) -> Tensor:
+    """Returns for each image how many wrong captions score at least as high as its best right one, `(N,)`."""
+    best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)  # (N, 1)
+    return ((scores >= best) & ~right).sum(1)
 
 
-def image_ranks(scores: Tensor, owner: Tensor) -> Tensor:
-    """Returns for each caption how many foreign images score at least as high as its own, `(T,)`."""
-    right = scores[owner, torch.arange(scores.shape[1], device=scores.device)]  # (T,), score of the pair that belongs
-    return (scores >= right[None]).sum(0) - 1  # the right image itself is not foreign
+def image_ranks(scores: Tensor, right: Tensor) -> Tensor:
+    """Returns for each caption how many wrong images score at least as high as its best right one, `(T,)`."""
+    return text_ranks(scores.T, right.T)

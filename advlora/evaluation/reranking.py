@@ -1,4 +1,7 @@
-"""Re-ranking: a matching head reorders the best candidates of every query (Li et al. 2022, section 5.1)."""
+"""Re-ranking: a matching head reorders the best candidates of every query (Li et al. 2022, section 5.1).
+
+The score is the published one: the logit of "they match" plus the cosine.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def first(similarity: Tensor, scores: Tensor, chosen: Tensor) -> Tensor:
 def matching(
     model: VisionLanguageModel, images: Mapping[int, Tensor], captions: Sequence[str], wanted: Tensor
 ) -> Tensor:
-    """Scores pairs by the matching head.
+    """Scores pairs by the matching head: its logit of "they match" (Li et al. 2022, `train_retrieval.py`).
 
     Args:
         model: Has a matching head.
@@ -51,5 +54,6 @@ def matching(
         tokens = model.image_tokens(image[None].to(wanted.device))  # (1, tokens, width)
         for part in torch.split(wanted[place].nonzero()[:, 0], TEXTS):  # (t,), numbers of captions
             some = [captions[number] for number in part.tolist()]
-            scores[place, part] = model.match(tokens.expand(len(some), -1, -1), some).float()  # (t,)
+            logits = model.match(tokens.expand(len(some), -1, -1), some).float()  # (t, 2)
+            scores[place, part] = logits[:, 1]
     return scores

@@ -16,7 +16,7 @@ from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError
 from advlora.evaluation.attackers import Attacker, attackers
-from advlora.evaluation.gallery import Gallery, embedded, gallery
+from advlora.evaluation.gallery import Gallery, gallery
 from advlora.evaluation.rankings import Rankings
 from advlora.evaluation.recall import Ranks, ranks
 from advlora.evaluation.reranking import candidates, first, matching
@@ -105,7 +105,7 @@ class Retrieval:
         attacked = dict(enumerate(self.gallery.captions))
         for part in self.group.gather(captions):
             attacked |= part
-        return embedded(self.model, list(attacked.values()), self.gallery.owner)
+        return self.gallery.changed(self.model, list(attacked.values()))
 
     def _ranked(self, features: list[Tensor], images: dict[int, Tensor], texts: Gallery) -> dict[str, Ranks]:
         """Ranks, by the unit features of this process's batches, and again by matching its images if that is wanted."""
@@ -113,12 +113,13 @@ class Retrieval:
         for positions, batch in zip(self._batches(), features, strict=True):
             similarity[positions] = batch @ texts.features.T  # (B, D) @ (D, T); the rows of other processes stay 0
         similarity = self.group.sum(similarity)
-        found = {BY_SIMILARITY: ranks(similarity, similarity, texts.owner)}
+        right = texts.right(torch.arange(len(self.data)))  # (N, T)
+        found = {BY_SIMILARITY: ranks(similarity, similarity, right)}
         if not self.protocol.rerank:
             return found
         rows, columns = (candidates(similarity, self.protocol.rerank, dim) for dim in (1, 0))  # (N, T) each
         scores = similarity + self.group.sum(matching(self.model, images, texts.captions, rows | columns))
-        again = ranks(first(similarity, scores, rows), first(similarity, scores, columns), texts.owner)
+        again = ranks(first(similarity, scores, rows), first(similarity, scores, columns), right)
         return found | {RERANKED: again}
 
     def _batches(self) -> tuple[Tensor, ...]:

@@ -2,11 +2,12 @@
 
 from advlora.losses.base import Loss, Step
 from advlora.losses.build import build_loss
-from advlora.losses.captions import Contrastive, Matching
+from advlora.losses.captions import Contrastive
 from advlora.losses.classes import ClassCrossEntropy, PretrainedGuided, Trades
 from advlora.losses.cleaning import CleanClip, PerturbAndRecover
 from advlora.losses.encoder import Encoder
 from advlora.losses.fare import Fare
+from advlora.losses.matching import Matching
 
 __all__ = [
     "ClassCrossEntropy",

@@ -7,7 +7,7 @@ from advlora.config import TrialConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import DataError, ModelError
-from advlora.losses import captions, classes, cleaning, fare  # noqa: F401 - each registers its builders
+from advlora.losses import classes, cleaning, fare, matching  # noqa: F401 - each registers its builders
 from advlora.losses.base import FrozenFeatures, Loss
 from advlora.losses.parts import Parts, built
 

@@ -1,4 +1,4 @@
-"""Losses against captions: contrastive, and image-text matching."""
+"""The captions of a training set, and the contrastive loss against them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import normalize
+from torch.nn.utils.rnn import pad_sequence
 
-from advlora.config.losses import ContrastiveConfig, MatchingConfig
 from advlora.distributed import SOLO, Group
 from advlora.losses.base import Loss, Step
 from advlora.losses.encoder import Encoder
-from advlora.losses.parts import Parts, built
+from advlora.losses.parts import Parts
 from advlora.randomness import generator
 
 
@@ -31,6 +31,8 @@ class CaptionTable:
         self.counts = torch.tensor([len(captions) for captions in references])
         self.starts = self.counts.cumsum(0) - self.counts
         self.flat = torch.tensor([place[caption] for captions in references for caption in captions], device=device)
+        parts = list(torch.split(self.flat, self.counts.tolist()))
+        self.all = pad_sequence(parts, batch_first=True, padding_value=-1)  # (N, most captions of a sample)
         self.seed = seed
         self.ids = self.flat[self.starts]
 
@@ -40,10 +42,9 @@ class CaptionTable:
             share = torch.rand(len(self.counts), generator=generator(self.seed, "captions", epoch))
             self.ids = self.flat[self.starts + (share * self.counts).long()]
 
-    def own(self, sample: int) -> set[int]:
-        """Returns all captions of a sample."""
-        start = int(self.starts[sample])
-        return set(self.flat[start : start + int(self.counts[sample])].tolist())
+    def owned(self, samples: Tensor, ids: Tensor) -> Tensor:
+        """Returns which of the captions `ids` `(t,)` are among all captions of which samples `(b,)`, `(b, t)`."""
+        return (self.all[samples][:, :, None] == ids).any(1)  # (b, most, 1) == (t,) -> (b, most, t) -> (b, t)
 
 
 class Contrastive(Loss):
@@ -51,8 +52,9 @@ class Contrastive(Loss):
 
     Image to text: l_i = logsumexp_j s(i, caption_j) - s(i, caption_i), s = scale times cosine. Every copy of the
     sample's own caption is a positive: they share one feature, so this is the supervised contrastive loss L_out
-    (Khosla et al. 2020, equation 2). While the text tower is frozen there is no other direction, and a process needs
-    only its own images and all captions. If the text tower is trained, the loss is the mean of this and of
+    (Khosla et al. 2020, equation 2). A caption that is the sample's own, but was drawn for another one, is left out of
+    j: it is no negative. While the text tower is frozen there is no other direction, and a process needs only its own
+    images and all captions. If the text tower is trained, the loss is the mean of this and of
     l_i = logsumexp_j s(j, caption_i) - s(i, caption_i) over the images j of the batch, gathered from all processes.
     """
 
@@ -85,11 +87,13 @@ class Contrastive(Loss):
         images = self.scale * normalize(features.float(), dim=-1)  # (b, D)
         own = self._texts(samples)  # (b, D)
         right = (images * own).sum(-1)  # (b,)
-        towards_text = (images @ self._texts(batch).T).logsumexp(-1) - right  # (b, B) -> (b,)
+        texts = images @ self._texts(batch).T  # (b, D) @ (D, B) -> (b, B)
+        towards_text = texts.masked_fill(self._left_out(samples, batch), -torch.inf).logsumexp(-1) - right  # (b,)
         if not self.live:
             return towards_text
         # Images of the whole batch against the captions of this process: (B, D) @ (D, b) -> (B, b) -> (b,)
-        towards_image = (self.group.rows(images, len(batch)) @ own.T).logsumexp(0) - right
+        others = self.group.rows(images, len(batch)) @ own.T
+        towards_image = others.masked_fill(self._left_out(batch, samples), -torch.inf).logsumexp(0) - right
         return (towards_text + towards_image) / 2
 
     def start_epoch(self, epoch: int) -> None:
@@ -110,72 +114,16 @@ class Contrastive(Loss):
         self.rows = self.rows.to(present.device)
         self.rows[present] = torch.arange(len(present), device=present.device)
 
+    def _left_out(self, images: Tensor, captions: Tensor) -> Tensor:
+        """Returns which captions of samples `(t,)` belong to which samples `(b,)` without being drawn for them."""
+        ids = self.caption_ids[captions]
+        if self.table is None:
+            return torch.zeros(len(images), len(ids), dtype=torch.bool, device=ids.device)
+        return self.table.owned(images, ids) & (self.caption_ids[images][:, None] != ids)  # (b, t)
+
     def _texts(self, samples: Tensor) -> Tensor:
         ids = self.caption_ids[samples]
         return self.captions[self.rows[ids] if self.live else ids]
-
-
-class Matching(Loss):
-    """Image-text matching with a hard negative (ITM, Li et al. 2022, section 3.2).
-
-    Binary cross-entropy of the sample's own caption and of the caption in the batch that is most similar to the clean
-    image without belonging to it, mean of both. Negative images are left out, so that a sample's loss depends on its
-    own image only. Together with a contrastive loss, both share one pass of the vision tower.
-    """
-
-    def __init__(
-        self, table: CaptionTable, texts: Tensor, contrastive: Contrastive | None = None, weight: float = 1.0
-    ) -> None:
-        """Takes the captions, their frozen unit features `(T, D)`, and a contrastive loss to which it is added."""
-        self.table, self.texts, self.contrastive, self.weight = table, texts, contrastive, weight
-        self.negatives: list[int | None] = []
-
-    def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
-        """Refuses: matching needs tokens, not embeddings."""
-        raise NotImplementedError("matching compares tokens; call `attacked` or `objective`")
-
-    def start_epoch(self, epoch: int) -> None:
-        """See `Loss`."""
-        (self.contrastive or self.table).start_epoch(epoch)
-
-    def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
-        """Finds the hard negatives, once per step."""
-        if self.contrastive is not None:
-            self.contrastive.prepare(encoder, step, update=update)
-        if not update:
-            self.negatives = self._hardest(encoder, step)
-
-    def attacked(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
-        """See `Loss`."""
-        tokens = encoder.tokens(images)
-        matching = self._matching(encoder, tokens, step)
-        if self.contrastive is None:
-            return matching
-        return self.contrastive(encoder.project(tokens), step.samples, step.batch) + self.weight * matching
-
-    def _matching(self, encoder: Encoder, tokens: Tensor, step: Step) -> Tensor:
-        if not len(tokens):  # this process has no sample of the last batch, but needs a (zero) gradient
-            return tokens.sum((1, 2))
-        captions = [self.table.distinct[number] for number in self.table.ids[step.samples].tolist()]
-        positive = softplus(-encoder.match(tokens, captions).float())  # (b,)
-        there = [place for place, number in enumerate(self.negatives) if number is not None]
-        if not there:
-            return positive
-        wrong = [self.table.distinct[number] for number in self.negatives if number is not None]
-        negative = softplus(encoder.match(tokens[there], wrong).float())  # (n,), n samples with a negative
-        return positive.index_add(0, torch.tensor(there, device=positive.device), negative) / 2
-
-    @torch.no_grad()
-    def _hardest(self, encoder: Encoder, step: Step) -> list[int | None]:
-        """Returns the caption of other samples that is most similar to each image; None where the batch has none."""
-        present = torch.unique(self.table.ids[step.batch])
-        similarity = normalize(encoder.images(step.clean).float(), dim=-1) @ self.texts[present].T  # (b, t)
-        found: list[int | None] = []
-        for row, sample in zip(similarity.cpu(), step.samples.tolist(), strict=True):
-            own = self.table.own(sample)
-            order = [int(present[place]) for place in row.argsort(descending=True).tolist()]
-            found.append(next((number for number in order if number not in own), None))
-        return found
 
 
 def captions_of(parts: Parts) -> tuple[CaptionTable, Tensor]:
@@ -188,15 +136,3 @@ def contrastive(table: CaptionTable, texts: Tensor, parts: Parts) -> Contrastive
     """Returns the contrastive loss against these captions."""
     live = parts.adapted.trains_text
     return Contrastive(texts, table.ids, parts.scale, table=table, live=live, group=parts.group)
-
-
-@built.register
-def _contrastive(loss: ContrastiveConfig, parts: Parts) -> Loss:
-    table, texts = captions_of(parts)
-    alone = contrastive(table, texts, parts)
-    return Matching(table, texts, alone, loss.itm) if loss.matches else alone
-
-
-@built.register
-def _matching(loss: MatchingConfig, parts: Parts) -> Loss:
-    return Matching(*captions_of(parts))

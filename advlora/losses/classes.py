@@ -81,7 +81,10 @@ class Trades(ClassCrossEntropy):
 class PretrainedGuided(ClassCrossEntropy):
     """PMG-AFT (Wang et al. 2024, equations 4 to 7): the attacker maximises the cross-entropy.
 
-    CE(attacked) + w_t KL(p(attacked) || p_pretrained(attacked)) + w_c KL(p(attacked) || p(clean)).
+    CE(attacked) + w_t D(attacked, pretrained on attacked) + w_c D(attacked, clean), gradients through all but the
+    pretrained model. As in the authors' code (`PMG_AFT.py`, function `train`) D(p, reference) is KL(reference || p),
+    added up over the batch while the CE is its mean, and logits are cosines without the model's scale. In the paper D
+    is KL(p || reference), averaged.
     """
 
     def __init__(
@@ -90,22 +93,26 @@ class PretrainedGuided(ClassCrossEntropy):
         labels: Tensor,
         scale: Tensor,
         live: Callable[[], Tensor] | None,
-        teacher: float,
-        clean: float,
+        config: PmgAftConfig,
     ) -> None:
-        super().__init__(classes, labels, scale, live)
-        self.frozen, self.teacher_weight, self.clean_weight = classes, teacher, clean
+        own = config.logit_scale
+        super().__init__(classes, labels, scale if own is None else torch.full_like(scale, own), live)
+        self.frozen, self.config = classes, config
 
     def objective(self, encoder: Encoder, images: Tensor, step: Step) -> Tensor:
         """See `Loss`."""
         unit = normalize(encoder.teacher(images).float(), dim=-1)
         teacher = self.scale * unit @ self.frozen.T  # (b, D) @ (D, C) -> (b, C)
         attacked, clean = self.logits(encoder.images(images)), self.logits(encoder.images(step.clean))
-        return (
-            cross_entropy(attacked, self.labels[step.samples], reduction="none")
-            + self.teacher_weight * divergence(attacked, teacher)
-            + self.clean_weight * divergence(attacked, clean)
-        )
+        guided = self.config.teacher_weight * self._divergence(attacked, teacher)
+        guided = guided + self.config.clean_weight * self._divergence(attacked, clean)
+        # The loss of a step is the mean over its batch: B times a term is its sum.
+        count = len(step.batch) if self.config.reduction == "sum" else 1
+        return cross_entropy(attacked, self.labels[step.samples], reduction="none") + count * guided
+
+    def _divergence(self, attacked: Tensor, reference: Tensor) -> Tensor:
+        forward = self.config.divergence == "forward"
+        return divergence(reference, attacked) if forward else divergence(attacked, reference)
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
@@ -139,4 +146,4 @@ def _trades(loss: TradesConfig, parts: Parts) -> Loss:
 
 @built.register
 def _pretrained_guided(loss: PmgAftConfig, parts: Parts) -> Loss:
-    return PretrainedGuided(*_class_features(parts), loss.teacher_weight, loss.clean_weight)
+    return PretrainedGuided(*_class_features(parts), loss)

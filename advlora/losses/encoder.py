@@ -39,7 +39,7 @@ class Encoder:
             return self.model.embed_tokens(tokens)
 
     def match(self, tokens: Tensor, captions: Sequence[str]) -> Tensor:
-        """Scores pairs of an image's tokens and a caption, `(B,)`."""
+        """Returns the logits of pairs of an image's tokens and a caption, `(B, 2)`: they do not match, they match."""
         with self._precision():
             return self.model.match(tokens, captions)
 

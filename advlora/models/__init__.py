@@ -1,6 +1,7 @@
 """Pretrained vision-language models behind one small protocol."""
 
 from advlora.models.base import Tower, VisionLanguageModel
+from advlora.models.preprocessing import Preprocessing
 from advlora.models.registry import (
     TEXT_PREFIX,
     blank_tower,
@@ -15,6 +16,7 @@ from advlora.models.vision_weights import load_vision_weights
 
 __all__ = [
     "TEXT_PREFIX",
+    "Preprocessing",
     "Tower",
     "VisionLanguageModel",
     "blank_tower",

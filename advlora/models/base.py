@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from advlora.errors import ModelError
+from advlora.models.preprocessing import Preprocessing
 from advlora.models.roles import RoleMap, target_layers
 
 TowerName = Literal["vision", "text"]
@@ -72,6 +73,11 @@ class VisionLanguageModel(nn.Module):
     @abstractmethod
     def vision(self) -> nn.Module:
         """The module of the vision tower."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are brought to the model's size; part of the model, so the same wherever its weights are."""
+        return Preprocessing(self.image_size)
 
     def tower(self, name: TowerName) -> Tower:
         """Returns a tower. Fused attention inside it is split, so that q, k and v are separate layers.
@@ -134,17 +140,17 @@ class VisionLanguageModel(nn.Module):
             captions: One per image.
 
         Returns:
-            `(B,)`: logit of "they match" minus logit of "they do not".
+            `(B, 2)`: logits of "they do not match" and of "they match".
         """
         raise ModelError(f"{type(self).__name__} has no image-text matching head")
 
     def score_pairs(self, images: Tensor, captions: Sequence[str]) -> Tensor:
         """Scores pairs of images `(B, 3, H, W)` and B captions, `(B,)`: by the matching head if there is one.
 
-        Otherwise by logit scale times cosine.
+        By its logit of "they match" minus that of "they do not"; without a head by logit scale times cosine.
         """
         if self.matches:
-            return self.match(self.image_tokens(images), captions)
+            return self.match(self.image_tokens(images), captions).diff(dim=1)[:, 0]  # (B, 2) -> (B,)
         unit = normalize(self.encode_images(images), dim=-1) * normalize(self.encode_texts(captions), dim=-1)
         return self.logit_scale * unit.sum(-1)
 

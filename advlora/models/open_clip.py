@@ -16,6 +16,7 @@ from advlora.config import LOCAL
 from advlora.errors import ModelError, first_line
 from advlora.models.attention import fused_state_dict, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
+from advlora.models.preprocessing import Preprocessing, of_open_clip
 from advlora.models.quiet import contained
 from advlora.models.roles import OPEN_CLIP, TIMM
 
@@ -61,6 +62,11 @@ class OpenClipModel(VisionLanguageModel):
         """The vision tower `visual`."""
         tower: nn.Module = self.clip.visual
         return tower
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """See `VisionLanguageModel`."""
+        return of_open_clip(self.settings["preprocess_cfg"], self.image_size)
 
     def tower(self, name: TowerName) -> Tower:
         """See `VisionLanguageModel`. The attention of the text tower is split on the first call."""

@@ -6,6 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from advlora.config import LOCAL
 from advlora.errors import ModelError, first_line
 from advlora.models.attention import fuse_projections, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
+from advlora.models.preprocessing import Preprocessing, of_processor
 from advlora.models.quiet import contained_transformers
 from advlora.models.roles import RoleMap
 
 TEXT_BATCH = 256
 BLIP_TOKENS = 35
 """Longest caption in tokens, as BLIP was trained (Li et al. 2022, `models/blip_retrieval.py`)."""
+ENC = "[ENC]"
 BLIP_TEMPERATURE = 0.07
 """Start of BLIP's learned temperature; its transformers checkpoints do not hold the learned value."""
 CLIP_ROLES = RoleMap(
@@ -60,7 +63,7 @@ class TransformersModel(VisionLanguageModel):
         Args:
             net: The model; its attention may be split.
             tokenizer: Maps captions to token ids.
-            processor: The image processor, of which only mean and standard deviation are used.
+            processor: The image processor; its mean and standard deviation are used here, the rest is `preprocessing`.
         """
         super().__init__()
         self.net: Any = net.requires_grad_(False)
@@ -85,6 +88,15 @@ class TransformersModel(VisionLanguageModel):
         """The whole model: both towers' layers are named relative to it, as in transformers and PEFT."""
         net: nn.Module = self.net
         return net
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """See `VisionLanguageModel`.
+
+        Raises:
+            ModelError: If the image processor makes images of another size than the model takes.
+        """
+        return of_processor(self.processor, self.image_size)
 
     @torch.no_grad()
     def encode_texts(self, captions: Sequence[str]) -> Tensor:
@@ -206,14 +218,32 @@ class Blip(TransformersModel):
         return features
 
     def match(self, tokens: Tensor, captions: Sequence[str]) -> Tensor:
-        """See `VisionLanguageModel`."""
+        """See `VisionLanguageModel`. The first token is `[ENC]`, with which BLIP was trained."""
         mixed = self.net.text_encoder(
-            **self._tokens(captions),
+            **self._pair_tokens(captions),
             encoder_hidden_states=tokens,
             encoder_attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
         ).last_hidden_state
         logits: Tensor = self.net.itm_head(mixed[:, 0])
-        return logits[:, 1] - logits[:, 0]
+        return logits
+
+    @cached_property
+    def enc_token(self) -> int | None:
+        """Id of `[ENC]`: the last entry of the vocabulary (Li et al. 2022, `models/blip.py`: 30523 of 30524).
+
+        transformers' tokenizers do not know it, and its model reads `[CLS]` instead. None where the vocabulary ends
+        with the tokenizer's, so that there is no such entry.
+        """
+        known = self.tokenizer.get_vocab()
+        last = int(self.net.config.text_config.vocab_size) - 1
+        found: int | None = known.get(ENC, None if last in known.values() else last)
+        return found
+
+    def _pair_tokens(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        tokens = self._tokens(captions)
+        if self.enc_token is not None:
+            tokens["input_ids"][:, 0] = self.enc_token
+        return tokens
 
     def _texts(self, tokens: dict[str, Tensor]) -> Tensor:
         features: Tensor = self.net.text_proj(self.net.text_encoder(**tokens).last_hidden_state[:, 0])
@@ -253,7 +283,8 @@ def load_transformers(
         device: `meta` reads no weights.
 
     Raises:
-        ModelError: If its family is unknown, or cannot be downloaded or read.
+        ModelError: If its family is unknown, its image processor makes images of another size, or a file cannot be
+            downloaded or read.
     """
     import transformers
 
@@ -277,7 +308,10 @@ def load_transformers(
             raise ModelError(_unreadable(name, error)) from error
     if split:
         split_attention(net, multihead=False)  # SigLIP's pooling head has one; no adapter belongs there
-    return wrapper(net, tokenizer, processor)
+    model = wrapper(net, tokenizer, processor)
+    if device != "meta":
+        of_processor(processor, model.image_size)  # refuses one that does not fit the model
+    return model
 
 
 def place_of(name: str, revision: str | None, key: str = "model.name") -> str:

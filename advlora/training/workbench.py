@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import ImageTextSet, load_manifest, load_split
 from advlora.evaluation.zero_shot import class_captions, class_features
-from advlora.models import VisionLanguageModel, load_model
+from advlora.models import Preprocessing, VisionLanguageModel, load_model
 
 CHUNK = 256
 
@@ -27,7 +27,7 @@ class Workbench:
     def __init__(self, cache: Path | None = None) -> None:
         self.cache = cache
         self._models: dict[ModelConfig, VisionLanguageModel] = {}
-        self._splits: dict[tuple[DataConfig, str, int, int | None], ImageTextSet] = {}
+        self._splits: dict[tuple[DataConfig, str, Preprocessing, int | None], ImageTextSet] = {}
         self._texts: dict[tuple[ModelConfig, tuple[str, ...]], Tensor] = {}
         self._images: dict[ModelConfig, tuple[ImageTextSet, Tensor]] = {}
 
@@ -39,15 +39,17 @@ class Workbench:
         """
         return copy.deepcopy(self._pretrained(config))
 
-    def split(self, config: DataConfig, name: str, image_size: int, limit: int | None = None) -> ImageTextSet:
+    def split(
+        self, config: DataConfig, name: str, preprocessing: Preprocessing, limit: int | None = None
+    ) -> ImageTextSet:
         """Returns the first samples of a split; see `advlora.data.load_split`.
 
         Raises:
             DataError: If a shard is missing or damaged.
         """
-        key = (config, name, image_size, limit)
+        key = (config, name, preprocessing, limit)
         if key not in self._splits:
-            self._splits[key] = load_split(config, name, image_size, limit)
+            self._splits[key] = load_split(config, name, preprocessing, limit)
         return self._splits[key]
 
     def class_features(self, model: ModelConfig, data: DataConfig) -> Tensor:

@@ -59,7 +59,7 @@ def measure_accuracy(model: ModelConfig, samples: int, steps: int) -> dict[str, 
     attacks = {"cross_entropy": Pgd(steps=steps), "margin": Pgd(loss="margin", steps=steps)}
 
     def evaluate(loss: str, limit: int | None, epsilons: tuple[float, ...]) -> Accuracies:
-        images = bench.split(data, "test", classifier.model.image_size, limit)
+        images = bench.split(data, "test", classifier.model.preprocessing, limit)
         protocol = EvaluationProtocol(attacks=(attacks[loss],))
         return Classification(classifier, protocol).outcomes(images, epsilons).metrics("test")
 

@@ -11,6 +11,14 @@ from advlora.config import ModelConfig
 WORDS = ["<pad>", "<start>", "<end>", "<other>", "a", "photo", "of", "cat", "dog", "red", "boot", "dress", "the", "on"]
 
 
+PROCESSORS = {
+    "clip": ("CLIPImageProcessor", {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}),
+    "siglip": ("SiglipImageProcessor", {"size": {"height": 16, "width": 16}}),
+    "blip": ("BlipImageProcessor", {"size": {"height": 16, "width": 16}}),
+}
+"""Family -> class of its image processor, and its recipe at the tiny model's size."""
+
+
 def tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -38,6 +46,7 @@ def network(family: str):
         return transformers.CLIPModel(config)
     if family == "siglip":
         return transformers.SiglipModel(transformers.SiglipConfig(vision_config=vision, text_config=text))
+    text |= {"vocab_size": len(WORDS) + 2}  # [DEC] and [ENC], which transformers' tokenizers of BLIP do not know
     text |= {"encoder_hidden_size": 32, "sep_token_id": 2, "projection_dim": 24}
     config = transformers.BlipConfig(vision_config=vision, text_config=text, image_text_hidden_size=24)
     return transformers.BlipForImageTextRetrieval(config)
@@ -45,7 +54,7 @@ def network(family: str):
 
 def written(family: str, folder: Path) -> ModelConfig:
     """Writes the tiny model of a family into a folder and returns its configuration."""
-    from transformers import CLIPImageProcessor
+    import transformers
 
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -54,8 +63,9 @@ def written(family: str, folder: Path) -> ModelConfig:
             parameter.data += 0.05 * torch.randn_like(parameter)
     net.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
+    kind, recipe = PROCESSORS[family]
     mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
-    CLIPImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
+    getattr(transformers, kind)(image_mean=mean, image_std=std, **recipe).save_pretrained(folder)
     return ModelConfig(source="transformers", name=f"local-dir:{folder}")
 
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from advlora.config import DataConfig
 from advlora.data import load_manifest, load_split
+from advlora.models import Preprocessing
 from scripts.embedded import archive, captions, pack, pack_emoji, pretrain, sources, splits
 
 pytestmark = pytest.mark.unit
@@ -134,7 +135,7 @@ def test_main_packs_what_the_loader_reads(
     monkeypatch.setattr(sys, "argv", ["pack", "--out", str(tmp_path), "--fashion", str(fashion_folder)])
     pack.main()
     config = DataConfig(name=str(tmp_path))
-    loaded = load_split(config, "train", 28)
+    loaded = load_split(config, "train", Preprocessing(28))
     found = loaded.images.permute(0, 2, 3, 1).numpy()
     assert positions(found) == set(range(40, 60))
     assert loaded.labels.tolist() == [
@@ -195,7 +196,7 @@ def test_packed_emoji_are_what_the_loader_reads(
     manifest = load_manifest(config)
     assert manifest.task == "retrieval"
     assert sum(split.samples for split in manifest.splits.values()) == 80
-    loaded = load_split(config, "test", 28)
+    loaded = load_split(config, "test", Preprocessing(28))
     for image, own in zip(loaded.images, loaded.references, strict=True):
         number = int(own[0].removeprefix("thing "))
         assert image.unique().tolist() == [5 * number]
@@ -204,7 +205,7 @@ def test_packed_emoji_are_what_the_loader_reads(
 
 def test_the_shipped_emoji_have_several_captions_and_hundreds_of_distinct_ones() -> None:
     config = DataConfig(name="emoji")
-    test, val = load_split(config, "test", 28), load_split(config, "val", 28)
+    test, val = load_split(config, "test", Preprocessing(28)), load_split(config, "val", Preprocessing(28))
     assert (len(val), len(test)) == (116, 251)
     assert all(len(set(own)) in (4, 5) for own in test.references)
     assert len({caption for own in test.references for caption in own}) == 1_111

@@ -23,7 +23,7 @@ def check(path: str, as_json: bool) -> None:
     and MSR-VTT.
     """
     from advlora.config import DataConfig
-    from advlora.data import check_data, load_manifest
+    from advlora.data import check_data, equal_captions, load_manifest
     from advlora.errors import DataError
 
     config = DataConfig(name=path)
@@ -31,8 +31,15 @@ def check(path: str, as_json: bool) -> None:
         raise DataError(problems)
     manifest = load_manifest(config)
     counts = {name: split.samples for name, split in manifest.splits.items()}
+    equal = equal_captions(config)
     if as_json:
-        print_json({"valid": True, "name": manifest.name, "task": manifest.task, "samples": counts})
-    else:
-        counted = ", ".join(f"{count} {name}" for name, count in counts.items())
-        output.print(f"data set '{manifest.name}' is valid: {manifest.task}, {counted}")
+        found = {"valid": True, "name": manifest.name, "task": manifest.task, "samples": counts}
+        print_json(found | ({"equal_captions": equal} if equal else {}))
+        return
+    output.print(f"data set '{manifest.name}' is valid: {manifest.task}, {_listed(counts)}")
+    if any(equal.values()):
+        output.print(f"captions that another image has too: {_listed(equal)}; each is right for all that have it")
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -68,5 +68,5 @@ def rebuild(config: TrialConfig, folder: Path) -> tuple[AdaptedModel, Tensor]:
         )
     bench = Workbench()
     trained = restore(config, bench, state)
-    images = bench.split(config.data, "val", trained.model.image_size, SAMPLES).images
+    images = bench.split(config.data, "val", trained.model.preprocessing, SAMPLES).images
     return trained, images.float() / 255

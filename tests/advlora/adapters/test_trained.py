@@ -10,6 +10,7 @@ from advlora.adapters import load_adapter, load_trained, save_trained
 from advlora.config import ModelConfig, parse
 from advlora.errors import ModelError
 from advlora.evaluation.evaluator import Evaluator
+from advlora.models import Preprocessing
 from advlora.training.trainer import restore
 from tests.advlora.short_trials import FINISHED, PROTOCOL, trial
 
@@ -20,7 +21,7 @@ BASE = ModelConfig()
 
 @pytest.fixture(scope="module")
 def pixels(bench):
-    return bench.split(trial().data, "test", 28, 16).images.float() / 255
+    return bench.split(trial().data, "test", Preprocessing(28), 16).images.float() / 255
 
 
 @pytest.fixture(scope="module")

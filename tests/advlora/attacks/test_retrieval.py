@@ -10,13 +10,14 @@ from advlora.attacks.retrieval import RetrievalCase, attack_captions, attack_ima
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest
 from advlora.evaluation.recall import ranks
+from advlora.models import Preprocessing
 from advlora.randomness import Streams
 from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.unit
 
 CLASSES, THREAT = 10, Threat("linf", 8 / 255)
-OWNER = torch.arange(CLASSES).repeat_interleave(3)
+OWN = torch.eye(CLASSES, dtype=torch.bool).repeat_interleave(3, dim=1)
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +33,10 @@ def model(bench):
 @pytest.fixture(scope="module")
 def scene(bench, model):
     """Images, three captions of each, whose they are."""
-    data, manifest = bench.split(DataConfig(), "val", 28, 100), load_manifest(DataConfig())
+    data, manifest = bench.split(DataConfig(), "val", Preprocessing(28), 100), load_manifest(DataConfig())
     places = [int((data.labels == label).nonzero()[0]) for label in range(CLASSES)]
     captions = [caption for label in range(CLASSES) for caption in manifest.captions(label)[:3]]
-    return data.images[places].float() / 255, captions, OWNER[None] == torch.arange(CLASSES)[:, None]
+    return data.images[places].float() / 255, captions, OWN
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def case(model, scene):
 def looked_up(model, images, captions):
     features = torch.nn.functional.normalize(model.encode_images(images), dim=-1)
     scores = features @ torch.nn.functional.normalize(captions, dim=-1).T
-    return ranks(scores, scores, OWNER)
+    return ranks(scores, scores, OWN)
 
 
 def words(_, __):

@@ -79,3 +79,16 @@ def test_what_needs_no_classes_is_proposed_where_there_are_none() -> None:
     sentence = no_classes("trades", "flickr30k")
     assert "'trades' needs classes, but data set 'flickr30k' has captions only" in sentence
     assert sentence.endswith("use 'contrastive', 'fare', 'itm', 'cleanclip' or 'par'")
+
+
+def test_negatives_without_matching_are_refused() -> None:
+    with pytest.raises(ConfigError, match="negatives belongs to image-text matching, and has no effect with itm: 0"):
+        loss({"kind": "contrastive", "negatives": "hardest"})
+    assert loss({"kind": "contrastive", "itm": 0.5, "negatives": "hardest"}).negatives == "hardest"
+
+
+def test_guidance_takes_the_scale_of_the_model_or_a_positive_one() -> None:
+    assert loss("pmg_aft").logit_scale == 1.0
+    assert loss({"kind": "pmg_aft", "logit_scale": None}).logit_scale is None
+    with pytest.raises(ConfigError, match="logit_scale"):
+        loss({"kind": "pmg_aft", "logit_scale": 0})

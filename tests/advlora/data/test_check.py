@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from advlora.config import DataConfig
-from advlora.data import check_data, load_manifest
+from advlora.data import check_data, equal_captions, load_manifest
 from advlora.data.check import too_many_samples
+from tests.advlora.data.shard_files import write_shard
 
 pytestmark = pytest.mark.unit
 
@@ -56,6 +57,18 @@ def test_a_manifest_that_cannot_be_read_is_the_only_problem(folder, check):
     assert "val missing" in problem
     (problem,) = check_data(DataConfig(name="no-such-set"))
     assert "no-such-set" in problem
+
+
+def test_captions_of_shards_are_compared_within_their_split_without_decoding_an_image(folder):
+    folder.manifest |= {"task": "retrieval", "classes": [], "templates": []}
+    texts = [b"a dog\na cat", b"a dog\na dog", b"a boot"]
+    for split in ("val", "test"):
+        shard = write_shard(folder.path / f"{split}.tar", [{"png": b"none", "txt": text} for text in texts])
+        folder.manifest["splits"][split] = {"samples": len(texts), "shards": [shard]}
+        texts = texts[1:]
+    folder.save()
+    found = equal_captions(DataConfig(name=str(folder.path)))
+    assert (found["val"], found["test"]) == (3, 0), "of one image alone it may be written twice"
 
 
 def test_the_limit_is_that_of_the_training_split(folder):

@@ -12,6 +12,7 @@ from PIL import Image
 from advlora.config import DataConfig
 from advlora.data import check_data, load_manifest, load_split
 from advlora.errors import DataError
+from advlora.models import Preprocessing
 from tests.advlora.data.shard_files import grey, write_shard
 
 pytestmark = pytest.mark.unit
@@ -54,11 +55,11 @@ def test_flickr30k_is_read_with_all_its_captions(tmp_path: Path) -> None:
     manifest = load_manifest(config)
     assert (manifest.task, manifest.name) == ("retrieval", "flickr30k")
     assert {name: split.samples for name, split in manifest.splits.items()} == {"train": 2, "val": 1, "test": 1}
-    data = load_split(config, "train", 8)
+    data = load_split(config, "train", Preprocessing(8))
     assert data.images[:, 0, 0, 0].tolist() == [0, 10]
     assert data.references[1] == tuple(f"Caption {i} of 1." for i in range(5))
     assert data.captions[1] == "Caption 0 of 1."
-    assert len(load_split(config, "train", 8, 1)) == 1
+    assert len(load_split(config, "train", Preprocessing(8), 1)) == 1
 
 
 def test_mscoco_has_folders_and_a_rest_of_validation(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_mscoco_has_folders_and_a_rest_of_validation(tmp_path: Path) -> None:
     (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": entries, "dataset": "coco"}))
     config = karpathy(tmp_path)
     assert check_data(config) == []
-    assert load_split(config, "train", 8).captions == ("text 0", "text 1")
+    assert load_split(config, "train", Preprocessing(8)).captions == ("text 0", "text 1")
 
 
 def test_everything_that_is_wrong_with_a_karpathy_folder_is_said(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     flickr(tmp_path)
     (tmp_path / "flickr30k-images" / "1000.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1000\.png' cannot be read"):
-        load_split(karpathy(tmp_path), "train", 8)
+        load_split(karpathy(tmp_path), "train", Preprocessing(8))
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_image_folders_are_a_zero_shot_set(classes: Path) -> None:
     assert manifest.task == "zero-shot"
     assert manifest.classes == ("tench", "dog", "cat")
     assert manifest.captions(2) == ["a photo of a cat.", "a sketch of a cat."]
-    data = load_split(config, "test", 8)
+    data = load_split(config, "test", Preprocessing(8))
     assert data.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert data.images[:, 0, 0, 0].tolist()[2:] == [10, 0, 50, 40]
     assert data.captions[0] == "a photo of a tench."
@@ -153,9 +154,9 @@ def test_a_set_with_a_test_split_only_can_be_read(classes: Path) -> None:
     for split in ("train", "val"):
         (classes / split).rename(classes / f"{split}-elsewhere")
     assert check_data(folders(classes)) == []
-    assert len(load_split(folders(classes), "test", 8)) == 6
+    assert len(load_split(folders(classes), "test", Preprocessing(8))) == 6
     with pytest.raises(DataError, match="no samples in split 'train'"):
-        load_split(folders(classes), "train", 8)
+        load_split(folders(classes), "train", Preprocessing(8))
     assert "more than the 0" in check_data(folders(classes, train_samples=5))[0]
 
 
@@ -187,11 +188,11 @@ def msrvtt(folder: Path) -> DataConfig:
 def test_videos_are_sampled_uniformly(tmp_path: Path) -> None:
     config = msrvtt(tmp_path)
     assert check_data(config) == []
-    data = load_split(config, "train", 8)
+    data = load_split(config, "train", Preprocessing(8))
     assert data.images.shape == (2, 4, 3, 8, 8)
     assert data.images[1, :, 0, 0, 0].tolist() == [51, 53, 56, 58]
     assert data.references[0] == ("video0 0", "video0 1")
-    short = load_split(config.model_copy(update={"frames": 20}), "val", 8)
+    short = load_split(config.model_copy(update={"frames": 20}), "val", Preprocessing(8))
     assert short.images[0, :, 0, 0, 0].tolist() == [100 + frame for frame in range(10) for _ in range(2)]
 
 
@@ -206,8 +207,8 @@ def test_the_lists_of_the_1k_a_split_are_followed(tmp_path: Path) -> None:
     }.items():
         with (tmp_path / name).open("w", newline="") as stream:
             csv.writer(stream).writerows(rows)
-    assert load_split(config, "test", 8).references == (("the one caption",),)
-    assert [name.split()[0] for name in load_split(config, "train", 8).captions] == ["video0", "video3"]
+    assert load_split(config, "test", Preprocessing(8)).references == (("the one caption",),)
+    assert [name.split()[0] for name in load_split(config, "train", Preprocessing(8)).captions] == ["video0", "video3"]
 
 
 def test_animated_images_are_videos_too(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_animated_images_are_videos_too(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     frames[0].save(tmp_path / "videos" / "video2.webp", save_all=True, append_images=frames[1:], lossless=True)
     assert check_data(config) == []
-    assert load_split(config, "val", 8).images[0, :, 0, 0, 0].tolist() == [0, 60, 120, 180]
+    assert load_split(config, "val", Preprocessing(8)).images[0, :, 0, 0, 0].tolist() == [0, 60, 120, 180]
 
 
 def test_a_video_file_needs_a_decoder_or_is_decoded(tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_a_video_file_needs_a_decoder_or_is_decoded(tmp_path: Path) -> None:
     except ImportError:
         file.write_bytes(b"video")
         with pytest.raises(DataError, match=r"needs PyAV: pip install av, or extract the frames .* frames/video2/"):
-            load_split(config, "val", 8)
+            load_split(config, "val", Preprocessing(8))
         return
     with av.open(str(file), "w") as container:
         stream = container.add_stream("mpeg4", rate=5)
@@ -239,7 +240,7 @@ def test_a_video_file_needs_a_decoder_or_is_decoded(tmp_path: Path) -> None:
             frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), value, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    found = load_split(config, "val", 16).images[0, :, 0, 8, 8].float()
+    found = load_split(config, "val", Preprocessing(16)).images[0, :, 0, 8, 8].float()
     assert (found - torch.tensor([0.0, 80.0, 160.0, 240.0])).abs().max() < 8
 
 
@@ -263,7 +264,7 @@ def test_retrieval_shards_have_a_caption_per_line(folder) -> None:
     folder.save()
     config = DataConfig(name=str(folder.path))
     assert check_data(config) == []
-    assert load_split(config, "val", 8).references == (("one dog", "two dogs"),)
+    assert load_split(config, "val", Preprocessing(8)).references == (("one dog", "two dogs"),)
     folder.manifest["classes"] = ["cat", "dog"]
     folder.save()
     assert "leave them out" in check_data(config)[0]

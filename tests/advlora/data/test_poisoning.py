@@ -9,6 +9,7 @@ from advlora.config.schema import kinds, sections
 from advlora.data import ImageTextSet, check_data, load_manifest, load_split
 from advlora.data.poisoning import poison, stamp, trigger
 from advlora.errors import DataError
+from advlora.models import Preprocessing
 
 pytestmark = pytest.mark.unit
 
@@ -83,11 +84,14 @@ def test_every_backdoor_has_its_trigger_and_they_differ() -> None:
 
 def test_only_training_data_are_poisoned() -> None:
     poisoned = DataConfig(poison=config("badnets", rate=0.02))
-    train, val = (load_split(poisoned, split, 28, 100) for split in ("train", "val"))
-    assert changed(load_split(DataConfig(), "train", 28, 100), train).sum() == 2
-    assert torch.equal(load_split(DataConfig(), "val", 28, 100).images, val.images)
+    train, val = (load_split(poisoned, split, Preprocessing(28), 100) for split in ("train", "val"))
+    assert changed(load_split(DataConfig(), "train", Preprocessing(28), 100), train).sum() == 2
+    assert torch.equal(load_split(DataConfig(), "val", Preprocessing(28), 100).images, val.images)
     measured = DataConfig(poison=config("badnets", rate=0))
-    assert torch.equal(load_split(measured, "train", 28, 100).images, load_split(DataConfig(), "train", 28, 100).images)
+    assert torch.equal(
+        load_split(measured, "train", Preprocessing(28), 100).images,
+        load_split(DataConfig(), "train", Preprocessing(28), 100).images,
+    )
 
 
 def test_what_cannot_be_poisoned_is_said(clean) -> None:

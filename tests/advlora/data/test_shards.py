@@ -9,21 +9,23 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from advlora.config import DataConfig
 from advlora.data import check_data, load_split
 from advlora.errors import DataError
+from advlora.models import Preprocessing
 from tests.advlora.data.shard_files import grey, image_bytes
 
 pytestmark = pytest.mark.unit
 
 
 def load(folder, split="val", size=8, limit=None):
-    return load_split(DataConfig(name=str(folder.path)), split, size, limit)
+    return load_split(DataConfig(name=str(folder.path)), split, Preprocessing(size), limit)
 
 
 def test_the_embedded_split_is_what_its_captions_say():
-    data = load_split(DataConfig(), "val", 28, 300)
+    data = load_split(DataConfig(), "val", Preprocessing(28), 300)
     assert data.images.shape == (300, 3, 28, 28)
     assert data.images.dtype == torch.uint8
     assert data.labels.dtype == torch.int64
@@ -67,6 +69,24 @@ def test_another_size_is_scaled_and_cropped_to_the_middle(folder):
     image = load(folder, size=4).images[0]
     assert image.shape == (3, 4, 4)
     assert image.float().mean() > 230
+
+
+def test_sixteen_bits_of_grey_are_scaled_to_eight(folder):
+    ramp = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
+    folder.replace_val([{"png": image_bytes(ramp), "cls": b"0"}])
+    found = load(folder).images[0].numpy()
+    assert np.array_equal(found, np.repeat((ramp / 257).round().astype(np.uint8)[None], 3, 0))
+
+
+def test_grey_of_unknown_range_is_refused_by_name(tmp_path):
+    (tmp_path / "test" / "cat").mkdir(parents=True)
+    (tmp_path / "test" / "dog").mkdir()
+    (tmp_path / "prompts.txt").write_text("a {}")
+    for number, name in enumerate(("cat", "dog")):
+        pixels = Image.fromarray(np.full((8, 8), 70000.0 * number, np.float32))
+        pixels.save(tmp_path / "test" / name / "0.png", format="TIFF")
+    with pytest.raises(DataError, match=r"0\.png' cannot be read: pixels of mode 'F' have 32 bits"):
+        load_split(DataConfig(name=str(tmp_path), layout="folders"), "test", Preprocessing(8))
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "truncated"])

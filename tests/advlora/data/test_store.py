@@ -13,6 +13,7 @@ from PIL import Image
 from advlora.config import DataConfig
 from advlora.data import load_split, store
 from advlora.errors import DataError
+from advlora.models import Preprocessing
 from tests.advlora.data.shard_files import grey, write_shard
 
 pytestmark = pytest.mark.unit
@@ -61,7 +62,7 @@ def in_memory(config: DataConfig) -> DataConfig:
 def test_what_is_stored_is_what_memory_would_hold(kind: str, limit: int | None, request, monkeypatch) -> None:
     monkeypatch.setattr(store, "CHUNK", 2)
     config = request.getfixturevalue(kind)
-    stored, loaded = (load_split(c, "train", 8, limit) for c in (config, in_memory(config)))
+    stored, loaded = (load_split(c, "train", Preprocessing(8), limit) for c in (config, in_memory(config)))
     assert torch.equal(stored.images, loaded.images)
     assert torch.equal(stored.labels, loaded.labels)
     assert stored.references == loaded.references
@@ -71,22 +72,30 @@ def test_a_set_is_decoded_once_and_only_as_far_as_it_is_wanted(sharded: DataConf
     decoded = []
     read = store.read_shard
     monkeypatch.setattr(store, "read_shard", lambda shard, folder: decoded.append(shard.url) or read(shard, folder))
-    load_split(sharded, "train", 8, 2)
+    load_split(sharded, "train", Preprocessing(8), 2)
     assert sorted(decoded) == ["s0.tar", "s1.tar"]
-    load_split(sharded, "train", 8)
-    load_split(sharded, "train", 8)
+    load_split(sharded, "train", Preprocessing(8))
+    load_split(sharded, "train", Preprocessing(8))
     assert sorted(decoded) == ["s0.tar", "s1.tar", "s2.tar", "s3.tar"]
     assert sorted(file.suffix for file in cache.rglob("*.*")) == [".json"] * 4 + [".npy"]
 
 
+def test_another_recipe_is_decoded_anew(karpathy: DataConfig) -> None:
+    recipes = [Preprocessing(8), Preprocessing(8, "squash"), Preprocessing(8, "squash", "bilinear")]
+    for recipe in recipes:
+        stored, loaded = (load_split(c, "train", recipe) for c in (karpathy, in_memory(karpathy)))
+        assert torch.equal(stored.images, loaded.images)
+    assert len(list(store.cache_folder().iterdir())) == len(recipes)
+
+
 def test_changes_of_a_mapped_set_reach_nobody_else(sharded: DataConfig) -> None:
-    load_split(sharded, "train", 8).images[:] = 255
-    assert load_split(sharded, "train", 8).images.max() < 255
+    load_split(sharded, "train", Preprocessing(8)).images[:] = 255
+    assert load_split(sharded, "train", Preprocessing(8)).images.max() < 255
 
 
 def _load(config: DataConfig, start: multiprocessing.synchronize.Barrier, found: multiprocessing.Queue) -> None:
     start.wait()
-    found.put((os.getpid(), load_split(config, "train", 8).images.numpy().copy()))
+    found.put((os.getpid(), load_split(config, "train", Preprocessing(8)).images.numpy().copy()))
 
 
 def test_processes_share_the_work_and_see_the_same(sharded: DataConfig) -> None:
@@ -99,40 +108,43 @@ def test_processes_share_the_work_and_see_the_same(sharded: DataConfig) -> None:
     for process in processes:
         process.join(30)
     for images in results:
-        assert np.array_equal(images, load_split(in_memory(sharded), "train", 8).images.numpy())
+        assert np.array_equal(images, load_split(in_memory(sharded), "train", Preprocessing(8)).images.numpy())
 
 
 def test_a_part_that_was_not_finished_is_decoded_anew(sharded: DataConfig, cache: Path) -> None:
-    load_split(sharded, "train", 8)
+    load_split(sharded, "train", Preprocessing(8))
     (array,) = cache.rglob("images.npy")
     np.lib.format.open_memmap(array, "r+")[3:6] = 0
     (array.parent / "000000003-3.json").unlink()  # what a process that was killed at its third shard would leave
-    assert torch.equal(load_split(sharded, "train", 8).images, load_split(in_memory(sharded), "train", 8).images)
+    assert torch.equal(
+        load_split(sharded, "train", Preprocessing(8)).images,
+        load_split(in_memory(sharded), "train", Preprocessing(8)).images,
+    )
 
 
 def test_a_damaged_shard_is_refused_and_leaves_the_others(sharded: DataConfig, cache: Path) -> None:
     (Path(sharded.name) / "s3.tar").write_bytes(b"damage")
     with pytest.raises(DataError, match="is damaged or was changed"):
-        load_split(sharded, "train", 8)
-    assert len(load_split(sharded, "train", 8, 6)) == 6
+        load_split(sharded, "train", Preprocessing(8))
+    assert len(load_split(sharded, "train", Preprocessing(8), 6)) == 6
 
 
 def test_a_split_without_samples_is_refused(karpathy: DataConfig) -> None:
     with pytest.raises(DataError, match="has no samples in split 'holdout'"):
-        load_split(karpathy, "holdout", 8)
+        load_split(karpathy, "holdout", Preprocessing(8))
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(sharded: DataConfig, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ADVLORA_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"'disk' cannot write to .*; ADVLORA_CACHE names another folder"):
-        load_split(sharded, "train", 8)
+        load_split(sharded, "train", Preprocessing(8))
 
 
 def test_an_unknown_split_is_refused_as_in_memory(sharded: DataConfig) -> None:
     for config in (sharded, in_memory(sharded)):
         with pytest.raises(DataError, match="has no split 'tset'; did you mean 'test'"):
-            load_split(config, "tset", 8)
+            load_split(config, "tset", Preprocessing(8))
 
 
 def test_training_from_disk_gives_the_numbers_of_training_from_memory(run) -> None:

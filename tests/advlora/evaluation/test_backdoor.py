@@ -11,6 +11,7 @@ from advlora.data.poisoning import trigger
 from advlora.distributed import SOLO, Group
 from advlora.evaluation.backdoor import attack_success_rate
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.models import Preprocessing
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 
@@ -31,7 +32,7 @@ class Backdoored(nn.Module):
 
 @pytest.fixture(scope="module")
 def data():
-    return load_split(DataConfig(), "val", 28, 60)
+    return load_split(DataConfig(), "val", Preprocessing(28), 60)
 
 
 def rate(model: nn.Module, data, group: Group = SOLO) -> float:

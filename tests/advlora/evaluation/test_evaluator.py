@@ -16,6 +16,7 @@ from advlora.errors import ModelError
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.evaluator import Evaluator
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.models import Preprocessing
 from advlora.training.workbench import Workbench
 from tests.advlora.short_trials import evaluation
 
@@ -100,7 +101,7 @@ def test_a_transfer_attack_starts_from_the_pretrained_model(evaluator, bench, mo
     classes = bench.class_features(BASE, DATA)
     classifier, surrogate = (ZeroShotClassifier(model, classes) for model in (moved, bench.model(BASE)))
     expected = Classification(classifier, evaluation(**SMALL | {"attacks": TRANSFER}), surrogate)
-    data = bench.split(DATA, "val", 28, 12)
+    data = bench.split(DATA, "val", Preprocessing(28), 12)
     assert measured.outcomes.record() == expected.outcomes(data, (4 / 255,)).record()
 
 

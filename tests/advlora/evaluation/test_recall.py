@@ -8,15 +8,20 @@ from advlora.metrics import MEAN_RECALL, recall_names
 
 pytestmark = pytest.mark.unit
 
-OWNER = torch.tensor([0, 0, 1, 2])
+RIGHT = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
+"""Four captions of three images."""
+
+
+def own(count: int) -> torch.Tensor:
+    return torch.eye(count, dtype=torch.bool)
 
 
 def test_ranks_by_hand() -> None:
     scores = torch.tensor([[0.1, 0.5, 0.9, 0.2], [0.3, 0.3, 0.4, 0.8], [0.0, 0.7, 0.1, 0.6]])
-    assert text_ranks(scores, OWNER).tolist() == [1, 1, 1]
-    assert image_ranks(scores, OWNER).tolist() == [1, 1, 1, 1]
-    perfect = torch.nn.functional.one_hot(OWNER, 3).T.float()
-    assert set(ranks(perfect, perfect, OWNER).recalls().values()) == {1.0}
+    assert text_ranks(scores, RIGHT).tolist() == [1, 1, 1]
+    assert image_ranks(scores, RIGHT).tolist() == [1, 1, 1, 1]
+    perfect = RIGHT.float()
+    assert set(ranks(perfect, perfect, RIGHT).recalls().values()) == {1.0}
 
 
 def test_numbers_have_the_names_that_others_expect() -> None:
@@ -27,7 +32,7 @@ def test_numbers_have_the_names_that_others_expect() -> None:
 
 def test_recalls_count_ranks_below_the_depth() -> None:
     scores = -torch.arange(12.0).repeat(12, 1)
-    found = ranks(scores, scores.T, torch.arange(12)).recalls()
+    found = ranks(scores, scores.T, own(12)).recalls()
     assert found["tr_r1"] == pytest.approx(1 / 12)
     assert found["tr_r5"] == pytest.approx(5 / 12)
     assert found["ir_r10"] == pytest.approx(10 / 12)
@@ -36,7 +41,16 @@ def test_recalls_count_ranks_below_the_depth() -> None:
 
 def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
     same = torch.zeros(20, 20)
-    assert set(ranks(same, same, torch.arange(20)).recalls().values()) == {0.0}
+    assert set(ranks(same, same, own(20)).recalls().values()) == {0.0}
+
+
+def test_a_caption_of_two_images_is_right_for_both_and_they_for_it() -> None:
+    right = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()  # the first two captions are equal
+    scores = torch.tensor([[0.9, 0.9, 0.1], [0.8, 0.8, 0.2], [0.0, 0.0, 0.7]])
+    assert set(ranks(scores, scores, right).recalls().values()) == {1.0}
+    worse = torch.tensor([[0.1, 0.1, 0.9], [0.8, 0.8, 0.2], [0.3, 0.3, 0.7]])
+    assert text_ranks(worse, right).tolist() == [1, 0, 0]
+    assert image_ranks(worse, right).tolist() == [0, 0, 1]
 
 
 def test_success_is_the_share_of_the_right_queries_that_became_wrong() -> None:

@@ -25,7 +25,8 @@ class Head(torch.nn.Module):
 
     def match(self, tokens, captions):
         assert len(tokens) == len(captions) <= TEXTS
-        return tokens[:, 0, 0] * torch.tensor([float(len(caption)) for caption in captions])
+        score = tokens[:, 0, 0] * torch.tensor([float(len(caption)) for caption in captions])
+        return torch.stack([torch.full_like(score, 9.0), score], 1)  # the first logit does not count
 
 
 def test_wanted_pairs_of_own_images_are_scored_and_no_others() -> None:

@@ -8,6 +8,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from torch.nn.functional import normalize
 
@@ -16,6 +17,7 @@ from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError, DataError
 from advlora.evaluation.recall import ranks
+from advlora.evaluation.reranking import matching
 from advlora.evaluation.retrieval import Retrieval
 from advlora.models import load_model
 from advlora.training.trainer import fine_tune
@@ -23,7 +25,7 @@ from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.unit
 
-OWNER = torch.arange(10).repeat_interleave(2)
+RIGHT = torch.eye(10, dtype=torch.bool).repeat_interleave(2, dim=1)
 
 
 def protocol(**values) -> EvaluationProtocol:
@@ -46,7 +48,7 @@ def test_clean_recall_is_that_of_the_similarities(tiny, data) -> None:
     captions = [caption for own in data.references for caption in own]
     images = normalize(model.encode_images(data.images.float() / 255), dim=1)
     scores = images @ normalize(model.encode_texts(captions), dim=1).T
-    expected = ranks(scores, scores, OWNER).recalls()
+    expected = ranks(scores, scores, RIGHT).recalls()
     assert {name: metrics[f"val/clean_{name}"] for name in expected} == pytest.approx(expected)
     assert metrics["val/clean_r1"] == expected["tr_r1"]
 
@@ -208,14 +210,74 @@ def test_all_candidates_re_ranked_is_the_matching_order(tiny, data) -> None:
     found = Retrieval(model, data, protocol(rerank=100)).metrics("val", curve=False)
     captions = [caption for own in data.references for caption in own]
     images = data.images.float() / 255
-    matching = torch.stack([model.score_pairs(image.expand(20, -1, -1, -1), captions) for image in images])
+    tokens = [model.image_tokens(image[None]).expand(20, -1, -1) for image in images]
+    matched = torch.stack([model.match(each, captions)[:, 1] for each in tokens])
     similarity = (
         normalize(model.encode_images(images), dim=1) @ normalize(model.encode_texts(captions), dim=1).T
     )  # fmt: skip
-    scores = similarity + matching
-    expected = ranks(scores, scores, OWNER).recalls()
+    scores = similarity + matched
+    expected = ranks(scores, scores, RIGHT).recalls()
     assert {name: found[f"val/clean_itm_{name}"] for name in expected} == pytest.approx(expected)
     assert "val/robust_itm_mean_recall:0.05" in found
+
+
+def test_re_ranking_is_the_published_evaluation(tiny, data) -> None:
+    """The scores of BLIP's `train_retrieval.py`: of the best candidates the second logit of the head and the cosine."""
+    config, count = tiny("blip"), 4
+    folder = config.name.removeprefix("local-dir:")
+    net = transformers.BlipForImageTextRetrieval.from_pretrained(folder).eval()
+    captions = [caption for own in data.references for caption in own]
+    text = transformers.AutoTokenizer.from_pretrained(folder)(
+        captions, padding="max_length", truncation=True, max_length=12, return_tensors="pt"
+    )
+    model = load_model(config)
+    with torch.no_grad():
+        image_feats = net.vision_model((data.images.float() / 255 - model.mean) / model.std).last_hidden_state
+        image_embeds = normalize(net.vision_proj(image_feats[:, 0]), dim=-1)
+        text_feats = net.text_encoder(text.input_ids, attention_mask=text.attention_mask).last_hidden_state
+        sims = image_embeds @ normalize(net.text_proj(text_feats[:, 0]), dim=-1).T
+        text.input_ids[:, 0] = net.config.text_config.vocab_size - 1  # [ENC]
+
+        def score(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+            output = net.text_encoder(
+                text.input_ids[numbers],
+                attention_mask=text.attention_mask[numbers],
+                encoder_hidden_states=images,
+                encoder_attention_mask=torch.ones(images.shape[:2], dtype=torch.long),
+            )
+            return net.itm_head(output.last_hidden_state[:, 0])[:, 1]
+
+        by_image, by_caption = torch.full(sims.shape, -100.0), torch.full(sims.shape, -100.0)
+        for place, row in enumerate(sims):
+            best, numbers = row.topk(count)
+            by_image[place, numbers] = score(image_feats[place].expand(count, -1, -1), numbers) + best
+        for number, column in enumerate(sims.T):
+            best, places = column.topk(count)
+            by_caption[places, number] = score(image_feats[places], torch.full((count,), number)) + best
+    found = Retrieval(model, data, protocol(rerank=count)).metrics("val", curve=False)
+    expected = ranks(by_image, by_caption, RIGHT).recalls()
+    for name in ("tr_r1", "ir_r1"):  # beyond the candidates the published scores are all alike
+        assert found[f"val/clean_itm_{name}"] == pytest.approx(expected[name])
+    features = normalize(model.encode_images(data.images.float() / 255), dim=-1)
+    torch.testing.assert_close(features, image_embeds, atol=1e-5, rtol=0)
+    ours = matching(model, dict(enumerate(data.images.float() / 255)), captions, by_image > -100)
+    torch.testing.assert_close((ours + sims)[by_image > -100], by_image[by_image > -100], atol=1e-4, rtol=0)
+
+
+def test_equal_captions_are_right_for_every_image_that_has_them(tiny, data) -> None:
+    model = load_model(tiny("clip"))
+    same = ImageTextSet(data.images[:2], data.labels[:2], ("a dog", "a dog"))
+    for settings in (protocol(), protocol(attacks=[{"kind": "set-level", "steps": 1}])):
+        metrics = Retrieval(model, same, settings).metrics("val", curve=False)
+        recalls = {name: value for name, value in metrics.items() if "success" not in name}
+        assert set(recalls.values()) == {1.0}, "nothing can be confused"
+    three = ImageTextSet(data.images[:3], data.labels[:3], ("a dog", "a dog", "a cat"), (("the boot",), (), ()))
+    texts = Retrieval(model, three, protocol()).gallery
+    assert texts.captions == ("a dog", "the boot", "a dog", "a cat")
+    assert texts.right(torch.arange(3)).int().tolist() == [[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
+    assert texts.own(torch.arange(3)).int().tolist() == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    changed = texts.changed(model, ["a boot", "the boot", "a cat", "a cat"])
+    assert torch.equal(changed.right(torch.arange(3)), texts.right(torch.arange(3))), "attacked words move no answer"
 
 
 def test_what_retrieval_does_not_know_is_refused(tiny, data) -> None:

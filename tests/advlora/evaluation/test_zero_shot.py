@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest
 from advlora.evaluation.zero_shot import ZeroShotClassifier, class_captions, class_features, live_class_features
+from advlora.models import Preprocessing
 
 pytestmark = pytest.mark.unit
 
@@ -27,7 +28,7 @@ def test_a_classifier_scales_the_cosine_and_leaves_training_mode(bench) -> None:
     classifier = ZeroShotClassifier(model, features)
     assert not model.training
     assert classifier.device == features.device
-    images = bench.split(DataConfig(), "val", 28, 4).images.float() / 255
+    images = bench.split(DataConfig(), "val", Preprocessing(28), 4).images.float() / 255
     cosine = torch.nn.functional.cosine_similarity(model.encode_images(images)[:, None], features[None], dim=-1)
     torch.testing.assert_close(classifier(images), model.logit_scale * cosine, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(classifier.features(images).norm(dim=1), torch.ones(4))

@@ -10,7 +10,7 @@ from advlora.adapters import AdaptedModel, adapt
 from advlora.config import TrialConfig
 from advlora.data import ImageTextSet
 from advlora.losses import Contrastive, Loss, build_loss
-from advlora.models import load_model
+from advlora.models import Preprocessing, load_model
 from advlora.training.trainer import restore
 from tests.advlora.losses.made_up import BATCH, CAPTION_IDS, DIM, SCALE, unit
 from tests.advlora.short_trials import adapter, trial
@@ -41,7 +41,7 @@ def contrastive(random) -> Contrastive:
 
 @pytest.fixture
 def set_of(bench) -> Callable[[TrialConfig], ImageTextSet]:
-    return lambda config: bench.split(config.data, "train", 28, config.data.train_samples)
+    return lambda config: bench.split(config.data, "train", Preprocessing(28), config.data.train_samples)
 
 
 @pytest.fixture

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from advlora.adapters import AdaptedModel
-from advlora.losses import Step
+from advlora.losses import Contrastive, Step
+from advlora.losses.captions import CaptionTable
 
 COUNT, DIM, SCALE = 12, 6, torch.tensor(7.0)
 BATCH = torch.tensor([3, 0, 7, 4, 11, 8])
@@ -18,6 +22,16 @@ CAPTIONS = ("a photo of a cat", "the red boot", "a dog", "the dress on a dog")
 
 def unit(random: torch.Generator, count: int) -> Tensor:
     return normalize(torch.randn(count, DIM, generator=random), dim=-1)
+
+
+def table(captions: Sequence[str | Sequence[str]] = CAPTIONS, seed: int = 0) -> CaptionTable:
+    references = [(caption,) if isinstance(caption, str) else caption for caption in captions]
+    return CaptionTable(references, seed, torch.device("cpu"))
+
+
+def contrastive_of(texts: Tensor, adapted: AdaptedModel, **options: Any) -> Contrastive:
+    captions = table()
+    return Contrastive(texts, captions.ids, adapted.model.logit_scale, table=captions, **options)
 
 
 def perturb(adapted: AdaptedModel) -> None:

@@ -2,26 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize
 
-from advlora.adapters import AdaptedModel
-from advlora.losses import Encoder
-from advlora.losses.captions import CaptionTable, Contrastive, Matching
-from tests.advlora.losses.made_up import BATCH, CAPTION_IDS, CAPTIONS, SCALE, perturb, step
+from advlora.losses import Contrastive, Encoder
+from tests.advlora.losses.made_up import BATCH, CAPTION_IDS, CAPTIONS, SCALE, contrastive_of, perturb, step, table
 from tests.advlora.short_trials import trial
 
 pytestmark = pytest.mark.unit
-
-
-def table(captions=CAPTIONS, seed: int = 0) -> CaptionTable:
-    references = [(caption,) if isinstance(caption, str) else caption for caption in captions]
-    return CaptionTable(references, seed, torch.device("cpu"))
-
-
-def contrastive_of(texts: Tensor, adapted: AdaptedModel, **options) -> Contrastive:
-    captions = table()
-    return Contrastive(texts, captions.ids, adapted.model.logit_scale, table=captions, **options)
 
 
 def test_contrastive_is_the_supervised_contrastive_loss_with_every_copy_as_a_positive(contrastive, features):
@@ -86,44 +73,26 @@ def test_an_epoch_draws_one_caption_per_sample() -> None:
         assert all(caption.startswith(f"{image} ") for image, caption in enumerate(drawn[-1]))
     assert drawn[0] == drawn[2]
     assert drawn[0] != drawn[1]
-    assert many.own(2) == {3, 4, 5}
+    assert many.owned(torch.tensor([0, 2]), torch.arange(7)).tolist() == [
+        [True] + [False] * 6,
+        [False] * 3 + [True] * 3 + [False],
+    ]
 
 
-def test_matching_is_the_formula_with_the_hardest_negative(made) -> None:
-    adapted, now = made("blip"), step()
-    texts = normalize(adapted.model.encode_texts(CAPTIONS), dim=1)
-    loss, encoder = Matching(table(), texts), Encoder(adapted, bf16=False)
-    loss.prepare(encoder, now, update=False)
-    similarity = normalize(adapted.model.encode_images(now.clean), dim=1) @ texts.T
-    hardest = similarity.fill_diagonal_(-2).argmax(1).tolist()
-    assert loss.negatives == hardest
-    right = adapted.model.score_pairs(now.clean, CAPTIONS)
-    wrong = adapted.model.score_pairs(now.clean, [CAPTIONS[place] for place in hardest])
+def test_an_own_caption_that_was_drawn_for_another_sample_is_no_negative(made) -> None:
+    adapted, now = made(tower="both"), step(3)
+    shared = table([("a dog", "the red boot"), ("the red boot",), ("a cat",)])
+    scale = adapted.model.logit_scale
+    loss = Contrastive(torch.zeros(3, 24), shared.ids, scale, table=shared, live=True)
+    loss.prepare(Encoder(adapted, bf16=False), now, update=False)
+    images = normalize(adapted.model.encode_images(now.clean), dim=1)
+    texts = normalize(adapted.model.embed_texts(["a dog", "the red boot", "a cat"]), dim=1)
+    logits = scale * images @ texts.T
+    logits[0, 1] = -torch.inf  # the first image has this caption too
     expected = (
-        binary_cross_entropy_with_logits(right, torch.ones(4), reduction="none")
-        + binary_cross_entropy_with_logits(wrong, torch.zeros(4), reduction="none")
+        cross_entropy(logits, torch.arange(3), reduction="none")
+        + cross_entropy(logits.T, torch.arange(3), reduction="none")
     ) / 2
-    torch.testing.assert_close(loss.objective(encoder, now.clean, now), expected, atol=1e-5, rtol=1e-4)
-
-
-def test_another_caption_of_the_same_image_is_no_negative(made) -> None:
-    adapted, now = made("blip"), step(2)
-    two = table([CAPTIONS[:2], CAPTIONS[1:3]])
-    texts = normalize(adapted.model.encode_texts(two.distinct), dim=1)
-    loss, encoder = Matching(two, texts), Encoder(adapted, bf16=False)
-    loss.prepare(encoder, now, update=False)
-    assert loss.negatives == [None, 0]
-    assert loss.objective(encoder, now.clean, now).shape == (2,)
-
-
-def test_matching_beside_contrastive_adds_up(made) -> None:
-    adapted, now = made("blip", tower="both"), step()
-    texts = normalize(adapted.model.encode_texts(CAPTIONS), dim=1)
-    contrastive = contrastive_of(texts, adapted, live=True)
-    alone, encoder = Matching(table(), texts), Encoder(adapted, bf16=False)
-    both = Matching(table(), texts, contrastive, weight=2.0)
-    for loss in (alone, both):
-        loss.prepare(encoder, now, update=False)
-        loss.prepare(encoder, now, update=True)
-    expected = contrastive.objective(encoder, now.clean, now) + 2 * alone.objective(encoder, now.clean, now)
-    torch.testing.assert_close(both.objective(encoder, now.clean, now), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        loss(adapted.model.encode_images(now.clean), now.samples, now.batch), expected, atol=1e-5, rtol=1e-4
+    )

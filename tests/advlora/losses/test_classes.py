@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import KLDivLoss
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
 from advlora.adapters import AdaptedModel
+from advlora.config.losses import PmgAftConfig
 from advlora.losses import ClassCrossEntropy, Encoder, PretrainedGuided, Trades
 from advlora.models import load_model
 from tests.advlora.losses.made_up import BATCH, CAPTIONS, COUNT, SCALE, perturb, step, unit
@@ -63,11 +65,14 @@ def test_trades_is_the_formula(made) -> None:
 @pytest.mark.parametrize(
     "values", [{}, {"kind": "dora"}, {"kind": "full"}, {"modules_to_save": ["norms", "patch_embedding"]}], ids=str
 )
-def test_pretrained_guidance_is_the_formula_with_the_true_pretrained_model(made, tiny, values: dict) -> None:
+def test_pretrained_guidance_of_the_paper_uses_the_true_pretrained_model(made, tiny, values: dict) -> None:
     adapted, now = made(**values), step()
     perturb(adapted)
     features, labels, scale = classes(adapted)
-    loss = PretrainedGuided(features, labels, scale, None, teacher=2.0, clean=0.5)
+    config = PmgAftConfig(
+        teacher_weight=2.0, clean_weight=0.5, divergence="reverse", reduction="mean", logit_scale=None
+    )
+    loss = PretrainedGuided(features, labels, scale, None, config)
     attacked, pretrained = (now.clean + 0.1).clamp(0, 1), load_model(tiny("clip"))
 
     def logits(model, images: Tensor) -> Tensor:
@@ -81,6 +86,36 @@ def test_pretrained_guidance_is_the_formula_with_the_true_pretrained_model(made,
     torch.testing.assert_close(loss.objective(encoder, attacked, now), expected, atol=1e-4, rtol=1e-3)
     only = cross_entropy(ours, labels, reduction="none")
     torch.testing.assert_close(loss.attacked(encoder, attacked, now), only, atol=1e-5, rtol=1e-4)
+
+
+def test_pretrained_guidance_is_that_of_the_authors_code_by_default(made, tiny) -> None:
+    """Their lines in `train`: logits of unit features without scale, `KLDivLoss(reduction="sum")`, mean CE."""
+    adapted, now = made(), step()
+    perturb(adapted)
+    features, labels, scale = classes(adapted)
+    loss, encoder = PretrainedGuided(features, labels, scale, None, PmgAftConfig()), Encoder(adapted, bf16=False)
+    attacked, pretrained = (now.clean + 0.1).clamp(0, 1), load_model(tiny("clip"))
+
+    def logits(model, images: Tensor) -> Tensor:
+        embedded = model.encode_images(images)
+        return embedded / embedded.norm(dim=-1, keepdim=True) @ features.t()
+
+    def weights() -> list[Tensor]:
+        return [parameter.grad.clone() for parameter in adapted.parameters()]
+
+    output, output_clean = logits(adapted.model, attacked), logits(adapted.model, now.clean)
+    criterion_kl = KLDivLoss(reduction="sum")
+    towards_teacher = criterion_kl(log_softmax(output, 1), logits(pretrained, attacked).softmax(1))
+    towards_clean = criterion_kl(log_softmax(output, 1), output_clean.softmax(1))
+    expected = cross_entropy(output, labels) + towards_clean + towards_teacher
+    expected.backward()
+    theirs = weights()
+    for parameter in adapted.parameters():
+        parameter.grad = None
+    found = loss.objective(encoder, attacked, now).mean()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    found.backward()
+    torch.testing.assert_close(weights(), theirs, atol=1e-7, rtol=1e-4)
 
 
 def test_live_classes_give_the_text_tower_a_gradient_in_the_update_only(made) -> None:

@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 from advlora.losses import CleanClip, Contrastive, Encoder, PerturbAndRecover, Step, build_loss
 from advlora.losses.cleaning import augmented
+from advlora.models import Preprocessing
 from advlora.training.cost import step_forwards, training_forwards
 from advlora.training.trainer import restore
 from tests.advlora.short_trials import trial
@@ -23,7 +24,7 @@ def model(bench):
 
 @pytest.fixture
 def now(bench) -> Step:
-    images = bench.split(trial().data, "train", 28, trial().data.train_samples).images
+    images = bench.split(trial().data, "train", Preprocessing(28), trial().data.train_samples).images
     return Step(images[SAMPLES].float() / 255, SAMPLES, SAMPLES)
 
 
@@ -95,7 +96,7 @@ def test_losses_are_built_against_the_poisoned_model_and_cost_what_they_pass(ben
         assert step_forwards(config) == passes * step_forwards(plain)
         assert training_forwards(config, 10) == 10 * (step_forwards(config) * config.optimiser.epochs + once)
     model = restore(config, bench)
-    data = bench.split(config.data, "train", 28, config.data.train_samples)
+    data = bench.split(config.data, "train", Preprocessing(28), config.data.train_samples)
     images = data.images[SAMPLES].float() / 255
     loss = build_loss(config, bench, data, model)
     objective = loss.objective(Encoder(model, False), images, Step(images, SAMPLES, SAMPLES))

@@ -51,6 +51,9 @@ def test_blip_base_with_matching_head() -> None:
     from advlora.models.transformers import Blip
 
     class Words:
+        def get_vocab(self):
+            return {}
+
         def __call__(self, captions, **_):
             ids = torch.randint(5, 1000, (len(captions), 12), generator=torch.Generator().manual_seed(0))
             return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

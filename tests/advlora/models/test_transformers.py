@@ -68,15 +68,32 @@ def test_similarities_are_those_of_transformers(tiny, family: str) -> None:
     assert model.image_size == 16
 
 
-def test_matching_is_that_of_transformers(tiny) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_matching_is_that_of_transformers_with_the_token_of_the_published_training(tiny, known: bool) -> None:
+    """A vocabulary without `[ENC]` keeps the token that transformers takes."""
     config = tiny("blip")
     model, net = load_model(config), stock(config, "blip")
     images = torch.rand(3, 3, 16, 16, requires_grad=True)
-    logits = net(pixel_values=normalised(images), **tokens(config, "blip")).itm_score
+    inputs = tokens(config, "blip")
+    assert model.enc_token == 15
+    if known:
+        inputs["input_ids"][:, 0] = 15
+    else:
+        model.tokenizer.add_tokens([f"word{number}" for number in range(2)])
+        del model.enc_token
+        assert model.enc_token is None
+    logits = net(pixel_values=normalised(images), **inputs).itm_score
+    torch.testing.assert_close(model.match(model.image_tokens(images), CAPTIONS), logits, atol=1e-5, rtol=0)
     scores = model.score_pairs(images, CAPTIONS)
     torch.testing.assert_close(scores, logits[:, 1] - logits[:, 0], atol=1e-5, rtol=0)
     assert model.matches
     assert torch.autograd.grad(scores.sum(), images)[0].abs().min() > 0
+
+
+def test_a_tokenizer_that_knows_the_token_of_matching_names_it(tiny) -> None:
+    model = load_model(tiny("blip"))
+    model.tokenizer.add_tokens(["[ENC]", "[DEC]"])
+    assert model.enc_token == 14
 
 
 def test_without_a_matching_head_pairs_are_scored_by_similarity(tiny) -> None:

@@ -9,6 +9,7 @@ import torch
 from advlora.errors import Diverged
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.models import Preprocessing
 from advlora.training.trainer import restore
 from advlora.training.workbench import Workbench
 from tests.advlora.short_trials import FINISHED, PROTOCOL, evaluation, numbers, trial
@@ -110,7 +111,7 @@ def test_the_last_state_gives_the_model_back_without_its_optimiser(bench, finish
     assert finished[0].state["optimiser"]["state"]
     model = restore(trial(FINISHED), bench, finished[-1].state).model
     classes = bench.class_features(trial().model, trial().data)
-    data = bench.split(trial().data, "val", model.image_size, PROTOCOL.samples.val)
+    data = bench.split(trial().data, "val", model.preprocessing, PROTOCOL.samples.val)
     epsilons = (PROTOCOL.epsilon, *PROTOCOL.curve)
     metrics = Classification(ZeroShotClassifier(model, classes), PROTOCOL).outcomes(data, epsilons).metrics("val")
     assert metrics == {name: finished[-1].metrics[name] for name in metrics}
@@ -123,7 +124,7 @@ def test_a_state_of_another_configuration_is_refused(bench, finished):
 
 
 def test_before_the_first_step_the_model_is_the_pretrained_one(bench):
-    pixels = bench.split(trial().data, "val", 28, 16).images.float() / 255
+    pixels = bench.split(trial().data, "val", Preprocessing(28), 16).images.float() / 255
     expected = bench.model(trial().model).encode_images(pixels)
     torch.testing.assert_close(restore(trial(), bench).model.encode_images(pixels), expected, rtol=0, atol=1e-4)
 
@@ -134,7 +135,7 @@ def test_kind_none_is_one_report_on_the_pretrained_model(run, bench):
     assert {name: report.metrics[name] for name in (*COSTS, *SIZES)} == dict.fromkeys((*COSTS, *SIZES), 0.0)
     assert set(report.metrics) == {*COSTS, *SIZES, *VAL, *FINAL}
     config, model = trial(), bench.model(trial().model)
-    data = bench.split(config.data, "val", model.image_size, PROTOCOL.samples.val)
+    data = bench.split(config.data, "val", model.preprocessing, PROTOCOL.samples.val)
     features = torch.nn.functional.normalize(model.encode_images(data.images.float() / 255), dim=-1)
     right = (features @ bench.class_features(config.model, config.data).T).argmax(1) == data.labels
     assert report.metrics["val/clean_r1"] == pytest.approx(right.double().mean().item())

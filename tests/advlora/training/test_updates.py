@@ -23,7 +23,7 @@ def make(bench):
     def make(values=None):
         config = trial(ONE_STEP | dict(values or {}))
         adapted = restore(config, bench)
-        data = bench.split(config.data, "train", adapted.model.image_size, config.data.train_samples)
+        data = bench.split(config.data, "train", adapted.model.preprocessing, config.data.train_samples)
         return Updates(adapted, build_loss(config, bench, data, adapted), data, config, SOLO)
 
     return make

@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest, load_split
 from advlora.errors import DataError, ModelError
-from advlora.models import load_model
+from advlora.models import Preprocessing, load_model
 from advlora.training import workbench as module
 from advlora.training.workbench import Workbench
 
@@ -58,20 +58,20 @@ def test_everything_is_loaded_once(monkeypatch):
     counted("load_split")
     for _ in range(2):
         bench.model(MODEL)
-        data = bench.split(DATA, "val", 28, 40)
+        data = bench.split(DATA, "val", Preprocessing(28), 40)
         bench.class_features(MODEL, DATA)
         bench.image_features(MODEL, data, CPU)
     assert calls == ["load_model", "load_split"]
-    bench.split(DATA, "val", 28, 39)
+    bench.split(DATA, "val", Preprocessing(28), 39)
     assert calls == ["load_model", "load_split", "load_split"]
 
 
 def test_a_split_is_the_beginning_of_what_the_shards_hold(bench):
-    ours, whole = bench.split(DATA, "val", 28, 5), load_split(DATA, "val", 28, 20)
+    ours, whole = bench.split(DATA, "val", Preprocessing(28), 5), load_split(DATA, "val", Preprocessing(28), 20)
     assert len(ours) == 5
     assert torch.equal(ours.images, whole.images[:5])
     assert ours.captions == whole.captions[:5]
-    assert bench.split(DATA, "test", 28, 5).captions != ours.captions
+    assert bench.split(DATA, "test", Preprocessing(28), 5).captions != ours.captions
 
 
 def test_class_features_are_unit_means_over_the_templates(bench, pretrained):
@@ -95,7 +95,7 @@ def test_text_features_are_unit_and_in_the_order_of_the_captions(bench):
 def test_image_features_are_raw_embeddings_in_chunks_and_follow_the_set(bench, pretrained, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 4)
     for count in (10, 6, 10):
-        data = bench.split(DATA, "train", 28, count)
+        data = bench.split(DATA, "train", Preprocessing(28), count)
         found = bench.image_features(MODEL, data, CPU)
         expected = pretrained.encode_images(data.images.float() / 255)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
@@ -107,4 +107,4 @@ def test_what_is_unknown_is_an_error_each_time(bench):
         with pytest.raises(ModelError):
             bench.model(ModelConfig(name="absent"))
         with pytest.raises(DataError):
-            bench.split(DataConfig(name="absent"), "val", 28)
+            bench.split(DataConfig(name="absent"), "val", Preprocessing(28))

@@ -13,6 +13,7 @@ from advlora.errors import UserError
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.zero_shot import ZeroShotClassifier
 from advlora.metrics import Metric
+from advlora.models import Preprocessing
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import rebuild, save_state
@@ -39,7 +40,7 @@ def test_the_metrics_are_those_that_a_trial_would_have(record, trained, protocol
     model, base = load_trained(trained)
     bench, evaluation = Workbench(), read_protocol(protocol())
     classifier = ZeroShotClassifier(model, bench.class_features(base, DataConfig()))
-    data, epsilons = bench.split(DataConfig(), "test", 28, 16), (evaluation.epsilon, *evaluation.curve)
+    data, epsilons = bench.split(DataConfig(), "test", Preprocessing(28), 16), (evaluation.epsilon, *evaluation.curve)
     expected = Classification(classifier, evaluation).outcomes(data, epsilons).metrics("test")
     assert {name: value for name, value in record.metrics.items() if name.startswith("test/")} == expected
 

@@ -9,6 +9,7 @@ from advlora.config import DataConfig, EvaluationProtocol, ModelConfig, TrialCon
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.guards import run_guards, same_as_merged
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.models import Preprocessing
 
 COUNT = 24
 ROBUST = {
@@ -42,7 +43,7 @@ def plain(bench):
 @pytest.fixture(scope="session")
 def guard(bench):
     """Checks a model, by default under PGD-10; returns the findings by name."""
-    data = bench.split(DataConfig(), "test", 28, COUNT)
+    data = bench.split(DataConfig(), "test", Preprocessing(28), COUNT)
     classes = bench.class_features(ModelConfig(), DataConfig())
 
     def guard(model, surrogate=None, merged=None, **values):
