@@ -19,7 +19,13 @@ from advlora.distributed import SOLO, Group
 from advlora.errors import ModelError
 from advlora.evaluation.backdoor import attack_success_rate
 from advlora.evaluation.classification import Classification
-from advlora.evaluation.guards import GuardFinding, OverfittingFinding, check_overfitting, run_guards
+from advlora.evaluation.guards import (
+    GuardFinding,
+    OverfittingFinding,
+    check_overfitting,
+    run_guards,
+    run_retrieval_guards,
+)
 from advlora.evaluation.outcomes import Outcomes
 from advlora.evaluation.retrieval import Retrieval
 from advlora.evaluation.zero_shot import ZeroShotClassifier, live_class_features
@@ -111,6 +117,7 @@ class Evaluator:
         Raises:
             ConfigError: If the protocol does not fit the task.
             ModelError: If an attack needs the pretrained model, and it is missing.
+            NotFinite: If features, logits or gradients are not finite.
         """
         data = self.examples(split)
         if not self.zero_shot:
@@ -128,11 +135,14 @@ class Evaluator:
                 numbers would be rounded differently in batches of another size.
 
         Returns:
-            One finding per check; none where the protocol does not ask for them, or for retrieval, as the checks
-            compare accuracies of single images.
+            One finding per check; none where the protocol does not ask for them. Retrieval is always measured again:
+            the few examples are ranked among themselves.
         """
-        if not (self.protocol.guards.enabled and self.zero_shot):
+        if not self.protocol.guards.enabled:
             return []
+        if not self.zero_shot:
+            merged = None if self.merged is None else self.merged().to(self.device)
+            return run_retrieval_guards(self.model, self.examples(split), self.protocol, merged=merged)
         classifier, data = self._classifier(), self.examples(split)
         if known is None:
             few = data.first(self.protocol.guards.samples)

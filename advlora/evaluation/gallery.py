@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from advlora.attacks import finite
 from advlora.data import ImageTextSet
 from advlora.models import VisionLanguageModel
 
@@ -42,5 +43,10 @@ def gallery(model: VisionLanguageModel, data: ImageTextSet) -> Gallery:
 
 @torch.no_grad()
 def embedded(model: VisionLanguageModel, captions: Sequence[str], owner: Tensor) -> Gallery:
-    """Embeds captions whose owners are known."""
-    return Gallery(tuple(captions), owner, normalize(model.encode_texts(captions).float(), dim=-1))
+    """Embeds captions whose owners are known.
+
+    Raises:
+        NotFinite: If a caption has no finite features.
+    """
+    features = normalize(model.encode_texts(captions).float(), dim=-1)  # (T, D)
+    return Gallery(tuple(captions), owner, finite(features, "features of captions"))

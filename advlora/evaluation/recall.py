@@ -56,13 +56,16 @@ def ranks(by_image: Tensor, by_caption: Tensor, owner: Tensor) -> Ranks:
 
 
 def text_ranks(scores: Tensor, owner: Tensor) -> Tensor:
-    """Returns for each image how many foreign captions score at least as high as its best own one, `(N,)`."""
+    """Returns for each image how many foreign captions do not score below its best own one, `(N,)`.
+
+    What cannot be compared, because it is not a number, thus counts against the model.
+    """
     own = owner[None] == torch.arange(len(scores), device=scores.device)[:, None]  # (1, T) == (N, 1) -> (N, T)
     best = scores.masked_fill(~own, -torch.inf).amax(1, keepdim=True)  # (N, 1)
-    return ((scores >= best) & ~own).sum(1)
+    return (~(scores < best) & ~own).sum(1)
 
 
 def image_ranks(scores: Tensor, owner: Tensor) -> Tensor:
-    """Returns for each caption how many foreign images score at least as high as its own, `(T,)`."""
+    """Returns for each caption how many foreign images do not score below its own, `(T,)`."""
     right = scores[owner, torch.arange(scores.shape[1], device=scores.device)]  # (T,), score of the pair that belongs
-    return (scores >= right[None]).sum(0) - 1  # the right image itself is not foreign
+    return (~(scores < right[None])).sum(0) - 1  # the right image itself is not foreign

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from advlora.attacks import finite
 from advlora.models import VisionLanguageModel
 
 TEXTS = 128
@@ -45,6 +46,9 @@ def matching(
 
     Returns:
         `(N, T)`, zero for pairs that are not wanted or of other processes.
+
+    Raises:
+        NotFinite: If a score is not finite.
     """
     scores = torch.zeros(wanted.shape, device=wanted.device)
     for place, image in images.items():
@@ -52,4 +56,4 @@ def matching(
         for part in torch.split(wanted[place].nonzero()[:, 0], TEXTS):  # (t,), numbers of captions
             some = [captions[number] for number in part.tolist()]
             scores[place, part] = model.match(tokens.expand(len(some), -1, -1), some).float()  # (t,)
-    return scores
+    return finite(scores, "matching scores")

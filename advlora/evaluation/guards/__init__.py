@@ -1,6 +1,6 @@
 """Checks that tell whether a robust accuracy can be trusted."""
 
-from advlora.evaluation.guards.battery import guard_forwards, run_guards
+from advlora.evaluation.guards.battery import guard_forwards, run_guards, run_retrieval_guards
 from advlora.evaluation.guards.finding import GuardFinding, guard_metrics, unreliable
 from advlora.evaluation.guards.overfitting import OverfittingFinding, check_overfitting
 
@@ -11,5 +11,6 @@ __all__ = [
     "guard_forwards",
     "guard_metrics",
     "run_guards",
+    "run_retrieval_guards",
     "unreliable",
 ]
