@@ -33,6 +33,10 @@ class ModelError(UserError):
     """A model is unknown, or its weights cannot be found or read."""
 
 
+class NotFinite(ModelError):
+    """What is measured on a model is not a finite number."""
+
+
 class Diverged(RuntimeError):
     """Training reached a loss that is not finite."""
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 NAMES = ("quick", "standard", "strong", "autoattack", "autoattack_plus")
 """Of classifiers, from cheap to dear."""
-ALL = (*NAMES, "retrieval")
+ALL = (*NAMES, "retrieval", "retrieval_strong")
 
 
 def test_every_shipped_protocol_is_found_by_name_and_is_a_version_of_its_own():
@@ -36,5 +36,8 @@ def test_they_are_the_attacks_that_their_names_promise():
     assert kinds["quick"] == ["pgd"]
     assert kinds["strong"] == ["apgd-ce", "apgd-t"]
     assert [attack.kind for attack in read_protocol("retrieval").attacks] == ["pgd", "set-level"]
+    strong = [(attack.kind, attack.heading) for attack in expanded(read_protocol("retrieval_strong").attacks)]
+    directed = [(kind, way) for kind in ("apgd-ce", "apgd") for way in ("image_to_text", "text_to_image")]
+    assert strong == [*directed, ("set-level", None)]
     assert kinds["autoattack"] == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert set(kinds["autoattack"]) < set(kinds["autoattack_plus"])

@@ -6,6 +6,7 @@ from pkgutil import iter_modules
 from advlora.attacks.case import Case, Classifier, probe
 from advlora.attacks.ensembles import expanded, labels, misfits, needs_surrogate, runnable
 from advlora.attacks.evaluation import withstands
+from advlora.attacks.finite import Watched, finite
 from advlora.attacks.gradient import fgsm_rs, n_fgsm, pgd
 from advlora.attacks.objectives import margin, objective
 from advlora.attacks.threat import Threat, check_range
@@ -21,10 +22,12 @@ __all__ = [
     "Classifier",
     "Epoch",
     "Threat",
+    "Watched",
     "attack",
     "check_range",
     "expanded",
     "fgsm_rs",
+    "finite",
     "labels",
     "margin",
     "misfits",

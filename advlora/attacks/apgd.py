@@ -34,7 +34,7 @@ def apgd(case: Case, loss: str, steps: int) -> Tensor:
         climb.move(case.threat, momentum=1.0 if step == 1 else MOMENTUM)  # there is no move before the first
         found = probe(case.classify, climb.point, climb.labels, loss, climb.targets, gradient=step < steps)
         climb.note(found.value, found.gradient)
-        climb.keep(found.right)
+        climb.keep(case.standing(found.right))
         if step in marks:
             climb.check(step - max((mark for mark in marks if mark < step), default=0))
     return case.mask(climb.place)
@@ -134,5 +134,5 @@ def _begin(case: Case, loss: str) -> _Climb:
         # "Halved": condition 2 compares with an earlier checkpoint and cannot hold at the first one.
         halved=torch.ones(count, dtype=torch.bool, device=point.device),
     )
-    climb.keep(found.right)  # the start counts as visited
+    climb.keep(case.standing(found.right))  # the start counts as visited
     return climb

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from advlora.attacks.objectives import objective
+from advlora.attacks.objectives import is_right, objective
 from advlora.attacks.threat import Threat
 from advlora.randomness import Streams
 
@@ -23,11 +23,12 @@ class Case:
     Attributes:
         classify: The evaluated model; normalisation inside.
         images: `(B, 3, H, W)` in [0, 1].
-        labels: `(B,)`.
+        labels: `(B,)`; for retrieval a mask of the right answers, see `objectives`.
         threat: The ball that the attacker may search.
         streams: One per image, so that its random numbers depend neither on the batch nor on the fate of other images.
         targets: `(B,)`, the classes that a targeted attack aims at.
         surrogate: The model whose gradients a transfer attack follows.
+        relentless: Whether a broken image is attacked further, because it matters how far it is from right.
     """
 
     classify: Classifier
@@ -37,6 +38,7 @@ class Case:
     streams: Streams
     targets: Tensor | None = None
     surrogate: Classifier | None = None
+    relentless: bool = False
 
     def places(self) -> Tensor:
         """Returns the position of every image in the batch, `(B,)`."""
@@ -45,6 +47,10 @@ class Case:
     def start(self) -> Tensor:
         """Returns a random point of every image's ball, `(B, 3, H, W)`."""
         return self.threat.project(self.images + self.threat.draw(self.images, self.streams), self.images)
+
+    def standing(self, right: Tensor) -> Tensor:
+        """Returns which images are to be attacked further, `(B',)`, of those that are right at a visited point."""
+        return torch.ones_like(right) if self.relentless else right
 
     def mask(self, places: Tensor) -> Tensor:
         """Returns `(B,)`, true at the positions `places`, `(B',)`."""
@@ -58,7 +64,7 @@ class Rows:
     Attributes:
         place: Position in the case, `(B',)`.
         images: Clean, `(B', 3, H, W)`.
-        labels: `(B',)`.
+        labels: As those of the case, `(B',)`.
         targets: `(B',)`, of a targeted attack.
     """
 
@@ -108,7 +114,7 @@ def probe(
     Args:
         classify: The model; normalisation inside.
         points: `(B, 3, H, W)`.
-        labels: `(B,)`.
+        labels: `(B,)`, or a mask of the right answers.
         goal: Name of the objective.
         targets: `(B,)`, for a targeted objective.
         gradient: Whether the gradient is wanted; without it a point costs one F instead of two.
@@ -118,7 +124,7 @@ def probe(
         logits = classify(points)
         value = objective(goal, logits, labels, targets)
     slope = slope_at(value, points) if gradient else torch.zeros_like(points)
-    return Probe(logits.argmax(1) == labels, value.detach(), slope)
+    return Probe(is_right(logits.detach(), labels), value.detach(), slope)
 
 
 def slope_at(value: Tensor, points: Tensor, *, again: bool = False) -> Tensor:

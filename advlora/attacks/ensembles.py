@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol
+from advlora.config.attack_base import STANDARD, RetrievalAttack
 from advlora.errors import ConfigError
 
 
@@ -27,10 +28,16 @@ def runnable(attacks: Iterable[EvaluationAttackConfig], classes: int) -> tuple[E
 
 def misfits(attacks: Iterable[EvaluationAttackConfig], classes: int) -> list[str]:
     """Returns one sentence per reason why attacks cannot be run on a classifier of `classes` classes."""
+    attacks = tuple(attacks)
     parts = expanded(attacks)
     problems = [
         f"protocol.attacks: '{kind}' aims at captions, but the data set has classes; use 'pgd' or 'apgd-ce'"
         for kind in dict.fromkeys(part.kind for part in parts if "classes" not in part.aims)
+    ]
+    problems += [
+        f"protocol.attacks: direction '{way}' of '{attack.kind}' has no effect on classes; leave it out"
+        for attack in attacks
+        if isinstance(attack, RetrievalAttack) and (way := attack.direction) != STANDARD
     ]
     if not _kept(parts, classes):
         names, fewest = ", ".join(part.kind for part in parts), min(part.fewest_classes for part in parts)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from advlora.attacks.case import Case, Classifier
+from advlora.attacks.finite import Watched
 from advlora.attacks.objectives import likely_targets
 from advlora.attacks.registry import on_classes
 from advlora.attacks.threat import Threat, check_range
@@ -38,20 +39,26 @@ def withstands(
 
     Returns:
         `(B,)`, true for images that are classified correctly at every visited point.
+
+    Raises:
+        NotFinite: If logits or gradients are not finite.
     """
     check_range(images)
+    evaluated = Watched(classify)
+    followed = None if surrogate is None or not attack.transferred else Watched(surrogate)
     threat = Threat(attack.norm, epsilon)
     standing = torch.arange(len(images), device=images.device)
-    targets = _targets(classify, images, labels, attack.target_count)  # (B, T)
+    targets = _targets(evaluated, images, labels, attack.target_count)  # (B, T)
     for run in range(attack.repeats * (targets.shape[1] if attack.target_count else 1)):
         if not len(standing):
             break
         target, restart = divmod(run, attack.repeats)
         aim = targets[standing, target] if attack.target_count else None
-        source = surrogate if attack.transferred else None
         branch = streams[standing].branch(run)
-        case = Case(classify, images[standing], labels[standing], threat, branch, aim, source)
+        case = Case(evaluated, images[standing], labels[standing], threat, branch, aim, followed)
         standing = standing[on_classes[attack](case, attack, restart)]
+    for watched in (evaluated, *([followed] if followed is not None else [])):
+        watched.check()
     return torch.isin(torch.arange(len(images), device=images.device), standing)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from advlora.attacks.case import Case
+from advlora.attacks.objectives import is_right
 from advlora.attacks.registry import on_classes
 from advlora.config.evaluation_attacks import Noise
 
@@ -14,4 +15,4 @@ from advlora.config.evaluation_attacks import Noise
 def noise(case: Case, _: Noise, __: int) -> Tensor:
     """Returns which images withstand one draw from the ball, `(B,)`."""
     with torch.no_grad():
-        return case.classify(case.start()).argmax(1) == case.labels
+        return is_right(case.classify(case.start()), case.labels)

@@ -17,9 +17,9 @@ from advlora.config.evaluation_attacks import Pma
 
 
 @named("probability_margin")
-def probability_margin(logits: Tensor, labels: Tensor, _: Tensor | None) -> Tensor:
+def probability_margin(logits: Tensor, own: Tensor, _: Tensor | None) -> Tensor:
     """Returns max p_j - p_y over j != y, `(B,)`, with p the softmax of the logits `(B, C)`."""
-    return margin(logits.softmax(dim=1), labels)
+    return margin(logits.softmax(dim=-1), own)
 
 
 @on_classes(Pma)

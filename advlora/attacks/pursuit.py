@@ -46,7 +46,7 @@ def pursue(case: Case, objective: str, start: Tensor, steps: int, step_size: flo
         last = step == steps  # the last point is only looked at
         found = probe(case.classify, pursuit.point, pursuit.labels, objective, gradient=not last)
         pursuit.point = pursuit.point + step_size * case.threat.direction(found.gradient)
-        pursuit.keep(found.right)  # shrinks every tensor to the B' <= B images that still stand
+        pursuit.keep(case.standing(found.right))  # shrinks every tensor to the B' <= B images that still stand
         if last or not len(pursuit):
             break
         pursuit.point = case.threat.project(pursuit.point, pursuit.images)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
+from advlora.attacks.finite import Watched, finite
 from advlora.attacks.gradient import pgd
 from advlora.attacks.threat import Threat
 from advlora.models import VisionLanguageModel
@@ -58,6 +59,9 @@ def attack_images(case: RetrievalCase, captions: Tensor) -> Tensor:
 
     Returns:
         Images in [0, 1], detached.
+
+    Raises:
+        NotFinite: If features or gradients are not finite.
     """
     weights = case.own.float() / case.own.sum(1, keepdim=True).clamp_min(1)  # (B, T), each row sums to 1
     aims = weights @ normalize(captions, dim=-1)  # (B, T) @ (T, D) -> (B, D)
@@ -68,7 +72,10 @@ def attack_images(case: RetrievalCase, captions: Tensor) -> Tensor:
         return -(features * aims).sum((0, -1))  # (B,)
 
     start = case.threat.draw(case.images, case.streams)
-    return pgd(distance, case.images, start, case.threat, case.steps, case.step_size)
+    watched = Watched(distance, "features of images")
+    attacked = pgd(watched, case.images, start, case.threat, case.steps, case.step_size)
+    watched.check()
+    return attacked
 
 
 def _rescaled(points: Tensor, scale: float) -> Tensor:
@@ -116,7 +123,8 @@ def _attack_caption(model: VisionLanguageModel, caption: str, aim: Tensor, candi
 
 
 def _similarity(model: VisionLanguageModel, captions: Sequence[str], aim: Tensor) -> Tensor:
-    return normalize(model.encode_texts(captions), dim=-1) @ aim  # (t, D) @ (D,) -> (t,)
+    similarity = normalize(model.encode_texts(captions), dim=-1) @ aim  # (t, D) @ (D,) -> (t,)
+    return finite(similarity, "features of captions")
 
 
 def attack_jointly(
@@ -144,4 +152,4 @@ def attack_jointly(
 
 @torch.no_grad()
 def _embedded(model: VisionLanguageModel, images: Tensor) -> Tensor:
-    return model.embed(images)
+    return finite(model.embed(images), "features of images")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlora.attacks.case import Case, Classifier, Rows
-from advlora.attacks.objectives import TINY, margin
+from advlora.attacks.objectives import TINY, objective
 from advlora.attacks.registry import on_classes
 from advlora.config.evaluation_attacks import Square
 
@@ -47,7 +47,7 @@ def square(case: Case, queries: int) -> Tensor:
     point = _stripes(case) if linf else _tiles(case)
     gain = _gain(case.classify, point, case.labels)
     search = _Search(case.places(), case.images, case.labels, None, point, gain, point.new_empty(len(point), 0))
-    search.keep(gain < 0)
+    search.keep(case.standing(gain < 0))
     for query in range(queries):
         if not len(search):
             break
@@ -60,7 +60,7 @@ def square(case: Case, queries: int) -> Tensor:
         better = gain > search.gain
         search.point = torch.where(better[:, None, None, None], point, search.point)
         search.gain = torch.where(better, gain, search.gain)
-        search.keep(search.gain < 0)
+        search.keep(case.standing(search.gain < 0))
     return case.mask(search.place)
 
 
@@ -72,7 +72,7 @@ def edge(query: int, size: int) -> int:
 
 @torch.no_grad()
 def _gain(classify: Classifier, points: Tensor, labels: Tensor) -> Tensor:
-    return margin(classify(points), labels)
+    return objective("margin", classify(points), labels)
 
 
 def _draw(case: Case, places: Tensor, number: int) -> Tensor:

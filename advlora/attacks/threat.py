@@ -19,7 +19,7 @@ class Threat:
     """All images within `epsilon` of the clean one in the given norm, per image.
 
     Attributes:
-        norm: `linf` bounds every pixel, `l2` the Euclidean length of the whole perturbation.
+        norm: `linf` bounds every pixel, `l2` the Euclidean length of the whole perturbation, over all frames.
         epsilon: Radius, in units of the pixel range [0, 1].
     """
 
@@ -27,7 +27,7 @@ class Threat:
     epsilon: float
 
     def project(self, perturbed: Tensor, images: Tensor) -> Tensor:
-        """Moves `perturbed` into the ball around `images` and into [0, 1]; both are `(B, 3, H, W)`.
+        """Moves `perturbed` into the ball around `images` and into [0, 1]; both `(B, 3, H, W)` or `(B, F, 3, H, W)`.
 
         In L2 clamping comes last: it can only bring the point nearer to an image that itself lies in [0, 1].
         """
@@ -37,16 +37,20 @@ class Threat:
         return (images + delta * (self.epsilon / _length(delta).clamp_min(TINY)).clamp_max(1)).clamp(0, 1)
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """Returns the steepest ascent of length 1 in the norm: the sign (L-inf), or the unit gradient (L2)."""
+        """Returns the steepest ascent of length 1 in the norm: the sign (L-inf), or the unit gradient (L2).
+
+        What is not a number in the gradient gives no direction, so that no step leads out of the pixel range.
+        """
+        gradient = gradient.nan_to_num(nan=0.0)
         return gradient.sign() if self.norm == "linf" else gradient / _length(gradient).clamp_min(TINY)
 
     def size(self, delta: Tensor) -> Tensor:
         """Returns the norm of each perturbation, `(B,)`."""
-        return delta.abs().amax((1, 2, 3)) if self.norm == "linf" else _length(delta).flatten()
+        return delta.abs().flatten(1).amax(1) if self.norm == "linf" else _length(delta).flatten()
 
     def dual(self, gradient: Tensor) -> Tensor:
         """Returns the dual norm of each gradient, `(B,)`: what a step of length 1 gains at most."""
-        return gradient.abs().sum((1, 2, 3)) if self.norm == "linf" else _length(gradient).flatten()
+        return gradient.abs().flatten(1).sum(1) if self.norm == "linf" else _length(gradient).flatten()
 
     def draw(self, images: Tensor, streams: Streams) -> Tensor:
         """Draws uniformly from the ball, each image from its own stream.
@@ -82,6 +86,6 @@ def check_range(images: Tensor) -> None:
 
 
 def _length(x: Tensor) -> Tensor:
-    """Returns the Euclidean length of every image, `(B, 1, 1, 1)`."""
-    length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
-    return length
+    """Returns the Euclidean length of every image or video, `(B, 1, 1, 1)` or `(B, 1, 1, 1, 1)`."""
+    length: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)  # (B,)
+    return length.view(-1, *(1,) * (x.dim() - 1))

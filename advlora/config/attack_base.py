@@ -25,6 +25,8 @@ Aim = Literal["classes", "captions"]
 
 NEEDS_THREE_CLASSES = ("dlr", "dlr_targeted")
 """The losses of the DLR family divide by the lead over the third class."""
+Direction = Literal["image_to_text", "text_to_image"]
+"""Which queries of a retrieval set an attack spoils: images that look for captions, or captions that look for one."""
 MOST_STEPS, MOST_TARGETS = 200, 3
 """Bounds of a strengthened attack."""
 
@@ -51,6 +53,11 @@ class EvaluationAttackConfig(Section, ABC):
     def aims(self) -> tuple[Aim, ...]:
         """What it can attack: a classifier's classes, the captions of a retrieval set."""
         return ("classes",)
+
+    @property
+    def heading(self) -> Direction | None:
+        """Which queries of a retrieval set it spoils as if they asked a classifier; None if it does not run so."""
+        return None
 
     @property
     def objective(self) -> str:
@@ -101,6 +108,7 @@ class EvaluationAttackConfig(Section, ABC):
         words = [self._counted(self.kind)]
         words += [loss] if (loss := self._own("loss", "cross_entropy")) != "cross_entropy" else []
         words += ["l2"] if self.norm == "l2" else []
+        words += [way.replace("_", "-")] if (way := self._own("direction", STANDARD)) != STANDARD else []
         words += [f"x{self.repeats}"] if self.repeats > 1 else []
         return " ".join(words)
 
@@ -110,12 +118,60 @@ class EvaluationAttackConfig(Section, ABC):
         repeated = f" with {self.repeats} restarts" if self.repeats > 1 else ""
         details = [loss.replace("_", "-")] if (loss := self._own("loss", "")) else []
         details.append(f"{'L-inf' if self.norm == 'linf' else 'L2'} {readable_epsilon(epsilon)}")
+        details += [_WAYS[way]] if (way := self._own("direction", STANDARD)) != STANDARD else []
         details += [f"step {readable_epsilon(step)}"] if (step := self._own("step_size", None)) is not None else []
         details += [f"words of {_folder(words)}"] if (words := self._own("words", "")) else []
         return f"{transferred}{self._counted(self.TITLE or self.kind.upper())}{repeated} ({', '.join(details)})"
 
+    def run_on(self, classes: int, epsilon: float) -> str:
+        """Names the attack as `describe` does, without those of its parts that so few classes do not allow.
+
+        Args:
+            classes: How many classes the data set has; 0 for captions.
+            epsilon: Radius of the ball.
+
+        Returns:
+            An empty string if nothing of it is run.
+        """
+        parts = self.parts()
+        idle = [part.TITLE or part.kind.upper() for part in parts if 0 < classes < part.fewest_classes]
+        if len(idle) == len(parts):
+            return ""
+        return self.describe(epsilon) + (f" without {' and '.join(idle)}" if idle else "")
+
     def _counted(self, name: str) -> str:
         return f"{name}-{steps}" if (steps := self._own("steps", None)) is not None else name
+
+
+STANDARD: Direction = "image_to_text"
+_WAYS = {"text_to_image": "against captions that look for images", "both": "in both directions"}
+
+
+class RetrievalAttack(EvaluationAttackConfig, ABC):
+    """Attacks a classifier's classes; and captions, for a retrieval set is a classifier with several right answers."""
+
+    direction: Direction | Literal["both"] = STANDARD
+    """Retrieval: which queries are spoiled; `both` stands for two attacks."""
+
+    @property
+    def aims(self) -> tuple[Aim, ...]:
+        """Captions too, where the objective can be read as own captions against all others."""
+        return ("classes",) if self.objective in NEEDS_THREE_CLASSES else ("classes", "captions")
+
+    @property
+    def heading(self) -> Direction | None:
+        """The direction of a single attack."""
+        return None if self.direction == "both" else self.direction
+
+    def parts(self) -> tuple[EvaluationAttackConfig, ...]:
+        """Returns the attack in each of its directions."""
+        if self.direction != "both":
+            return (self,)
+        return tuple(self.model_copy(update={"direction": way}) for way in ("image_to_text", "text_to_image"))
+
+    def forwards(self, classes: int) -> int:
+        """Returns the cost per image, in every direction."""
+        return super().forwards(classes) * len(self.parts())
 
 
 def _folder(words: str) -> str:

@@ -11,12 +11,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from advlora.config.attack_base import (
-    Aim,
     Ensemble,
     EvaluationAttackConfig,
     GradientAttack,
     IteratedAttack,
     Loss,
+    RetrievalAttack,
     TransferAttack,
     UntargetedLoss,
 )
@@ -45,7 +45,7 @@ class Fgsm(GradientAttack):
         return Pgd(norm=self.norm, loss=self.loss, steps=1).strengthened()
 
 
-class Pgd(IteratedAttack):
+class Pgd(RetrievalAttack, IteratedAttack):
     """Projected gradient descent from a random start (Madry et al. 2018); also against retrieval."""
 
     kind: Literal["pgd"] = "pgd"
@@ -53,11 +53,6 @@ class Pgd(IteratedAttack):
     steps: Count = 10
     step_size: StepSize = None
     """None means 2.5 epsilon / steps, at most epsilon."""
-
-    @property
-    def aims(self) -> tuple[Aim, ...]:
-        """Captions too, where the loss can be read as own captions against all others."""
-        return ("classes",) if self.loss == "dlr" else ("classes", "captions")
 
     def step(self, epsilon: float) -> float:
         """Returns the step that is in force."""
@@ -68,8 +63,8 @@ class AutoPgd(IteratedAttack, ABC):
     """PGD with momentum that halves its own step where progress stalls (Croce & Hein 2020, algorithm 1)."""
 
 
-class Apgd(AutoPgd):
-    """APGD on a loss of choice."""
+class Apgd(RetrievalAttack, AutoPgd):
+    """APGD on a loss of choice; also against retrieval."""
 
     kind: Literal["apgd"] = "apgd"
     loss: Loss = "cross_entropy"
@@ -87,8 +82,8 @@ def _standard_targets(loss: str | None) -> int:
     return 9 if loss == "dlr_targeted" else 0
 
 
-class ApgdCe(AutoPgd):
-    """APGD on cross-entropy."""
+class ApgdCe(RetrievalAttack, AutoPgd):
+    """APGD on cross-entropy; also against retrieval."""
 
     OBJECTIVE: ClassVar[str] = "cross_entropy"
 
@@ -149,8 +144,10 @@ class FabT(EvaluationAttackConfig):
         return 3 * self.steps
 
 
-class Square(EvaluationAttackConfig):
-    """Black-box: random search with squares, sees logits only (Andriushchenko et al. 2020)."""
+class Square(RetrievalAttack):
+    """Black-box: random search with squares, sees logits only (Andriushchenko et al. 2020); also against retrieval."""
+
+    OBJECTIVE: ClassVar[str] = "margin"
 
     TITLE: ClassVar[str] = "Square"
 
@@ -247,3 +244,7 @@ CAPTION_KINDS = tuple(
     kind for kind, method in kinds(sections(AnyEvaluationAttack)).items() if issubclass(method, CaptionAttack)
 )
 """The kinds that only retrieval knows."""
+RETRIEVAL_KINDS = tuple(
+    kind for kind, method in kinds(sections(AnyEvaluationAttack)).items() if issubclass(method, RetrievalAttack)
+)
+"""The kinds that attack classes and captions alike."""

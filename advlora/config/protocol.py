@@ -58,11 +58,12 @@ class EvaluationProtocol(Section):
                 check_epsilon(attack.norm, epsilon)
         return self
 
-    def describe(self) -> str:
-        """Says in one clause what a number under this protocol means.
+    def describe(self, classes: int = 0) -> str:
+        """Says in one clause what a number under this protocol means, such as `PGD-10 (L-inf 8/255), 400 val images`.
 
-        Such as `PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images`.
+        Args:
+            classes: How many classes the data set has: attacks that need more are not run, and not named. 0 names all.
         """
-        attacks = " and ".join(attack.describe(self.epsilon) for attack in self.attacks)
-        worst = "worst case of " if len(self.attacks) > 1 else ""
+        named = [words for attack in self.attacks if (words := attack.run_on(classes, self.epsilon))]
+        attacks, worst = " and ".join(named), "worst case of " if len(named) > 1 else ""
         return f"{worst}{attacks}, {self.samples.val} val / {self.samples.test} test images"

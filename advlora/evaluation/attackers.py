@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from advlora.attacks import Threat, pgd
-from advlora.attacks.registry import on_captions
+from advlora.attacks import Case, Threat, Watched, expanded
+from advlora.attacks.registry import on_captions, on_classes
 from advlora.attacks.retrieval import RetrievalCase, attack_images, attack_jointly
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol
+from advlora.config.attack_base import STANDARD
 from advlora.config.caption_attacks import CaptionAttack, CoAttack, JointAttack, SetLevel, Sga
-from advlora.config.evaluation_attacks import Pgd
+from advlora.config.evaluation_attacks import Apgd, ApgdCe, Noise, Pgd, Square
 from advlora.evaluation.gallery import Gallery
+from advlora.evaluation.queries import Queries, Visited, queries
 from advlora.models import VisionLanguageModel
 from advlora.models.masked_words import load_words
 from advlora.randomness import Streams
@@ -28,10 +28,11 @@ class Attacker:
     Attributes:
         model: The evaluated model.
         gallery: The captions as they are.
-        attacks: Attacks of one kind, each with its number in the protocol; a single one if it is joint. With no attack
-            everything stays as it is.
+        attacks: Attacks that spoil the same queries, each with its number in the protocol; a single one if it is joint.
+            With no attack everything stays as it is.
         epsilon: Radius of the ball.
         seed: The protocol's seed.
+        clean: Unit features of all clean images, `(N, D)`; needed where captions are to miss their images.
     """
 
     model: VisionLanguageModel
@@ -39,6 +40,7 @@ class Attacker:
     attacks: tuple[tuple[int, EvaluationAttackConfig], ...] = ()
     epsilon: float = 0.0
     seed: int = 0
+    clean: Tensor | None = None
 
     @property
     def joint(self) -> bool:
@@ -61,15 +63,17 @@ class Attacker:
         return (self._worst(images, positions) if self.attacks else images), {}
 
     def _worst(self, images: Tensor, positions: Tensor) -> Tensor:
-        """Returns for each image the point of largest margin among the clean image and the last points of all runs."""
-        worst, hardest = images, self._margin(images, positions)
-        for points in self._runs(images, positions):
-            loss = self._margin(points, positions)
-            better = loss > hardest  # (B,)
-            as_images = better.view(-1, *(1,) * (images.dim() - 1))  # (B, 1, 1, 1), of videos (B, 1, 1, 1, 1)
-            worst = torch.where(as_images, points, worst)
-            hardest = torch.where(better, loss, hardest)
-        return worst
+        """Returns for each image the point of largest margin among the clean image and what all runs have found."""
+        asked = self.asked(images, positions)
+        found = Visited(asked, images)
+        for points in (images, *self._runs(images, positions)):
+            found.keep(points, asked.margin(points))
+        return found.worst
+
+    def asked(self, images: Tensor, positions: Tensor) -> Queries:
+        """Returns the queries that the attacks spoil."""
+        way = self.attacks[0][1].heading or STANDARD
+        return queries(way, self.model, self.gallery, images, positions, self.clean)
 
     def _runs(self, images: Tensor, positions: Tensor) -> Iterator[Tensor]:
         for number, attack in self.attacks:
@@ -99,32 +103,20 @@ class Attacker:
         samples = positions.to(self.gallery.features.device)
         return Streams.of(self.seed, "retrieval", number, restart, samples=samples)
 
-    @torch.no_grad()
-    def _margin(self, images: Tensor, positions: Tensor) -> Tensor:
-        return self.loss(images, positions, "margin")
 
-    def loss(self, images: Tensor, positions: Tensor, kind: str) -> Tensor:
-        """Returns what the attacker maximises, `(B,)`: right captions against wrong ones."""
-        features = normalize(self.model.embed(images).float(), dim=-1)  # (B, D)
-        logits = self.model.logit_scale * (features @ self.gallery.features.T)  # (B, T)
-        answers = self.gallery.right(positions)  # (B, T)
-        right, wrong = logits.masked_fill(~answers, -torch.inf), logits.masked_fill(answers, -torch.inf)
-        if kind == "margin":
-            return wrong.amax(1) - right.amax(1)  # (B,)
-        return logits.logsumexp(1) - right.logsumexp(1)  # (B,)
-
-
-@on_captions(Pgd)
-def _pgd(
-    attacker: Attacker, attack: Pgd, images: Tensor, positions: Tensor, streams: Streams
+@on_captions(Pgd, Apgd, ApgdCe, Square, Noise)
+def _as_on_classes(
+    attacker: Attacker, attack: EvaluationAttackConfig, images: Tensor, positions: Tensor, streams: Streams
 ) -> tuple[Tensor, dict[int, str]]:
+    """Runs an attack on classes: captions, or images, are the classes, and every visited point counts."""
+    flat = images.flatten(1, -3)  # of videos (B, F, 3, H, W) -> (B, 3F, H, W), as frames are attacked together
+    asked = attacker.asked(images, positions)
+    visited = Visited(asked, flat)
+    watched = Watched(visited, "similarities of images and captions")
     threat = Threat(attack.norm, attacker.epsilon)
-
-    def loss(points: Tensor) -> Tensor:
-        return attacker.loss(points, positions, attack.loss)
-
-    start = threat.draw(images, streams)
-    return pgd(loss, images, start, threat, attack.steps, attack.step(attacker.epsilon)), {}
+    on_classes[attack](Case(watched, flat, asked.labels, threat, streams, relentless=True), attack, 0)
+    watched.check()
+    return visited.worst.view_as(images), {}
 
 
 @on_captions(SetLevel)
@@ -149,16 +141,32 @@ def _jointly(
 
 
 def attackers(
-    model: VisionLanguageModel, gallery: Gallery, protocol: EvaluationProtocol, epsilon: float | None
+    model: VisionLanguageModel,
+    gallery: Gallery,
+    protocol: EvaluationProtocol,
+    epsilon: float | None,
+    clean: Tensor | None = None,
 ) -> list[Attacker]:
     """Returns who attacks at an epsilon; for None a single one that leaves everything as it is.
 
-    All attacks of kind `pgd` act as one attacker, who keeps the worst point of each image; every other attack is an
-    attacker of its own.
+    All attacks of one direction act as one attacker, who keeps the worst point of each image; every attack without a
+    direction is an attacker of its own.
+
+    Args:
+        model: The evaluated model.
+        gallery: All captions.
+        protocol: The attacks.
+        epsilon: Radius of the ball.
+        clean: Unit features of all clean images, `(N, D)`; needed where `looks_for_images`.
     """
     if epsilon is None:
         return [Attacker(model, gallery)]
-    numbered = list(enumerate(protocol.attacks))
-    together = tuple(entry for entry in numbered if isinstance(entry[1], Pgd))
-    parties = [*([together] if together else []), *((entry,) for entry in numbered if entry not in together)]
-    return [Attacker(model, gallery, party, epsilon, protocol.seed) for party in parties]
+    parties: dict[str | int, list[tuple[int, EvaluationAttackConfig]]] = {}
+    for number, attack in enumerate(expanded(protocol.attacks)):
+        parties.setdefault(attack.heading or number, []).append((number, attack))
+    return [Attacker(model, gallery, tuple(party), epsilon, protocol.seed, clean) for party in parties.values()]
+
+
+def looks_for_images(protocol: EvaluationProtocol) -> bool:
+    """Returns whether an attack makes captions miss their images."""
+    return any(attack.heading == "text_to_image" for attack in expanded(protocol.attacks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from advlora.attacks import finite
 from advlora.config import BackdoorConfig
 from advlora.data import ImageTextSet
 from advlora.data.poisoning import stamp
@@ -30,11 +31,14 @@ def attack_success_rate(
         target: The class that the trigger stands for.
         batch_size: Images at a time.
         group: The processes that share the work.
+
+    Raises:
+        NotFinite: If an image's logits are not finite.
     """
     others = (data.labels != target).nonzero()[:, 0]
     fooled = torch.zeros(1, device=classifier.device)
     for batch in group.batches(len(others), batch_size):
         images = stamp(data.images[others[batch]], poison).to(classifier.device).float() / 255
-        similarity = classifier.features(images) @ classifier.class_features.T  # (B, C)
+        similarity = finite(classifier.features(images) @ classifier.class_features.T, "logits")  # (B, C)
         fooled += (similarity.argmax(1) == target).sum()
     return float(group.sum(fooled)) / max(len(others), 1)

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from advlora.attacks import labels, needs_surrogate, runnable, withstands
+from advlora.attacks import finite, labels, needs_surrogate, runnable, withstands
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
@@ -66,6 +66,7 @@ class Classification:
 
         Raises:
             ConfigError: If no attack of the protocol is possible with so few classes.
+            NotFinite: If logits or gradients are not finite.
         """
         epsilons = tuple(dict.fromkeys(epsilons))
         rows = self._blank(len(data), epsilons)
@@ -96,7 +97,7 @@ class Classification:
         device = self.classifier.device
         images, truth = data.images[positions].to(device).float() / 255, data.labels[positions].to(device)
         with torch.no_grad():
-            clean = self.classifier(images).argmax(1) == truth  # (B, C) -> (B,)
+            clean = finite(self.classifier(images), "logits").argmax(1) == truth  # (B, C) -> (B,)
         rows, fallen = {(CLEAN, 0.0): clean}, torch.zeros_like(clean)
         for epsilon in sorted(epsilons):
             whole = self.exhaustive or epsilon == self.protocol.epsilon

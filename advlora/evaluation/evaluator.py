@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from advlora.attacks import needs_surrogate
+from advlora.attacks import Classifier, needs_surrogate
 from advlora.config import DataConfig, EvaluationProtocol, ModelConfig
 from advlora.config.training_attacks import AdversarialConfig
 from advlora.data import ImageTextSet, Manifest, load_manifest
@@ -20,7 +20,15 @@ from advlora.distributed import SOLO, Group
 from advlora.errors import ModelError
 from advlora.evaluation.backdoor import attack_success_rate
 from advlora.evaluation.classification import Classification
-from advlora.evaluation.guards import GuardFinding, OverfittingFinding, check_overfitting, run_guards, same_as_merged
+from advlora.evaluation.guards import (
+    GuardFinding,
+    OverfittingFinding,
+    check_overfitting,
+    run_guards,
+    run_retrieval_guards,
+    same_as_merged,
+    similarity,
+)
 from advlora.evaluation.outcomes import Outcomes
 from advlora.evaluation.retrieval import Retrieval
 from advlora.evaluation.zero_shot import ZeroShotClassifier, live_class_features
@@ -119,6 +127,7 @@ class Evaluator:
         Raises:
             ConfigError: If the protocol does not fit the task.
             ModelError: If an attack needs the pretrained model, and it is missing.
+            NotFinite: If features, logits or gradients are not finite.
         """
         data = self.examples(split)
         with self.frozen():
@@ -139,20 +148,15 @@ class Evaluator:
                 numbers would be rounded differently in batches of another size.
 
         Returns:
-            One finding per check; none where the protocol does not ask for them, or for retrieval, as the checks
-            compare accuracies of single images.
+            One finding per check; none where the protocol does not ask for them. Retrieval is always measured again:
+            the few examples are ranked among themselves.
         """
-        if not (self.protocol.guards.enabled and self.zero_shot):
+        if not self.protocol.guards.enabled:
             return []
         data = self.examples(split)
-        few = data.first(self.protocol.guards.samples)
         with self.frozen():
-            classifier = self._classifier()
-            if known is None:
-                known = self._classification(classifier, SOLO).outcomes(few, (self.protocol.epsilon,))
-            surrogate = self._transfer_surrogate(classifier)
-            findings = run_guards(classifier, data, self.protocol, known, surrogate=surrogate)
-        return findings + ([self._merging(few)] if self.merges else [])
+            findings = self._classified(data, known) if self.zero_shot else self._ranked(data)
+        return findings + ([self._merging(data.first(self.protocol.guards.samples))] if self.merges else [])
 
     def overfitting(self, attack: AdversarialConfig) -> OverfittingFinding:
         """Compares the one-step attack of the training with PGD on held-out images."""
@@ -160,14 +164,29 @@ class Evaluator:
         with self.frozen():
             return check_overfitting(self._classifier(), data, attack, self.group)
 
+    def _classified(self, data: ImageTextSet, known: Outcomes | None) -> list[GuardFinding]:
+        classifier = self._classifier()
+        if known is None:
+            few = data.first(self.protocol.guards.samples)
+            known = self._classification(classifier, SOLO).outcomes(few, (self.protocol.epsilon,))
+        surrogate = self._transfer_surrogate(classifier)
+        return run_guards(classifier, data, self.protocol, known, surrogate=surrogate)
+
+    def _ranked(self, data: ImageTextSet) -> list[GuardFinding]:
+        return run_retrieval_guards(self.model, data, self.protocol)
+
     def _merging(self, data: ImageTextSet) -> GuardFinding:
         """Compares the model as it was trained, adapter beside the weights, with the weights that are measured."""
 
         def merged(images: Tensor) -> Tensor:
             with self.frozen():
-                return self._classifier()(images)
+                return self._logits(data)(images)
 
-        return same_as_merged(self._classifier(), merged, data.images.to(self.device).float() / 255)
+        return same_as_merged(self._logits(data), merged, data.images.to(self.device).float() / 255)
+
+    def _logits(self, data: ImageTextSet) -> Classifier:
+        """Returns what the task compares: images with the texts of classes, or with the captions of the data."""
+        return self._classifier() if self.zero_shot else similarity(self.model, data, self.protocol)
 
     @torch.no_grad()
     def _classifier(self) -> ZeroShotClassifier:

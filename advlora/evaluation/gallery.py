@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from advlora.attacks import finite
 from advlora.data import ImageTextSet
 from advlora.models import VisionLanguageModel
 
@@ -66,4 +67,4 @@ def gallery(model: VisionLanguageModel, data: ImageTextSet) -> Gallery:
 
 
 def _features(model: VisionLanguageModel, captions: Sequence[str]) -> Tensor:
-    return normalize(model.encode_texts(captions).float(), dim=-1)
+    return finite(normalize(model.encode_texts(captions).float(), dim=-1), "features of captions")  # (T, D)

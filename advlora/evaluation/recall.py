@@ -56,11 +56,14 @@ def ranks(by_image: Tensor, by_caption: Tensor, right: Tensor) -> Ranks:
 
 
 def text_ranks(scores: Tensor, right: Tensor) -> Tensor:
-    """Returns for each image how many wrong captions score at least as high as its best right one, `(N,)`."""
+    """Returns for each image how many wrong captions do not score below its best right one, `(N,)`.
+
+    What cannot be compared, because it is not a number, thus counts against the model.
+    """
     best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)  # (N, 1)
-    return ((scores >= best) & ~right).sum(1)
+    return (~(scores < best) & ~right).sum(1)
 
 
 def image_ranks(scores: Tensor, right: Tensor) -> Tensor:
-    """Returns for each caption how many wrong images score at least as high as its best right one, `(T,)`."""
+    """Returns for each caption how many wrong images do not score below its best right one, `(T,)`."""
     return text_ranks(scores.T, right.T)

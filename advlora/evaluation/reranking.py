@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from advlora.attacks import finite
 from advlora.models import VisionLanguageModel
 
 TEXTS = 128
@@ -48,6 +49,9 @@ def matching(
 
     Returns:
         `(N, T)`, zero for pairs that are not wanted or of other processes.
+
+    Raises:
+        NotFinite: If a score is not finite.
     """
     scores = torch.zeros(wanted.shape, device=wanted.device)
     for place, image in images.items():
@@ -56,4 +60,4 @@ def matching(
             some = [captions[number] for number in part.tolist()]
             logits = model.match(tokens.expand(len(some), -1, -1), some).float()  # (t, 2)
             scores[place, part] = logits[:, 1]
-    return scores
+    return finite(scores, "matching scores")

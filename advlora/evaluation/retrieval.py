@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from advlora.attacks import finite
 from advlora.config import EvaluationAttackConfig, EvaluationProtocol
 from advlora.config.caption_attacks import JointAttack
-from advlora.config.evaluation_attacks import CAPTION_KINDS
+from advlora.config.evaluation_attacks import CAPTION_KINDS, RETRIEVAL_KINDS
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import ConfigError
-from advlora.evaluation.attackers import Attacker, attackers
+from advlora.evaluation.attackers import Attacker, attackers, looks_for_images
 from advlora.evaluation.gallery import Gallery, gallery
 from advlora.evaluation.rankings import Rankings
 from advlora.evaluation.recall import Ranks, ranks
@@ -43,6 +45,7 @@ class Retrieval:
 
     Raises:
         ConfigError: If the protocol has an attack that retrieval does not know.
+        NotFinite: While it measures, if features, gradients or matching scores are not finite.
     """
 
     model: VisionLanguageModel
@@ -83,7 +86,16 @@ class Retrieval:
 
         They are by similarity and, if the protocol asks for it, re-ranked.
         """
-        found = [self._outcomes(each) for each in attackers(self.model, self.gallery, self.protocol, epsilon)]
+        return self.under(self.attackers(self.protocol, epsilon))
+
+    def attackers(self, protocol: EvaluationProtocol, epsilon: float | None) -> list[Attacker]:
+        """Returns who attacks this set under the attacks of a protocol, which need not be its own."""
+        clean = self.features if looks_for_images(protocol) else None
+        return attackers(self.model, self.gallery, protocol, epsilon, clean)
+
+    def under(self, all_attackers: Sequence[Attacker]) -> dict[str, Ranks]:
+        """Returns the outcomes under attackers, the worst of all; as `ranks` does."""
+        found = [self._outcomes(each) for each in all_attackers]
         return {order: reduce(Ranks.worst, (outcomes[order] for outcomes in found)) for order in found[0]}
 
     def _outcomes(self, attacker: Attacker) -> dict[str, Ranks]:
@@ -91,14 +103,30 @@ class Retrieval:
         kept: dict[int, Tensor] = {}
         changed: dict[int, str] = {}
         for positions in self._batches():
-            clean = self.data.images[positions].to(self._device).float() / 255
+            clean = self._images(positions)
             images, captions = attacker(clean, positions)
-            with torch.no_grad():
-                features.append(normalize(self.model.embed(images).float(), dim=-1))  # (B, D)
+            features.append(self._embedded(images))
             changed |= captions
             if self.protocol.rerank:
                 kept |= dict(zip(positions.tolist(), images.cpu(), strict=True))
         return self._ranked(features, kept, self._changed(changed) if attacker.joint else self.gallery)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Unit features of all clean images, `(N, D)`."""
+        found = torch.zeros(len(self.data), self.model.embed_dim, device=self._device)
+        for positions in self._batches():
+            found[positions] = self._embedded(self._images(positions))  # the rows of other processes stay 0
+        return self.group.sum(found)
+
+    @torch.no_grad()
+    def _embedded(self, images: Tensor) -> Tensor:
+        """Returns unit features, `(B, D)`."""
+        return finite(normalize(self.model.embed(images).float(), dim=-1), "features of images")
+
+    def _images(self, positions: Tensor) -> Tensor:
+        """Returns the images at `positions` `(B,)` in [0, 1], `(B, 3, H, W)`, or videos."""
+        return self.data.images[positions].to(self._device).float() / 255
 
     def _changed(self, captions: dict[int, str]) -> Gallery:
         """Returns the gallery after the attacks of all processes on captions."""
@@ -141,8 +169,6 @@ def check_protocol(protocol: EvaluationProtocol, *, matches: bool, video: bool) 
     problems = [problem for attack in protocol.attacks for problem in _unknown(attack)]
     for words in dict.fromkeys(attack.words for attack in protocol.attacks if isinstance(attack, JointAttack)):
         problems += check_words(words)
-    if video and any(attack.norm == "l2" for attack in protocol.attacks):
-        problems.append("protocol.attacks: norm 'l2' is not defined for videos; use 'linf'")
     if protocol.rerank and (video or not matches):
         problems.append("protocol.rerank: needs images, and a model with a matching head, such as BLIP; set it to 0")
     return problems
@@ -151,8 +177,8 @@ def check_protocol(protocol: EvaluationProtocol, *, matches: bool, video: bool) 
 def _unknown(attack: EvaluationAttackConfig) -> list[str]:
     if "captions" in attack.aims:
         return []
-    known = ", ".join(f"'{kind}'" for kind in CAPTION_KINDS)
+    known = ", ".join(f"'{kind}'" for kind in (*RETRIEVAL_KINDS, *CAPTION_KINDS))
     return [
         f"protocol.attacks: '{attack.label}' attacks a classifier; retrieval is attacked by {known}, "
-        f"and 'pgd' with loss 'cross_entropy' or 'margin'"
+        "with loss 'cross_entropy' or 'margin' where there is a choice"
     ]

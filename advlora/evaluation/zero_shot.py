@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from advlora.attacks import finite
 from advlora.data import Manifest
 from advlora.models import VisionLanguageModel
 
@@ -20,6 +21,9 @@ class ZeroShotClassifier:
     Attributes:
         model: Embeds images.
         class_features: `(C, D)`, unit length, on the model's device.
+
+    Raises:
+        NotFinite: If the text of a class has no finite features.
     """
 
     model: VisionLanguageModel
@@ -27,6 +31,7 @@ class ZeroShotClassifier:
 
     def __post_init__(self) -> None:
         self.model.eval()
+        finite(self.class_features, "features of the classes' texts")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns the logits of images `(B, 3, H, W)` in [0, 1], `(B, C)`."""

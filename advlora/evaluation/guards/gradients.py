@@ -21,7 +21,7 @@ def vanishing_share(classify: Classifier, images: Tensor, labels: Tensor, loss: 
     Args:
         classify: The model.
         images: `(B, 3, H, W)` in [0, 1], classified correctly.
-        labels: `(B,)`.
+        labels: `(B,)`, or a mask of the right answers.
         loss: An objective; one that is aimed at a class is judged by the margin.
         batch: Images at a time.
     """
@@ -43,4 +43,4 @@ def _vanishing(classify: Classifier, images: Tensor, labels: Tensor, loss: str) 
 
 def _length(gradient: Tensor) -> Tensor:
     """Returns the L1 norm, `(B,)`: the gain of a step of 1 in every pixel."""
-    return gradient.abs().sum((1, 2, 3))
+    return gradient.abs().flatten(1).sum(1)

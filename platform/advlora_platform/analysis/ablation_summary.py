@@ -61,7 +61,7 @@ def summarise_ablation(
         study: The study.
         plans: The trials of every arm.
         records: What became of the trials, oldest first; those of other trials are not looked at.
-        identity: `study_id`, `data_hash` and `provenance`.
+        identity: `study_id`, `data_hash`, the number of `classes`, and `provenance`.
         runs: Trial id -> MLflow run id.
     """
     known = {record.trial_id: record for record in records}

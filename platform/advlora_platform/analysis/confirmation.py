@@ -48,9 +48,23 @@ class Confirmation:
 
 
 def confirmation(
-    study: SweepStudy, arms: Sequence[ArmResult], plans: Sequence[ArmPlan], found: SweepResult, confidence: float
+    study: SweepStudy,
+    arms: Sequence[ArmResult],
+    plans: Sequence[ArmPlan],
+    found: SweepResult,
+    confidence: float,
+    classes: int,
 ) -> Confirmation | None:
-    """Evaluates the second stage; None where the study has none."""
+    """Evaluates the second stage; None where the study has none.
+
+    Args:
+        study: The study.
+        arms: The finalists with their trials.
+        plans: What was planned for them.
+        found: What the search found.
+        confidence: Of the intervals.
+        classes: Number of classes of the data set.
+    """
     if study.confirm is None:
         return None
     protocol = study.confirm.protocol
@@ -61,7 +75,7 @@ def confirmation(
     complete = [arm for arm in arms if arm.complete and metrics.selecting in arm.estimates]
     confirmed = {arm.name: arm.estimates[metrics.selecting].mean for arm in complete}
     return Confirmation(
-        protocol=protocol.describe(),
+        protocol=protocol.describe(classes),
         metrics=metrics,
         searched=searched,
         confirmed=confirmed,

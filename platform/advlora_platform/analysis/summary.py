@@ -97,7 +97,7 @@ def named_after(study: Study, identity: Mapping[str, Any]) -> dict[str, Any]:
         "kind": study.kind,
         "description": study.description,
         "study_id": identity["study_id"],
-        "protocol": study.protocol.describe(),
+        "protocol": study.protocol.describe(identity.get("classes", 0)),
         "data_hash": identity["data_hash"],
         "provenance": dict(identity["provenance"]),
     }

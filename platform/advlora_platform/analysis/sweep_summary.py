@@ -67,7 +67,7 @@ def summarise_sweep(
         study: The study.
         plans: The trials of its finalists.
         records: What became of the trials, oldest first; every one of phase `search` is taken for one of this search.
-        identity: `study_id`, `data_hash` and `provenance`.
+        identity: `study_id`, `data_hash`, the number of `classes`, and `provenance`.
         runs: Trial id -> MLflow run id.
     """
     known = {record.trial_id: record for record in records}
@@ -76,7 +76,7 @@ def summarise_sweep(
     seeds, planned = study.confirm.seeds if study.confirm else (study.seed,), planned_trials(study)
     found = sweep_result(study, searched, runs)
     arms = tuple(arm_result(plan, study, seeds, CONFIDENCE, known, runs) for plan in plans)
-    confirmed = confirmation(study, arms, plans, found, CONFIDENCE)
+    confirmed = confirmation(study, arms, plans, found, CONFIDENCE, identity.get("classes", 0))
     return SweepSummary(
         **named_after(study, identity),
         metrics=metrics_of(study.protocol, str(study.objectives()[0])),

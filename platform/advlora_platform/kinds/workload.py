@@ -44,6 +44,5 @@ def trial_forwards(config: TrialConfig, protocol: EvaluationProtocol, test: bool
     images = config.data.train_samples or manifest.splits["train"].samples
     splits = ("val", "test") if test else ("val",)
     evaluated = sum(evaluation_forwards(protocol, split) for split in splits)
-    checked = guarded and manifest.task != "retrieval"  # the guards compare accuracies of single images
-    guards = guard_forwards(protocol, len(manifest.classes)) if checked else 0.0
+    guards = guard_forwards(protocol, len(manifest.classes) or None) if guarded else 0.0
     return training_forwards(config, images) + evaluated + guards

@@ -12,7 +12,7 @@ from advlora.metrics import Metric
 from advlora.training.workbench import Workbench
 from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.lowrank.changes import Change, measure_change
-from advlora_platform.lowrank.trials import OpenedStudy, Trained, check_comparable, open_study
+from advlora_platform.lowrank.trials import Trained, check_comparable, open_study
 from advlora_platform.study.folder import read_json
 
 RANKS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -140,6 +140,7 @@ def gather(
     if samples is not None:
         fewer = protocol.samples.model_copy(update={"test": min(samples, protocol.samples.test)})
         protocol = protocol.model_copy(update={"samples": fewer})
+    identity = read_json(opened.folder.identity) or {}
     bench, wanted, changes = Workbench(), tuple(sorted(set(ranks))), []
     for number, trial in enumerate(opened.full, start=1):
         progress(f"measuring {trial.arm}, seed {trial.config.seed} ({number} of {len(opened.full)})")
@@ -147,9 +148,9 @@ def gather(
     metric = str(Metric.robust("test", protocol.epsilon))
     return Evidence(
         study=opened.study.name,
-        study_id=_study_id(opened),
+        study_id=str(identity.get("study_id", "")),
         sweep=target.study.name if target.adapters else "",
-        protocol=protocol.describe(),
+        protocol=protocol.describe(identity.get("classes", 0)),
         metric=metric,
         samples=protocol.samples.test,
         trained_samples=target.study.protocol.samples.test,
@@ -157,10 +158,6 @@ def gather(
         changes=tuple(changes),
         trained=_trained(target.adapters, metric),
     )
-
-
-def _study_id(opened: OpenedStudy) -> str:
-    return str((read_json(opened.folder.identity) or {}).get("study_id", ""))
 
 
 def _trained(trials: Sequence[Trained], metric: str) -> dict[str, dict[int, BySeed]]:

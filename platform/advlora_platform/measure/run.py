@@ -87,7 +87,7 @@ class Evaluation:
             protocol_name=self.protocol_name,
             protocol=self.protocol.model_dump(mode="json"),
             protocol_hash=protocol_hash(self.protocol),
-            protocol_text=self.protocol.describe(),
+            protocol_text=self.protocol.describe(len(evaluator.manifest.classes)),
             metrics=measured.metrics | (guard_metrics(findings) if findings else {}),
             curve=self._curve(measured.metrics),
             guards=tuple(GuardRecord(**vars(finding)) for finding in findings),

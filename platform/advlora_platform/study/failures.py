@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from advlora.errors import Diverged, UserError, first_line
+from advlora.errors import Diverged, NotFinite, UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ CLASSES = (
         matches=_is_out_of_memory,
         says=lambda error: first_line(error) if str(error) else "out of memory",
     ),
+    FailureClass("not_finite", final=True, matches=lambda error: isinstance(error, NotFinite)),
     FailureClass(
         "user_error",
         matches=lambda error: isinstance(error, UserError),

@@ -38,7 +38,8 @@ def open_folder(study: Study, out: Path, provenance: Mapping[str, Any]) -> Study
             f"{out} holds the {identity['kind']} '{identity['name']}', not the {study.kind} '{study.name}'; "
             "choose another folder with --out"
         )
-    known = {"data_hash": load_manifest(study.trial.data).hash, "provenance": dict(provenance)}
+    manifest = load_manifest(study.trial.data)
+    known = {"data_hash": manifest.hash, "classes": len(manifest.classes), "provenance": dict(provenance)}
     write_json(folder.identity, {**identity, **known})
     write_text(folder.study, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     return folder

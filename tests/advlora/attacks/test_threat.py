@@ -86,3 +86,19 @@ def test_images_outside_the_pixel_range_are_refused(value):
     bad[3, 1, 2, 2] = value
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         check_range(bad)
+
+
+@pytest.mark.parametrize("ball", BALLS)
+def test_a_video_is_perturbed_as_one_image(ball):
+    videos = torch.rand(3, 2, 3, 6, 5, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
+    gradient = torch.randn(videos.shape, generator=torch.Generator().manual_seed(1))
+    step = ball.direction(gradient)
+    point = ball.project(videos + 10 * ball.epsilon * step, videos)
+    whole = (point - videos).flatten(1)
+    sizes = whole.abs().amax(1) if ball.norm == "linf" else whole.norm(dim=1)
+    assert (sizes <= ball.epsilon * (1 + 1e-5)).all()
+    assert ball.size(point - videos).shape == ball.dual(gradient).shape == (3,)
+    torch.testing.assert_close(ball.size(point - videos), sizes)
+    torch.testing.assert_close((gradient * step).flatten(1).sum(1), ball.dual(gradient), rtol=1e-4, atol=1e-4)
+    noise = ball.draw(videos, streams(3))
+    assert (ball.size(noise) <= ball.epsilon * (1 + 1e-5)).all()

@@ -67,9 +67,12 @@ def test_what_is_written_out_is_read_back_as_the_same_attack(kind):
     [
         (
             {"kind": "square", "step_size": 0.1},
-            r"attacks\.0\.step_size: has no effect with attacks\.0\.kind 'square'; it takes norm, steps, restarts",
+            r"attacks\.0\.step_size: has no effect with attacks\.0\.kind 'square'; it takes norm, direction, steps",
         ),
-        ({"kind": "apgd-ce", "loss": "margin"}, "loss: has no effect with .* it takes norm, steps, restarts"),
+        (
+            {"kind": "apgd-ce", "loss": "margin"},
+            "loss: has no effect with .* it takes norm, direction, steps, restarts",
+        ),
         ({"kind": "pgd", "targets": 3}, r"targets: has no effect .* \(kinds that take it: apgd, apgd-t, fab-t\)"),
         ({"kind": "fgsm", "steps": 1}, "it takes norm, loss"),
         ({"kind": "noise", "epsilon": 1}, "unknown key 'attacks.0.epsilon'"),
@@ -155,3 +158,17 @@ def test_a_strengthened_attack_takes_the_standard_step():
     assert Pgd(steps=30, step_size=0.1, loss="margin").strengthened() == Pgd(steps=60, restarts=2, loss="margin")
     assert Fgsm(loss="margin").strengthened() == Pgd(steps=20, restarts=2, loss="margin")
     assert Apgd(loss="dlr_targeted", steps=150).strengthened() == Apgd(loss="dlr_targeted", steps=200, targets=3)
+
+
+def test_only_attacks_that_so_few_classes_allow_are_named():
+    both = parse(EvaluationProtocol, {"attacks": ["apgd-ce", "apgd-t"]})
+    assert both.describe(2) == "APGD-CE-100 (L-inf 8/255), 500 val / 1000 test images"
+    assert (
+        both.describe(3)
+        == both.describe()
+        == f"worst case of {both.attacks[0].describe(8 / 255)} and "
+        + ("APGD-T-100 (L-inf 8/255), 500 val / 1000 test images")
+    )
+    parts = parse(EvaluationProtocol, {"attacks": ["autoattack"]})
+    assert parts.describe(2).startswith("AutoAttack (L-inf 8/255) without APGD-T, ")
+    assert "without" not in parts.describe(10)

@@ -68,3 +68,10 @@ def test_the_worst_of_two_finds_what_both_find() -> None:
     assert worst.texts.tolist() == [3, 4, 0]
     assert worst.recalls()["tr_r1"] == pytest.approx(1 / 3)
     assert worst.recalls()["ir_r5"] == 0.5
+
+
+def test_what_is_not_a_number_is_never_found() -> None:
+    nothing = torch.full((3, 4), torch.nan)
+    assert set(ranks(nothing, nothing, RIGHT).success_rates(ranks(nothing, nothing, RIGHT)).values()) == {0.0}
+    assert text_ranks(nothing, RIGHT).tolist() == [2, 3, 3]
+    assert image_ranks(nothing, RIGHT).tolist() == [2, 2, 2, 2]

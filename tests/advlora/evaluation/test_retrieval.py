@@ -284,17 +284,16 @@ def test_what_retrieval_does_not_know_is_refused(tiny, data) -> None:
     model = load_model(tiny("clip"))
     with pytest.raises(ConfigError, match=r"protocol\.rerank: needs images, and a model with a matching head"):
         Retrieval(model, data, protocol(rerank=2))
-    unknown = protocol(attacks=[{"kind": "apgd-ce"}, aimed("sga", "local-dir:/absent")])
+    unknown = protocol(attacks=[{"kind": "apgd-t"}, aimed("sga", "local-dir:/absent")])
     with pytest.raises(ConfigError) as caught:
         Retrieval(model, data, unknown)
     assert caught.value.problems == [
-        "protocol.attacks: 'apgd-ce-100' attacks a classifier; retrieval is attacked by 'set-level', "
-        "'co-attack', 'sga', and 'pgd' with loss 'cross_entropy' or 'margin'",
+        "protocol.attacks: 'apgd-t-100' attacks a classifier; retrieval is attacked by 'pgd', 'apgd', 'apgd-ce', "
+        "'square', 'set-level', 'co-attack', 'sga', with loss 'cross_entropy' or 'margin' where there is a choice",
         "protocol.attacks.words: folder '/absent' does not exist",
     ]
-    video = ImageTextSet(data.images[:, None], data.labels, data.captions)
-    with pytest.raises(ConfigError, match="'l2' is not defined for videos"):
-        Retrieval(model, video, protocol(attacks=[{"norm": "l2"}]))
+    with pytest.raises(ConfigError, match="'pgd-10 dlr' attacks a classifier"):
+        Retrieval(model, data, protocol(attacks=[{"loss": "dlr"}]))
 
 
 def karpathy(folder: Path) -> DataConfig:

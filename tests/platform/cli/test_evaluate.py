@@ -70,3 +70,51 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_computed(measur
     answer = measured("--no-track", "--out", "/dev/null/x/r.json")
     assert (answer.code, answer.err.count("error:")) == (2, 1), answer.err
     assert "'/dev/null/x' of the record cannot be made" in answer.err
+
+
+@pytest.mark.parametrize("data", ["fashion-mnist", "emoji"])
+@pytest.mark.parametrize("tower", ["vision", "text"])
+def test_a_model_with_a_weight_that_is_not_a_number_gives_one_sentence_and_no_record(measured, advlora, data, tower):
+    import torch
+
+    from advlora.config import ModelConfig
+    from advlora.models import load_model
+
+    model = load_model(ModelConfig())
+    weight = next(iter(model.tower(tower).parameters().values()))
+    with torch.no_grad():
+        weight.view(-1)[0] = torch.nan
+    model.save(Path("damaged"))
+    answer = advlora("evaluate", "damaged", "--data", data, "--protocol", "tiny.yaml", "--no-track")
+    assert (answer.code, answer.err.count("error:")) == (2, 1), answer.err
+    assert "not finite" in answer.err
+    assert "Traceback" not in answer.err
+    assert list(Path(".").rglob("*.json")) == list(Path("damaged").rglob("*.json"))
+
+
+def folder_of_two_classes(folder: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    source = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for name, lowest in (("dark", 0), ("bright", 128)):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(6):
+                pixels = source.integers(lowest, lowest + 128, (28, 28, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+    (folder / "prompts.txt").write_text("a photo of a {}\n")
+
+
+def test_the_header_and_the_record_name_the_attacks_that_ran(advlora):
+    folder_of_two_classes(Path("two"))
+    attacks = [{"kind": "apgd-ce", "steps": 2}, {"kind": "apgd-t", "steps": 2}]
+    Path("both.yaml").write_text(yaml.safe_dump({**PROTOCOL, "attacks": attacks}))
+    answer = advlora(
+        "evaluate", "tiny-clip", "--data", "two", "--protocol", "both.yaml", "--no-track", "--out", "r.json"
+    )
+    assert answer.code == 0, answer.err
+    record = json.loads(Path("r.json").read_text())
+    assert record["protocol_text"] == "APGD-CE-2 (L-inf 8/255), 12 val / 12 test images"
+    assert set(record["examples"]["attacks"]["8_255"]) == {"apgd-ce-2"}
+    assert "apgd-t" not in answer.out.lower()

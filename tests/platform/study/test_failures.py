@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from advlora.errors import DataError, Diverged
+from advlora.errors import DataError, Diverged, NotFinite
 from advlora_platform.study.failures import CLASSES, ERROR, Failure, class_of, classify, overdue
 
 pytestmark = pytest.mark.unit
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.unit
             "CUDA out of memory. Tried",
         ),
         (MemoryError(), "out_of_memory", "out of memory"),
+        (NotFinite("logits are not finite"), "not_finite", "logits are not finite"),
         (DataError(["shard a", "shard b"]), "user_error", "shard a; shard b"),
         (ZeroDivisionError("by zero"), "error", "ZeroDivisionError: by zero"),
     ],
@@ -54,3 +55,7 @@ def test_a_trial_may_be_silent_until_the_shortest_limit():
     assert overdue(60.0, limits) is None
     assert overdue(500.0, {}) is None
     assert overdue(500.0, limits) == Failure("slow", "no report for 500 s (more than 60 s)")
+
+
+def test_a_model_that_cannot_be_measured_would_not_be_the_next_time():
+    assert class_of(Failure("not_finite", "why")).final

@@ -93,3 +93,14 @@ class BackwardGradients(Masked):
 
     def encode_images(self, images: Tensor) -> Tensor:
         return super().encode_images(_Backwards.apply(images))
+
+
+class ConstantAnswer(Masked):
+    """Says nearly the same of every image: what differs between images is drowned by what they share."""
+
+    def __init__(self, inner: VisionLanguageModel, towards: Tensor) -> None:
+        super().__init__(inner)
+        self.towards = towards
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        return super().encode_images(images) + 100 * self.towards
