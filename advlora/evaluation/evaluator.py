@@ -25,6 +25,7 @@ from advlora.evaluation.retrieval import Retrieval
 from advlora.evaluation.zero_shot import ZeroShotClassifier, live_class_features
 from advlora.metrics import ATTACK_SUCCESS, Metric
 from advlora.models import VisionLanguageModel
+from advlora.numerics import computing
 
 CPU = torch.device("cpu")
 
@@ -57,7 +58,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A model under a protocol. The task follows from the data set.
+    """A model under a protocol, in true float32 and deterministic. The task follows from the data set.
 
     Attributes:
         model: What is evaluated, on `device`.
@@ -101,6 +102,7 @@ class Evaluator:
         """Returns the samples of a split on which the protocol measures."""
         return self.split(split, getattr(self.protocol.samples, split))
 
+    @computing()
     def measure(self, split: str, *, curve: bool) -> Measurement:
         """Measures accuracies or recalls, and how often a poisoned model follows its trigger.
 
@@ -119,6 +121,7 @@ class Evaluator:
         outcomes = self._classification(classifier, self.group).outcomes(data, epsilons)
         return Measurement(outcomes.metrics(split) | self._backdoor(split, classifier, data), outcomes)
 
+    @computing()
     def guards(self, split: str = "val", known: Outcomes | None = None) -> list[GuardFinding]:
         """Checks whether the robust accuracy can be trusted; every process does the same.
 
@@ -146,6 +149,7 @@ class Evaluator:
             merged=None if self.merged is None else self._with(classifier, self.merged()),
         )
 
+    @computing()
     def overfitting(self, attack: AdversarialConfig) -> OverfittingFinding:
         """Compares the one-step attack of the training with PGD on held-out images."""
         data = self.split("val", attack.overfitting.samples)
