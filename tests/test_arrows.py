@@ -36,7 +36,7 @@ ROOMS = {
         ["report"],
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
-        ["lowrank", "training"],
+        ["lowrank", "training", "doctor"],
         ["cli"],
     ],
 }
