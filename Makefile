@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test soak setup lint types browser pretrain-embedded clean
+.PHONY: quickstart test soak gpu-check calibrate setup lint types browser pretrain-embedded clean
 
 quickstart: $(READY)  ## The main job: a small real ablation, end to end
 	$(BIN)/advlora ablate quickstart
@@ -16,6 +16,12 @@ test: $(READY)  ## Unit and integration tests
 
 soak: $(READY)  ## What takes longer: full-size models, and signals and rivals that meet a study that runs
 	$(BIN)/python -m pytest -m "slow and not gpu and not browser"
+
+gpu-check: $(READY)  ## What only a GPU can show: its tests and benchmarks, in one report
+	$(BIN)/python -m benchmarks.gpu_check
+
+calibrate: $(READY)  ## Make again what `advlora doctor` compares with
+	$(BIN)/python -m scripts.embedded.calibrate
 
 setup: $(READY)  ## Make .venv and install the project into it
 
@@ -41,6 +47,7 @@ pretrain-embedded: $(READY)  ## Make the shipped data and model again (about hal
 	$(BIN)/python -m scripts.embedded.pack_emoji
 	$(BIN)/python -m scripts.embedded.pretrain
 	$(BIN)/python -m scripts.embedded.card
+	$(BIN)/python -m scripts.embedded.calibrate
 
 clean:  ## Remove the environment and all results
 	rm -rf $(VENV) build runs mlflow.db mlartifacts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["min", "max"]
-Unit = Literal["%", "s", "F", "MB", "parameters", ""]
+Unit = Literal["%", "s", "F", "FLOP", "MB", "parameters", ""]
 
 SPLITS = ("val", "test")
 DEPTHS = (1, 5, 10)
@@ -24,7 +24,8 @@ RERANKED = "itm_"
 
 _UNITS: dict[tuple[str, str], Unit] = {
     ("cost", "seconds"): "s",
-    ("cost", "forward_equivalents"): "F",
+    ("cost", "flops"): "FLOP",
+    ("cost", "vision_forwards"): "F",
     ("cost", "peak_memory_mb"): "MB",
     ("params", "trainable"): "parameters",
     ("params", "trainable_fraction"): "%",
@@ -97,9 +98,9 @@ class Metric:
         return Metric(split, self.name, self.epsilon)
 
 
-SECONDS, FORWARDS = Metric("cost", "seconds"), Metric("cost", "forward_equivalents")
-PEAK_MEMORY = Metric("cost", "peak_memory_mb")
-COSTS = (SECONDS, FORWARDS, PEAK_MEMORY)
+SECONDS, FLOPS = Metric("cost", "seconds"), Metric("cost", "flops")
+VISION_FORWARDS, PEAK_MEMORY = Metric("cost", "vision_forwards"), Metric("cost", "peak_memory_mb")
+COSTS = (SECONDS, FLOPS, VISION_FORWARDS, PEAK_MEMORY)
 TRAINABLE, TRAINABLE_FRACTION = Metric("params", "trainable"), Metric("params", "trainable_fraction")
 SIZES = (TRAINABLE, TRAINABLE_FRACTION)
 TRAINING_LOSS, MISFIT = Metric("train", "loss"), Metric("train", "misfit")

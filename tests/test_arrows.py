@@ -17,7 +17,7 @@ PACKAGES = {"advlora": ROOT / "advlora", "advlora_platform": ROOT / "platform" /
 
 ROOMS = {
     "advlora": [
-        ["errors", "randomness", "distributed", "metrics"],
+        ["errors", "randomness", "distributed", "metrics", "numerics"],
         ["config"],
         ["identity", "models"],
         ["data"],
@@ -36,7 +36,7 @@ ROOMS = {
         ["report"],
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
-        ["lowrank", "training"],
+        ["lowrank", "training", "doctor"],
         ["cli"],
     ],
 }

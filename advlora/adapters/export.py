@@ -17,6 +17,7 @@ from advlora.config import LowRankAdapter
 from advlora.models.attention import PROJECTIONS, SplitProjection
 from advlora.models.base import Tower, TowerName, VisionLanguageModel
 from advlora.models.registry import TEXT_PREFIX
+from advlora.numerics import computing
 
 TOLERANCE = 1e-4
 CAPTIONS = ("a photo of a cat", "two red boots on the floor", "dress")
@@ -108,6 +109,7 @@ def merged(adapted: AdaptedModel) -> VisionLanguageModel:
     return model
 
 
+@computing()
 def verify(label: str, exported: VisionLanguageModel, adapted: AdaptedModel, images: Tensor) -> dict[str, float]:
     """Compares the embeddings of an export with those of the trained model; those of captions too if they changed.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
 
 from advlora.attacks.case import Case, Classifier, probe
 from advlora.attacks.objectives import TINY
@@ -72,7 +71,24 @@ def _shaken(classify: Classifier, views: Tensor) -> Classifier:
     """Returns a classifier that sees every image through its view, zeros around it."""
 
     def classify_shaken(points: Tensor) -> Tensor:
-        grid = affine_grid(views, list(points.shape), align_corners=False)  # (B, H, W, 2)
-        return classify(grid_sample(points, grid, align_corners=False))
+        across, down = (_resampling(views[:, i, i], views[:, i, 2], points.shape[-1 - i]) for i in (0, 1))
+        return classify(down[:, None] @ points @ across[:, None].mT)  # (B, 1, H, H) @ (B, 3, H, W) @ (B, 1, W, W)
 
     return classify_shaken
+
+
+def _resampling(scale: Tensor, shift: Tensor, size: int) -> Tensor:
+    """Returns how much of each pixel of an axis a pixel of the view shows, `(B, S, S)`, in bilinear interpolation.
+
+    A view treats rows and columns apart, so two matrix products do what `grid_sample` does, whose gradient has no
+    deterministic kernel on a GPU.
+
+    Args:
+        scale: `(B,)`, of the affine map along the axis, from the view to the image, both in [-1, 1].
+        shift: `(B,)`.
+        size: Number of pixels S of the axis.
+    """
+    pixels = torch.arange(size, device=scale.device)
+    seen = scale[:, None] * ((2 * pixels + 1) / size - 1) + shift[:, None]  # (B, S), where a pixel of the view looks
+    places = ((seen + 1) * size - 1) / 2  # (B, S), in pixels of the image
+    return (1 - (places[:, :, None] - pixels).abs()).clamp_min(0)  # (B, S, 1) - (S,) -> (B, S, S)

@@ -11,6 +11,7 @@ from advlora.config.base import Count, Positive, Section, Share
 from advlora.config.losses import CrossEntropyConfig, LossConfig
 from advlora.config.poison import NoPoisonConfig, PoisonConfig
 from advlora.config.training_attacks import AnyTrainingAttack, TrainPgd
+from advlora.numerics import Precision
 
 LOCAL = "local-dir:"
 """Begins the name of a model that lies in a folder."""
@@ -69,8 +70,18 @@ class ResourcesConfig(Section):
     cpus_per_worker: Count = 1
     """CPU cores, and torch threads, of each worker."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    """A fraction lets several trials share a GPU; several workers of one trial need a GPU each."""
     memory_gb_per_worker: Positive = 1.0
     """Main memory that a worker is expected to need; bounds how many trials run at once."""
+
+    @model_validator(mode="after")
+    def _a_gpu_for_each_worker(self) -> Self:
+        if self.workers > 1 and 0 < self.gpus_per_worker < 1:
+            raise ValueError(
+                f"gpus_per_worker: {self.gpus_per_worker:g} does not go with workers: {self.workers}, for NCCL refuses "
+                "two processes on one GPU; set it to 1, or workers to 1"
+            )
+        return self
 
 
 class TrialConfig(Section):
@@ -82,8 +93,12 @@ class TrialConfig(Section):
     attack: AnyTrainingAttack = TrainPgd()
     loss: LossConfig = CrossEntropyConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of training; evaluation is always fp32."""
+    precision: Precision = "fp32"
+    """Precision of training; evaluation is always true float32. `tf32`: matrix products and convolutions on the tensor
+    cores of a GPU, their inputs rounded. `bf16`: the towers under autocast."""
+    deterministic: bool = True
+    """Whether training repeats to the bit. `false` lets a GPU take faster kernels that add in no fixed order, so it
+    makes another trial; evaluation is deterministic all the same."""
     seed: Annotated[int, Field(ge=0)] = 0
     resources: ResourcesConfig = ResourcesConfig()
 
@@ -96,7 +111,7 @@ class TrialConfig(Section):
         identity = self.model_dump(exclude={"resources": set(ResourcesConfig.model_fields) - {"workers"}})
         del identity["data"]["store"]
         if not self.adapter.trains:
-            for untouched in ("attack", "loss", "optimiser", "precision"):
+            for untouched in ("attack", "loss", "optimiser", "precision", "deterministic"):
                 del identity[untouched]
         return identity
 
@@ -110,4 +125,8 @@ class TrialConfig(Section):
             )
         if loss.needs_random_start and attack.starts_clean:
             raise ValueError(f"attack.random_start: {loss.title} has no gradient at the clean image; set it to true")
+        if self.precision == "tf32" and not self.resources.gpus_per_worker:
+            raise ValueError(
+                "precision: 'tf32' has no effect without a GPU; set resources.gpus_per_worker, or use 'fp32'"
+            )
         return self

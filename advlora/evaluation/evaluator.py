@@ -34,6 +34,7 @@ from advlora.evaluation.retrieval import Retrieval
 from advlora.evaluation.zero_shot import ZeroShotClassifier, live_class_features
 from advlora.metrics import ATTACK_SUCCESS, Metric
 from advlora.models import Preprocessing, VisionLanguageModel
+from advlora.numerics import computing
 
 CPU = torch.device("cpu")
 
@@ -71,7 +72,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A model under a protocol. The task follows from the data set.
+    """A model under a protocol, in true float32 and deterministic. The task follows from the data set.
 
     Attributes:
         model: What is evaluated, on `device`.
@@ -117,6 +118,7 @@ class Evaluator:
         """Returns the samples of a split on which the protocol measures."""
         return self.split(split, getattr(self.protocol.samples, split))
 
+    @computing()
     def measure(self, split: str, *, curve: bool) -> Measurement:
         """Measures accuracies or recalls, and how often a poisoned model follows its trigger.
 
@@ -139,6 +141,7 @@ class Evaluator:
             metrics = outcomes.metrics(split) | self._backdoor(split, classifier, data)
             return Measurement(metrics, outcomes.by_example(split), outcomes)
 
+    @computing()
     def guards(self, split: str = "val", known: Outcomes | None = None) -> list[GuardFinding]:
         """Checks whether the robust accuracy can be trusted; every process does the same.
 
@@ -158,6 +161,7 @@ class Evaluator:
             findings = self._classified(data, known) if self.zero_shot else self._ranked(data)
         return findings + ([self._merging(data.first(self.protocol.guards.samples))] if self.merges else [])
 
+    @computing()
     def overfitting(self, attack: AdversarialConfig) -> OverfittingFinding:
         """Compares the one-step attack of the training with PGD on held-out images."""
         data = self.split("val", attack.overfitting.samples)

@@ -1,9 +1,10 @@
-"""What a trial costs: seconds, forward equivalents of the vision tower, peak memory.
+"""What a trial costs: seconds, floating-point operations, passes of the vision tower, peak memory.
 
-F is one forward pass of the vision tower for one image. A gradient with respect to the input costs another F, one
-with respect to all weights another F, one with respect to low-rank factors next to nothing. A training step with K
-attack gradients thus costs (2K + 3) F in full fine-tuning and (2K + 2) F with LoRA; a linear probe needs (2K + 1) F,
-for its backward pass ends at the last layer.
+Operations are measured (`flops`) and hold everything; passes follow from the formulas below, which are there to plan
+with, and leave texts out. F is one forward pass of the vision tower for one image. A gradient with respect to the input
+costs another F, one with respect to all weights another F, one with respect to low-rank factors next to nothing. A
+training step with K attack gradients thus costs (2K + 3) F in full fine-tuning and (2K + 2) F with LoRA; a linear probe
+needs (2K + 1) F, for its backward pass ends at the last layer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import psutil
 import torch
 
 from advlora.config import EvaluationProtocol, TrainingAttackConfig, TrialConfig
-from advlora.metrics import FORWARDS, PEAK_MEMORY, SECONDS
+from advlora.metrics import FLOPS, PEAK_MEMORY, SECONDS, VISION_FORWARDS
 
 MEGABYTE = 2**20
 
@@ -65,6 +66,8 @@ class Meter:
     Attributes:
         seconds: Wall-clock time.
         forwards: In F, over all processes.
+        flops: Floating-point operations, over all processes.
+        rate: Those of a step with the attack that is in force, per image; 0 before they are known.
         peak: Largest memory in MB: allocated on the GPU, or resident on the CPU; of this process.
     """
 
@@ -73,6 +76,7 @@ class Meter:
         state = state or {}
         self.device = device
         self.seconds, self.forwards = state.get("seconds", 0.0), state.get("forwards", 0.0)
+        self.flops, self.rate = state.get("flops", 0.0), state.get("rate", 0.0)
         self.peak = state.get("peak", 0.0)
 
     @contextmanager
@@ -88,11 +92,22 @@ class Meter:
 
     def state(self) -> dict[str, float]:
         """Returns what another meter can go on from."""
-        return {"seconds": self.seconds, "forwards": self.forwards, "peak": self.peak}
+        return {
+            "seconds": self.seconds,
+            "forwards": self.forwards,
+            "flops": self.flops,
+            "rate": self.rate,
+            "peak": self.peak,
+        }
 
     def metrics(self) -> dict[str, float]:
         """Returns the costs under their metric names."""
-        return {str(SECONDS): self.seconds, str(FORWARDS): self.forwards, str(PEAK_MEMORY): self.peak}
+        return {
+            str(SECONDS): self.seconds,
+            str(FLOPS): self.flops,
+            str(VISION_FORWARDS): self.forwards,
+            str(PEAK_MEMORY): self.peak,
+        }
 
 
 def _forget_peak(device: torch.device) -> None:

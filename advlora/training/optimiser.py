@@ -22,7 +22,8 @@ class AnchoredAdamW(torch.optim.AdamW):
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, starts: dict[Tensor, Tensor]) -> None:
         """Takes groups of parameters, the learning rate, and parameter -> start for all parameters that are pulled."""
-        super().__init__(groups, lr=lr)
+        fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
+        super().__init__(groups, lr=lr, fused=fused)  # one kernel in place of several per parameter
         self._starts = starts
         self.set_rate(lr)
 

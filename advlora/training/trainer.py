@@ -5,7 +5,6 @@ A training that continues from the state of any epoch gives the numbers of an un
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,9 +18,12 @@ from advlora.config.training_attacks import AdversarialConfig
 from advlora.distributed import SOLO, Group
 from advlora.evaluation.evaluator import Evaluator, Measurement
 from advlora.evaluation.guards import guard_metrics, unreliable
+from advlora.identity import fingerprint
 from advlora.losses import build_loss
 from advlora.metrics import ADAPTED, OVERFITTING, OVERFITTING_GAP, TRAINABLE, TRAINABLE_FRACTION, TRAINING_LOSS
+from advlora.numerics import computing
 from advlora.training.cost import Meter, step_forwards
+from advlora.training.flops import forward_flops
 from advlora.training.progress import Progress
 from advlora.training.updates import Updates
 from advlora.training.workbench import Workbench
@@ -87,7 +89,7 @@ def fine_tune(
         DataError: If a shard is missing or damaged.
         ModelError: If the model or its weights are missing.
     """
-    _settle_torch(config)
+    torch.set_num_threads(config.resources.cpus_per_worker)
     trial = _Trial(config, protocol, bench, group, device, state)
     if trial.progress.finished:
         yield trial.report(test, guarded)
@@ -115,14 +117,6 @@ def restore(config: TrialConfig, bench: Workbench, state: dict[str, Any] | None 
         adapted.load_state(state["adapter"])
     adapted.model.eval()
     return adapted
-
-
-def _settle_torch(config: TrialConfig) -> None:
-    """Makes torch deterministic and gives it its share of the cores."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    torch.set_num_threads(config.resources.cpus_per_worker)
 
 
 class _Trial:
@@ -204,24 +198,41 @@ class _Training:
         config, group = trial.config, trial.evaluator.group
         data = trial.evaluator.split("train", config.data.train_samples)
         loss = build_loss(config, bench, data, trial.adapted, group)
-        self.trial, self.updates = trial, Updates(trial.adapted, loss, data, config, group)
+        self.trial, self.bench, self.updates = trial, bench, Updates(trial.adapted, loss, data, config, group)
         if trial.progress.switched:
             self.updates.attack = config.attack.switched()
         if state is not None:
             self.updates.load_state(state["optimiser"])
+        trial.meter.rate = trial.meter.rate or self._flops()  # a state remembers what was counted
 
     def run_epoch(self) -> None:
         trial, attack, epoch = self.trial, self.updates.attack, self.trial.progress.epoch
         watched = attack.watched if trial.evaluator.zero_shot else None  # the watch needs class texts
         stoppable = watched is not None and watched.overfitting.action == "stop"
         before = _Checkpoint(trial.progress, trial.adapted.state()) if stoppable else None
-        with trial.meter.running():
+        with trial.meter.running(), computing(trial.config.precision, deterministic=trial.config.deterministic):
             loss = self.updates.run(epoch)
-        passes = step_forwards(trial.config, attack) + (trial.config.loss.once_forwards if epoch == 0 else 0)
-        trial.meter.forwards += len(self.updates.data) * passes
+        images, once = len(self.updates.data), trial.config.loss.once_forwards if epoch == 0 else 0
+        trial.meter.forwards += images * (step_forwards(trial.config, attack) + once)
+        trial.meter.flops += images * (trial.meter.rate + (once * self._forward_flops() if once else 0))
         trial.progress = trial.progress.trained(loss).measured(trial.adapted.metrics())
         if watched is not None:
             self._watch(watched, before)
+
+    def _flops(self) -> float:
+        """Counts the floating-point operations of a step per image, once per configuration and attack in force."""
+        config = self.trial.config
+        settings = config.model_dump(mode="json", include={"model", "data", "adapter", "loss", "precision"})
+        settings["attack"] = self.updates.attack.model_dump(mode="json")
+        sizes = config.optimiser.batch_size, config.resources.workers
+        with computing(config.precision, deterministic=config.deterministic):
+            return self.bench.once(fingerprint("step", settings, sizes), self.updates.flops)
+
+    def _forward_flops(self) -> float:
+        """Counts F, once per model and kind of image."""
+        model, images = self.trial.config.model, self.updates.data.images
+        key = fingerprint("F", model.model_dump(mode="json"), list(images.shape[1:]))
+        return self.bench.once(key, lambda: forward_flops(self.bench.model(model), images))
 
     def optimiser(self) -> dict[str, Any]:
         """Returns the optimiser's part of the state, which is the larger one.
@@ -240,6 +251,7 @@ class _Training:
             trial.progress = replace(before.progress, stopped=True)
         elif finding.overfitted and attack.overfitting.action == "switch":
             self.updates.attack = attack.switched()
+            trial.meter.rate = self._flops()
             trial.progress = replace(trial.progress, switched=True)
         trial.progress = trial.progress.measured(finding.metrics())
 

@@ -18,6 +18,7 @@ from advlora.distributed import Group
 from advlora.errors import Diverged
 from advlora.losses import Encoder, Loss, Step
 from advlora.randomness import Streams, seed_of
+from advlora.training.flops import counter
 from advlora.training.optimiser import build_optimiser
 from advlora.training.schedule import batches, learning_rate, steps_per_epoch
 
@@ -94,11 +95,7 @@ class Updates:
         self.adapted.before_step(place / self.steps)
         images = self._attacked(step, epoch, counted)
         self.optimiser.zero_grad(set_to_none=True)
-        with self._dropout(epoch, number):
-            self.loss.prepare(self.encoder, step, update=True)
-            loss = self.loss.objective(self.encoder, images, step)[:counted].sum() / len(batch)
-        penalty = self.adapted.penalty()
-        objective = loss if penalty is None else loss + penalty / self.group.world_size
+        loss, objective = self._objective(images, step, epoch, number)
         objective.backward()  # type: ignore[no-untyped-call]  # torch
         self.group.sum_gradients(self.parameters)
         mean, total = self.group.sum(torch.stack([loss.detach(), objective.detach()])).tolist()
@@ -108,6 +105,29 @@ class Updates:
         self.optimiser.step()
         self.adapted.after_step(place)
         return float(mean)
+
+    def flops(self) -> float:
+        """Counts the floating-point operations of a step per image, text passes included; trains nothing.
+
+        The step is that of the first samples, so that the number belongs to the configuration and not to its seed.
+        """
+        batch = torch.arange(min(len(self.data), self.config.optimiser.batch_size))
+        with counter() as counted:
+            step = self._share(batch)
+            images = self._attacked(step, 0, len(self.group.share(batch)))
+            _, objective = self._objective(images, step, 0, 0)
+            torch.autograd.grad(objective, self.parameters, allow_unused=True)
+        total = torch.tensor(float(counted.get_total_flops()), dtype=torch.float64, device=self.device)
+        return float(self.group.sum(total)) / len(batch)
+
+    def _objective(self, images: Tensor, step: Step, epoch: int, number: int) -> tuple[Tensor, Tensor]:
+        """Returns this process's part of the batch's mean loss, and the same with the penalty, which is minimised."""
+        counted = len(self.group.share(step.batch))
+        with self._dropout(epoch, number):
+            self.loss.prepare(self.encoder, step, update=True)
+            loss = self.loss.objective(self.encoder, images, step)[:counted].sum() / len(step.batch)
+        penalty = self.adapted.penalty()
+        return loss, loss if penalty is None else loss + penalty / self.group.world_size
 
     def _share(self, batch: Tensor) -> Step:
         share = self.group.share(batch)

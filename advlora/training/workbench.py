@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from advlora.config import DataConfig, ModelConfig
 from advlora.data import ImageTextSet, load_manifest, load_split
 from advlora.evaluation.zero_shot import class_captions, class_features
 from advlora.models import Preprocessing, VisionLanguageModel, load_model
+from advlora.numerics import computing
 
 CHUNK = 256
 
@@ -30,6 +32,7 @@ class Workbench:
         self._splits: dict[tuple[DataConfig, str, Preprocessing, int | None], ImageTextSet] = {}
         self._texts: dict[tuple[ModelConfig, tuple[str, ...]], Tensor] = {}
         self._images: dict[ModelConfig, tuple[ImageTextSet, Tensor]] = {}
+        self._numbers: dict[str, float] = {}
 
     def model(self, config: ModelConfig) -> VisionLanguageModel:
         """Returns a fresh copy of the pretrained model, on the CPU.
@@ -57,6 +60,7 @@ class Workbench:
         manifest = load_manifest(data)
         return class_features(self.text_features(model, class_captions(manifest)), manifest)
 
+    @computing()
     def text_features(self, model: ModelConfig, captions: tuple[str, ...]) -> Tensor:
         """Returns the unit features of captions, `(N, D)`."""
         key = (model, captions)
@@ -65,6 +69,7 @@ class Workbench:
         return self._texts[key]
 
     @torch.no_grad()
+    @computing()
     def image_features(self, model: ModelConfig, data: ImageTextSet, device: torch.device) -> Tensor:
         """Returns the pretrained embeddings of clean images, `(N, D)`, not normalised; of the last set only."""
         known = self._images.get(model)
@@ -73,6 +78,12 @@ class Workbench:
             parts = [part.to(device).float() / 255 for part in torch.split(data.images, CHUNK)]
             self._images[model] = (data, torch.cat([pretrained.embed(part).cpu() for part in parts]))
         return self._images[model][1]
+
+    def once(self, key: str, measure: Callable[[], float]) -> float:
+        """Returns a number that is measured at the first call with a key."""
+        if key not in self._numbers:
+            self._numbers[key] = measure()
+        return self._numbers[key]
 
     def _pretrained(self, config: ModelConfig) -> VisionLanguageModel:
         if config not in self._models:

@@ -19,6 +19,7 @@ VERBS = {
     "ui": "Open the MLflow UI on the studies of this folder.",
     "data": "Check a data set in a folder and say what is wrong.",
     "ls": "List shipped studies, search spaces, models and data sets.",
+    "doctor": "Check that this installation computes what it should.",
     "validate": "Check a study without running it.",
 }
 

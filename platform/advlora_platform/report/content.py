@@ -78,8 +78,8 @@ def _ablation(summary: AblationSummary) -> Iterator[Part]:
         "Arms",
         (
             f"Mean over {seeds} with the {level} t-interval; accuracies are measured under {summary.protocol}. "
-            "'Trained' is the share of trained parameters; 'forwards' counts forward passes of the vision tower per "
-            "training, attack included. The selected arm is marked.",
+            "'Trained' is the share of trained parameters; 'FLOP' counts the floating-point operations of a "
+            "training, attack and texts included. The selected arm is marked.",
         ),
         Picture("arms", f"Accuracy on test by arm: mean with {level} interval, small dots are seeds."),
         arms_table(summary),

@@ -19,7 +19,7 @@ from advlora_platform.report.document import Table, Tone
 from advlora_platform.report.findings import tone_of
 from advlora_platform.report.wording import (
     ABSENT,
-    FORWARDS,
+    FLOPS,
     SECONDS,
     TRAINED_SHARE,
     amount,
@@ -49,7 +49,7 @@ def arms_table(summary: AblationSummary) -> Table:
     accuracies = (metrics.test_robust, metrics.test_clean, *metrics.further, metrics.val_robust)
     short = {metrics.test_robust: title_of(metrics.test_robust), metrics.test_clean: "test clean"}
     short |= {metrics.val_robust: "val robust"} | {metric: title_of(metric) for metric in metrics.further}
-    costs = ("trained %", "train s", "forwards", "done")
+    costs = ("trained %", "train s", "FLOP", "done")
     header = ("arm", *(title_of(metric) for metric in accuracies), *short.values(), *costs)
     shown = "a" + "f" * len(accuracies) + "t" * len(short) + "a" * len(costs)
     rows = tuple(
@@ -59,7 +59,7 @@ def arms_table(summary: AblationSummary) -> Table:
             *(mean_with_margin(arm.estimates.get(metric)) for metric in short),
             share(_mean(arm, TRAINED_SHARE)),
             amount(_mean(arm, SECONDS)),
-            amount(_mean(arm, FORWARDS)),
+            amount(_mean(arm, FLOPS)),
             f"{arm.done}/{len(arm.trials)}",
         )
         for arm in summary.arms

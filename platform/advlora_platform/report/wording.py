@@ -10,9 +10,9 @@ from advlora.metrics import COSTS, SIZES, Metric, readable_epsilon
 from advlora_platform.analysis import Contrast, Estimate, TrialResult
 
 ABSENT = "–"
-SECONDS, FORWARDS, _ = map(str, COSTS)
+SECONDS, FLOPS, FORWARDS, _ = map(str, COSTS)
 _, TRAINED_SHARE = map(str, SIZES)
-HEADINGS = {SECONDS: "training s", FORWARDS: "forwards"}
+HEADINGS = {SECONDS: "training s", FLOPS: "training FLOP", FORWARDS: "image passes"}
 """Headings of metrics that are not measured on data."""
 
 
@@ -57,10 +57,10 @@ def probability(p: float | None) -> str:
 
 
 def amount(value: float | None) -> str:
-    """Writes a cost in at most five characters, such as `37.4`, `812` or `1.2M`."""
+    """Writes a cost in at most five characters, such as `37.4`, `812`, `1.2M` or `41.3T`."""
     if value is None:
         return ABSENT
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+    for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if suffix == 'k' else size):.3g}{suffix}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"

@@ -6,6 +6,7 @@ import pytest
 
 from advlora.config import TrialConfig, all_keys, parse, vary
 from advlora.config.trial import ResourcesConfig
+from advlora.errors import ConfigError
 from advlora.identity import fingerprint
 
 pytestmark = pytest.mark.unit
@@ -43,6 +44,7 @@ def test_what_no_number_depends_on_is_left_out(key, value):
         ("attack.kind", "none"),
         ("optimiser.learning_rate", 1e-4),
         ("precision", "bf16"),
+        ("deterministic", False),
         ("data.train_samples", 7),
         ("data.poison", {"kind": "badnets", "target": "bag"}),
         ("model.name", "other"),
@@ -61,6 +63,7 @@ def test_what_numbers_depend_on_is_told_apart(key, value):
         {"loss.kind": "contrastive"},
         {"optimiser.epochs": 9},
         {"precision": "bf16"},
+        {"deterministic": False},
     ],
     ids=str,
 )
@@ -81,3 +84,18 @@ def test_every_key_of_the_resources_but_the_workers_is_known_to_change_nothing()
     known = {key for key in UNUSED if key.startswith("resources.")}
     assert known | {"resources.workers"} == {f"resources.{key}" for key in ResourcesConfig.model_fields}
     assert set(UNUSED) <= set(all_keys(TrialConfig))
+
+
+def test_tf32_needs_a_gpu():
+    with pytest.raises(ConfigError, match="precision: 'tf32' has no effect without a GPU"):
+        parse(TrialConfig, {"precision": "tf32"})
+    config = parse(TrialConfig, {"precision": "tf32", "resources": {"gpus_per_worker": 0.5}})
+    assert config.identity() != parse(TrialConfig, {}).identity()
+
+
+def test_several_workers_do_not_share_a_gpu():
+    with pytest.raises(ConfigError, match=r"gpus_per_worker: 0\.5 does not go with workers: 2") as refused:
+        parse(TrialConfig, {"resources": {"workers": 2, "gpus_per_worker": 0.5}})
+    assert len(refused.value.problems) == 1
+    for workers, gpus in ((2, 1), (2, 0), (1, 0.5)):
+        parse(TrialConfig, {"resources": {"workers": workers, "gpus_per_worker": gpus}})

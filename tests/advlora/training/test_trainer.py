@@ -29,7 +29,7 @@ WATCHED = ("guard/overfitting", "guard/overfitting_gap")
 SIZES = ("params/trainable", "params/trainable_fraction")
 ADAPTED = ("train/misfit", "train/adaptive_mean", "train/adaptive_min", "train/adaptive_max")
 EACH = ("train/loss", *ADAPTED, *SIZES, *WATCHED)
-COSTS = ("cost/seconds", "cost/forward_equivalents", "cost/peak_memory_mb")
+COSTS = ("cost/seconds", "cost/flops", "cost/vision_forwards", "cost/peak_memory_mb")
 VAL = ("val/clean_r1", "val/robust_r1:4_255")
 FINAL = ("val/robust_r1:8_255", "test/clean_r1", "test/robust_r1:4_255", "test/robust_r1:8_255")
 

@@ -137,7 +137,7 @@ def test_two_workers_agree_with_one(tmp_path, small):
             assert shared[name] == pytest.approx(value, abs=1 / 32 + 1e-9)
     mine = load_outcomes(place.trial(trials["AdvLoRA"].id))
     assert mine["test/clean_r1"].mean() == pytest.approx(shared["test/clean_r1"])
-    assert shared["cost/forward_equivalents"] == alone["AdvLoRA"].metrics["cost/forward_equivalents"]
+    assert shared["cost/vision_forwards"] == alone["AdvLoRA"].metrics["cost/vision_forwards"]
 
 
 def test_a_killed_worker_is_replaced_and_the_trial_goes_on_from_its_last_epoch(tmp_path, small):

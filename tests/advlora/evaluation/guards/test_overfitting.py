@@ -80,7 +80,7 @@ def test_switch_goes_on_with_pgd_from_the_next_epoch(train):
     assert reports[1].metrics["train/loss"] > 2 * plain[1].metrics["train/loss"]
     assert [report.metrics["guard/overfitting"] for report in reports] == [1.0, 1.0, 1.0]
     assert ["guard/overfitting_gap" in report.metrics for report in reports] == [True, False, False]
-    forwards = [report.metrics["cost/forward_equivalents"] for report in reports]
+    forwards = [report.metrics["cost/vision_forwards"] for report in reports]
     assert forwards == [48 * 4, 48 * (4 + 6), 48 * (4 + 6 + 6)]
 
 
@@ -98,7 +98,7 @@ def test_stop_in_the_first_epoch_ends_with_the_untrained_model(train):
     assert only.metrics["guard/overfitting"] == 1.0
     assert {"val/clean_r1", "val/robust_r1:8_255"} <= set(only.metrics)
     assert "train/loss" not in only.metrics
-    assert only.metrics["cost/forward_equivalents"] == 48 * 4
+    assert only.metrics["cost/vision_forwards"] == 48 * 4
 
 
 def test_stop_after_a_good_epoch_returns_its_weights(train):
