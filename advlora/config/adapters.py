@@ -19,7 +19,7 @@ class AlignmentConfig(Switch):
     target: Literal["start", "weight", "clusters"] = "start"
     """What the penalty compares the product with. `start`: the start itself, so that only leaving the pretrained
     function costs. `weight`: the pretrained weight. `clusters`: that weight with its rows replaced by centroids."""
-    weight: Annotated[float, Field(ge=0)] = 0.3
+    weight: Annotated[float, Field(ge=0)] = 3.0
     """Weight lambda of the penalty in training."""
     ridge: Positive = 1e-3
     """Ridge of the least squares at the start, relative to the mean diagonal of A A^T."""
