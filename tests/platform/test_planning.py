@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from advlora.config import EvaluationProtocol, parse
 from advlora.evaluation.guards import guard_forwards
 from advlora_platform import probe
 from advlora_platform.planning import plan_study
@@ -65,7 +66,7 @@ def test_a_sweep_is_one_line(tmp_path):
     assert plan.to_json()["trials"] == 8
 
 
-def test_retrieval_is_planned_without_the_guards_of_classifiers(tmp_path):
+def test_retrieval_is_planned_with_its_own_guards(tmp_path):
     for split in ("train", "val", "test"):
         (tmp_path / f"{split}.png").write_bytes(b"not read for a plan")
     names = [f"{split}.png" for split in ("train", "val", "test")]
@@ -74,7 +75,9 @@ def test_retrieval_is_planned_without_the_guards_of_classifiers(tmp_path):
     protocol = "protocol={attacks: [{kind: set-level, steps: 2, scales: [0.5]}], samples: {val: 10, test: 10}}"
     plan = plan_study(quickstart(f"data.name={tmp_path}", protocol, "tuning=null"), tmp_path / "out")
     (pretrained,) = (arm for arm in plan.arms if arm.name == "pretrained")
-    assert pretrained.forwards == 2 * 10 * (1 + 2 * 2 * 2 + 1)
+    settings = {"attacks": [{"kind": "set-level", "steps": 2, "scales": [0.5]}]}
+    checks = guard_forwards(parse(EvaluationProtocol, settings), None)
+    assert pretrained.forwards == 2 * 10 * (1 + 2 * 2 * 2 + 1) + checks
 
 
 def test_the_confirmation_of_a_sweep_is_planned_and_what_is_confirmed_is_not_planned_again(tmp_path):

@@ -71,7 +71,7 @@ def test_what_is_written_out_is_read_back_as_the_same_attack(kind):
         ),
         (
             {"kind": "apgd-ce", "loss": "margin"},
-            "loss: has no effect with .* it takes norm, direction, steps, restarts",
+            "loss: has no effect with .* it takes norm, steps, restarts, direction",
         ),
         ({"kind": "pgd", "targets": 3}, r"targets: has no effect .* \(kinds that take it: apgd, apgd-t, fab-t\)"),
         ({"kind": "fgsm", "steps": 1}, "it takes norm, loss"),
