@@ -46,10 +46,18 @@ def network(family: str):
         return transformers.CLIPModel(config)
     if family == "siglip":
         return transformers.SiglipModel(transformers.SiglipConfig(vision_config=vision, text_config=text))
-    text |= {"vocab_size": len(WORDS) + 2}  # [DEC] and [ENC], which transformers' tokenizers of BLIP do not know
     text |= {"encoder_hidden_size": 32, "sep_token_id": 2, "projection_dim": 24}
     config = transformers.BlipConfig(vision_config=vision, text_config=text, image_text_hidden_size=24)
     return transformers.BlipForImageTextRetrieval(config)
+
+
+def with_more_tokens(net, count: int) -> None:
+    """Adds tokens that the tokenizer does not know, as BLIP's [DEC] and [ENC]."""
+    embeddings = net.text_encoder.embeddings
+    known = embeddings.word_embeddings.weight
+    more = torch.cat([known.data, torch.randn(count, known.shape[1])])
+    embeddings.word_embeddings = torch.nn.Embedding.from_pretrained(more, freeze=False, padding_idx=0)
+    net.config.text_config.vocab_size += count
 
 
 def written(family: str, folder: Path) -> ModelConfig:
@@ -61,6 +69,8 @@ def written(family: str, folder: Path) -> ModelConfig:
         net = network(family).eval()
         for parameter in net.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
+        if family == "blip":
+            with_more_tokens(net, 2)
     net.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     kind, recipe = PROCESSORS[family]
