@@ -66,7 +66,7 @@ class _Settings:
             products=torch.backends.cuda.matmul.allow_tf32,
             deterministic=torch.are_deterministic_algorithms_enabled(),
             warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-            fill=uninitialised.fill_uninitialized_memory,
+            fill=uninitialised.fill_uninitialized_memory,  # type: ignore[attr-defined]  # torch
             benchmark=torch.backends.cudnn.benchmark,
         )
 
@@ -74,5 +74,5 @@ class _Settings:
         torch.backends.cudnn.allow_tf32 = self.convolutions
         torch.backends.cuda.matmul.allow_tf32 = self.products
         torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
-        uninitialised.fill_uninitialized_memory = self.fill
+        uninitialised.fill_uninitialized_memory = self.fill  # type: ignore[attr-defined]  # torch
         torch.backends.cudnn.benchmark = self.benchmark
