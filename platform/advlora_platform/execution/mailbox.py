@@ -20,6 +20,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._number = self._settled = self._cancelled = self._failures = 0
         self._taken = False
+        self._put = self._fetched = self._decided = 0
         self._places: set[Place] = set()
         self._heard: float | None = None
         self._config: dict[str, Any] = {}
@@ -60,8 +61,17 @@ class Mailbox:
         self._heard = time.monotonic()
         if number != self._number or self._is_cancelled(number):
             return False
+        self._put += 1
         await self._messages.put((number, message))
         return True
+
+    async def verdict(self, number: int) -> bool:
+        """Waits until Tune has decided about everything that was reported; returns whether the job is still wanted."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self._decided >= self._put or number != self._number or self._is_cancelled(number)
+            )
+        return number == self._number and not self._is_cancelled(number)
 
     async def fail(self, number: int, failure: Failure) -> None:
         """Ends a try of a job, however many workers say so, and the job unless such failures are tried again."""
@@ -93,11 +103,23 @@ class Mailbox:
 
     async def cancel(self, number: int) -> None:
         """A job is not wanted any more; its workers hear of it at their next report."""
-        self._cancelled = max(self._cancelled, number)
+        async with self._changed:
+            self._cancelled = max(self._cancelled, number)
+            self._changed.notify_all()
 
     async def next_message(self) -> tuple[int, Message]:
-        """Waits for the next report and returns it with the number of its job."""
-        return await self._messages.get()
+        """Waits for the next report and returns it with the number of its job.
+
+        Whoever asks for it wants the job to go on after all reports before.
+        """
+        async with self._changed:
+            self._decided = self._fetched
+            self._changed.notify_all()
+        if self._heard is not None:
+            self._heard = time.monotonic()
+        found = await self._messages.get()
+        self._fetched += 1
+        return found
 
     async def close(self) -> None:
         """Ends the worker group after its present epoch."""

@@ -30,10 +30,12 @@ class Work:
     Attributes:
         factory: Resolves jobs into trials.
         folder: The study folder, on storage that every node sees.
+        stoppable: Whether a scheduler may stop a trial after any epoch.
     """
 
     factory: TrialFactory
     folder: Path
+    stoppable: bool = False
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -99,9 +101,17 @@ class _Server:
         while wanted and (report := next(reports, None)) is not None:
             if self.group.rank == 0:
                 save_state(folder, report.state)
-            wanted = self._tell(number, Reported(report.epoch, report.metrics, report.final, report.unreliable))
+            said = Reported(report.epoch, report.metrics, report.final, report.unreliable)
+            wanted = self._tell(number, said) and (report.final or self._may_go_on(number))
 
     def _tell(self, number: int, message: Message) -> bool:
         """Reports from the first worker; all workers get the same answer, whether to go on."""
         first = self.group.rank == 0
         return self.group.broadcast(bool(ray.get(self.mailbox.report.remote(number, message))) if first else False)
+
+    def _may_go_on(self, number: int) -> bool:
+        """Waits for the scheduler's decision about the last epoch, before another one costs anything.
+
+        Every worker asks by itself: how long a slot pauses is not known, and collectives time out.
+        """
+        return not self.work.stoppable or self.group.broadcast(ray.get(self.mailbox.verdict.remote(number)))

@@ -184,6 +184,40 @@ def test_workers_that_were_killed_are_not_silent_and_their_job_waits_for_the_nex
     assert scenario(play) == ({Place("node", 1, 0.0)}, 0.0, set(), (1, {"arm": "a"}))
 
 
+def test_a_worker_hears_what_is_decided_about_its_epoch_before_it_begins_another():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        await box.next_job()
+        await box.report(number, epoch(1))
+        await box.next_message()
+        waiting = asyncio.create_task(box.verdict(number))
+        await asyncio.sleep(0.02)
+        undecided = not waiting.done()
+        more = asyncio.create_task(box.next_message())  # the trial goes on
+        wanted = await waiting
+        await box.report(number, epoch(2))
+        await more
+        waiting = asyncio.create_task(box.verdict(number))
+        await box.cancel(number)
+        return undecided, wanted, await waiting
+
+    assert scenario(play) == (True, True, False)
+
+
+@pytest.mark.parametrize("end", ["close", "submit"])
+def test_a_worker_that_waits_for_a_decision_is_freed_when_its_job_is_over(end):
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        await box.report(number, epoch(1))
+        await box.next_message()
+        waiting = asyncio.create_task(box.verdict(number))
+        await asyncio.sleep(0.01)
+        await (box.close() if end == "close" else box.submit({"arm": "b"}))
+        return await waiting
+
+    assert scenario(play) is False
+
+
 def test_closing_frees_the_workers():
     async def play(box):
         number = await box.submit({"arm": "a"})
