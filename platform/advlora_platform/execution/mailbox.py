@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from advlora_platform.execution.places import Place
 from advlora_platform.study.failures import LOST_WORKER, Failure, class_of
-from advlora_platform.study.messages import Failed, Message
+from advlora_platform.study.messages import Failed, Message, Reported
 
 Job = tuple[int, dict[str, Any]]
 """Number, counted from 1, and flat configuration."""
@@ -20,6 +21,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._number = self._settled = self._cancelled = self._failures = 0
         self._taken = False
+        self._epoch = 0
         self._put = self._fetched = self._decided = 0
         self._places: set[Place] = set()
         self._heard: float | None = None
@@ -31,7 +33,7 @@ class Mailbox:
     async def submit(self, config: dict[str, Any]) -> int:
         """Puts a job in, in place of any earlier one, and returns its number."""
         async with self._changed:
-            self._cancelled, self._failures, self._taken = self._number, 0, False
+            self._cancelled, self._failures, self._epoch, self._taken = self._number, 0, 0, False
             self._number, self._config = self._number + 1, config
             if self._heard is not None:
                 self._heard = time.monotonic()
@@ -41,8 +43,7 @@ class Mailbox:
     async def group_started(self) -> None:
         """A worker group begins to serve. The job that an earlier one left unfinished, if any, has lost its workers."""
         self._places, self._heard = set(), time.monotonic()
-        reason = f"its workers died (killed, or out of memory?); tried {self._failures + 1} times"
-        await self.fail(self._number, Failure(LOST_WORKER.name, reason))
+        await self.fail(self._number, Failure(LOST_WORKER.name, "its workers died (killed, or out of memory?)"))
 
     async def enrol(self, place: Place) -> None:
         """A worker of the present group says where it runs."""
@@ -61,6 +62,8 @@ class Mailbox:
         self._heard = time.monotonic()
         if number != self._number or self._is_cancelled(number):
             return False
+        if isinstance(message, Reported) and message.epoch > self._epoch:
+            self._epoch, self._failures = message.epoch, 0  # it gets on, so the tries before were not in vain
         self._put += 1
         await self._messages.put((number, message))
         return True
@@ -79,7 +82,8 @@ class Mailbox:
             return
         self._taken, self._failures = False, self._failures + 1
         if self._failures > class_of(failure).retried:
-            await self.report(number, Failed(failure))
+            tried = f"; tried {self._failures} times" if self._failures > 1 else ""
+            await self.report(number, Failed(replace(failure, message=f"{failure.message}{tried}")))
             await self.settle(number)
 
     async def give_up(self, number: int, failure: Failure) -> None:

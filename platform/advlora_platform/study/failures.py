@@ -31,9 +31,10 @@ class FailureClass:
 
     Attributes:
         name: As ledger, tracker and reports write it.
-        final: Whether the same configuration would meet it again; a later launch tries other failures again.
+        final: Whether the same configuration would meet it again; the next launch tries other failures again.
         shared: Whether every worker of a trial meets it at the same step, so that their group can go on together.
-        retried: How often the trial is tried again, with new workers, within the same launch.
+        retried: How often the trial is tried again, with new workers, within the same launch; epochs that were
+            completed between two failures make the count begin anew.
         silence: Seconds without a message after which a trial counts as failed this way; None where messages do not
             matter. `ADVLORA_<NAME>_AFTER` overrides it.
         matches: Whether an exception in a worker belongs to the class.
@@ -63,8 +64,10 @@ def _is_out_of_memory(error: Exception) -> bool:
 LOST_WORKER = FailureClass("lost_worker", retried=2)
 """The workers, or the process of their slot, died; no exception tells why."""
 
-ERROR = FailureClass("error", matches=lambda error: True, says=lambda error: f"{type(error).__name__}: {error}")
-"""Whatever no other class matches."""
+ERROR = FailureClass(
+    "error", retried=1, matches=lambda error: True, says=lambda error: f"{type(error).__name__}: {error}"
+)
+"""Whatever no other class matches: a driver or a storage that failed once, or a bug, which fails again."""
 
 CLASSES = (
     FailureClass("diverged", final=True, shared=True, matches=lambda error: isinstance(error, Diverged)),

@@ -104,6 +104,40 @@ def test_a_job_that_kills_its_workers_again_and_again_is_given_up():
     assert scenario(play) == (2, {"arm": "b"})
 
 
+def test_a_job_that_gets_on_between_its_losses_is_not_given_up():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        for each in range(1, 3 * LOST_WORKER.retried):
+            await box.group_started()
+            assert await box.next_job() == (number, {"arm": "a"})
+            await box.report(number, epoch(each))
+            assert await box.next_message() == (number, epoch(each))
+        for _ in range(LOST_WORKER.retried):  # from here on it does not
+            await box.group_started()
+            await box.next_job()
+            await box.report(number, epoch(1))
+            await box.next_message()
+        await box.group_started()
+        return await box.next_message()
+
+    _, message = scenario(play)
+    assert message.failure.message.endswith(f"tried {LOST_WORKER.retried + 1} times")
+
+
+def test_an_error_is_tried_once_more_before_it_counts():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        await box.next_job()
+        await box.fail(number, Failure("error", "KeyError: a"))
+        again = await box.next_job()
+        await box.fail(number, Failure("error", "KeyError: a"))
+        return again, await box.next_message()
+
+    again, said = scenario(play)
+    assert again == (1, {"arm": "a"})
+    assert said == (1, Failed(Failure("error", "KeyError: a; tried 2 times")))
+
+
 def test_a_failure_is_told_once_however_many_workers_meet_it():
     async def play(box):
         number = await box.submit({"arm": "a"})

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from advlora_platform.search.ablation import PlanSearcher
+from advlora_platform.study.failures import Failure
+from advlora_platform.study.ledger import reopened
 from advlora_platform.study.messages import Reported
 from tests.platform.search.searcher_contract import SearcherContract
 from tests.platform.search.small_searches import ROBUST, ablation, record
@@ -49,5 +51,7 @@ def test_it_waits_while_everything_that_is_decided_runs(factory):
 
 def test_a_trial_that_was_lost_in_an_earlier_launch_is_tried_again(factory):
     trial = drain(PlanSearcher(ablation(tuning=None), factory, []), factory)[0]
-    again = PlanSearcher(ablation(tuning=None), factory, [record(trial, status="failed", score=None)])
+    lost = record(trial, status="failed", score=None, failure=Failure("lost_worker", "killed"))
+    again = PlanSearcher(ablation(tuning=None), factory, reopened([lost]))
     assert again.remaining == again.total
+    assert PlanSearcher(ablation(tuning=None), factory, [lost]).remaining == again.total - 1  # within its launch
