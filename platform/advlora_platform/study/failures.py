@@ -32,6 +32,7 @@ class FailureClass:
     Attributes:
         name: As ledger, tracker and reports write it.
         final: Whether the same configuration would meet it again; the next launch tries other failures again.
+        stops: Whether other trials would meet it too, so that the study stops until the user has mended it.
         shared: Whether every worker of a trial meets it at the same step, so that their group can go on together.
         retried: How often the trial is tried again, with new workers, within the same launch; epochs that were
             completed between two failures make the count begin anew.
@@ -43,6 +44,7 @@ class FailureClass:
 
     name: str
     final: bool = False
+    stops: bool = False
     shared: bool = False
     retried: int = 0
     silence: float | None = None
@@ -79,6 +81,7 @@ CLASSES = (
     ),
     FailureClass(
         "user_error",
+        stops=True,
         matches=lambda error: isinstance(error, UserError),
         says=lambda error: "; ".join(getattr(error, "problems", [str(error)])),
     ),

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from advlora.config import parse
+from advlora.errors import UserError
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution import run
@@ -155,6 +156,13 @@ def test_a_full_disk_reaches_the_caller_as_what_it_is(tmp_path):
         execute(tmp_path, Listener(write), arms={"AdvLoRA": {}})
     (record,) = Ledger(StudyFolder(tmp_path)).records()
     assert record.history  # what the ledger took before is kept
+
+
+def test_an_error_of_the_user_in_a_worker_stops_the_study(tmp_path):
+    with pytest.raises(UserError, match="absent.*the study has stopped"):
+        execute(tmp_path, base={"data": {"name": "absent"}}, arms={"AdvLoRA": {}, "LoRA": {}})
+    (record,) = Ledger(StudyFolder(tmp_path)).records()
+    assert (record.arm, record.failure.kind) == ("AdvLoRA", "user_error")
 
 
 def is_worker(process):
