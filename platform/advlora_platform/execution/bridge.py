@@ -51,8 +51,9 @@ class Bridge(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave the trial up: its slot died."""
-        reason = str(getattr(trial, "get_error", lambda: None)() or "the process of the slot died").splitlines()
-        self._fail(trial, Failure(LOST_WORKER.name, reason[-1][:300]))
+        reason = str(getattr(trial, "get_error", lambda: None)() or "the process of the slot died")
+        lines = reason.splitlines()
+        self._fail(trial, Failure(LOST_WORKER.name, lines[-1][:300], reason if len(lines) > 1 else ""))
 
     def _report(self, trial: Any, ours: Trial, said: Reported) -> None:
         self._latest[trial.trial_id] = {**self._latest.get(trial.trial_id, {}), **said.metrics}

@@ -6,6 +6,7 @@ A further class is one more `FailureClass` in `CLASSES`, and an entry in `docs/a
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,10 +20,17 @@ class Failure:
     Attributes:
         kind: Name of its class.
         message: For people.
+        traceback: Where it happened; empty where no exception tells. The ledger keeps it in a file of its own.
     """
 
     kind: str
     message: str
+    traceback: str = ""
+
+    @property
+    def text(self) -> str:
+        """All that is known, as the content of a file."""
+        return "\n\n".join(filter(None, (f"{self.kind}: {self.message}", self.traceback.rstrip()))) + "\n"
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ CLASSES = (
 def classify(error: Exception) -> Failure:
     """Returns the failure that an exception in a worker means."""
     found = next(each for each in CLASSES if each.matches(error))
-    return Failure(found.name, found.says(error))
+    return Failure(found.name, found.says(error), "".join(traceback.format_exception(error)))
 
 
 def class_of(failure: Failure) -> FailureClass:

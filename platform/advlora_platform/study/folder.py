@@ -89,6 +89,10 @@ class StudyFolder:
         """The folder of a trial: its checkpoints and trained weights."""
         return self.path / "trials" / trial_id
 
+    def error(self, trial_id: str) -> Path:
+        """Why a trial failed, with the traceback where there is one."""
+        return self.trial(trial_id) / "error.txt"
+
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes JSON in one step, flushed to disk."""

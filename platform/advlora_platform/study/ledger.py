@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from advlora_platform.study.failures import Failure, class_of
-from advlora_platform.study.folder import StudyFolder, read_json, write_json
+from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
 from advlora_platform.study.trials import Phase, Trial
 
 Status = Literal["running", "done", "stopped", "failed"]
@@ -83,17 +83,17 @@ class Ledger:
 
     def __init__(self, folder: StudyFolder) -> None:
         """Opens the ledger of a study folder; it may be empty."""
-        self._folder = folder.ledger
+        self._folder = folder
 
     def records(self) -> list[Record]:
         """Returns every record, oldest first."""
-        contents = [read_json(path) for path in self._folder.glob("*.json")]
+        contents = [read_json(path) for path in self._folder.ledger.glob("*.json")]
         records = [Record.from_json(content) for content in contents if content is not None]
         return sorted(records, key=lambda record: (record.began, record.trial_id))
 
     def record(self, trial_id: str) -> Record | None:
         """Returns the record of one trial; None where it is missing."""
-        content = read_json(self._folder / f"{trial_id}.json")
+        content = read_json(self._folder.ledger / f"{trial_id}.json")
         return None if content is None else Record.from_json(content)
 
     def trial_started(self, trial: Trial) -> None:
@@ -101,6 +101,7 @@ class Ledger:
         known = self.record(trial.id) or Record(
             trial.id, trial.arm, trial.seed, trial.phase, trial.values, trial.config.model_dump(mode="json"), "running"
         )
+        self._folder.error(trial.id).unlink(missing_ok=True)
         now = time.time()
         spans, began = (*known.spans, (now, now)), known.began or now
         self._write(replace(known, status="running", failure=None, spans=spans, began=began, ended=None))
@@ -121,8 +122,10 @@ class Ledger:
         self._write(replace(known, unreliable=unreliable))
 
     def trial_failed(self, trial: Trial, failure: Failure) -> None:
-        """Notes why there is no result."""
-        self._write(replace(self._alive(trial), status="failed", failure=failure, ended=time.time()))
+        """Notes why there is no result; where it happened is written into the trial's folder."""
+        known, short = self._alive(trial), replace(failure, traceback="")
+        write_text(self._folder.error(trial.id), failure.text)
+        self._write(replace(known, status="failed", failure=short, ended=time.time()))
 
     def _alive(self, trial: Trial) -> Record:
         """Returns the record of a trial that gives a sign of life."""
@@ -134,4 +137,4 @@ class Ledger:
         return replace(record, spans=(*earlier, (began, time.time())))
 
     def _write(self, record: Record) -> None:
-        write_json(self._folder / f"{record.trial_id}.json", asdict(record))
+        write_json(self._folder.ledger / f"{record.trial_id}.json", asdict(record))

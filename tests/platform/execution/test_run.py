@@ -159,7 +159,7 @@ def test_a_full_disk_reaches_the_caller_as_what_it_is(tmp_path):
 
 
 def test_an_error_of_the_user_in_a_worker_stops_the_study(tmp_path):
-    with pytest.raises(UserError, match="absent.*the study has stopped"):
+    with pytest.raises(UserError, match=r"absent.*the study has stopped"):
         execute(tmp_path, base={"data": {"name": "absent"}}, arms={"AdvLoRA": {}, "LoRA": {}})
     (record,) = Ledger(StudyFolder(tmp_path)).records()
     assert (record.arm, record.failure.kind) == ("AdvLoRA", "user_error")

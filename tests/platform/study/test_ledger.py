@@ -56,6 +56,15 @@ def test_a_record_survives_a_new_process(ledger, trial, tmp_path):
     assert ledger.record(trial.id).failure == Failure("diverged", "loss nan")
 
 
+def test_where_a_trial_failed_lies_in_its_folder_until_it_is_tried_again(ledger, trial, tmp_path):
+    ledger.trial_failed(trial, Failure("error", "KeyError: 'rank'", "Traceback ...\nKeyError: 'rank'\n"))
+    file = StudyFolder(tmp_path).error(trial.id)
+    assert file.read_text() == "error: KeyError: 'rank'\n\nTraceback ...\nKeyError: 'rank'\n"
+    assert ledger.record(trial.id).failure == Failure("error", "KeyError: 'rank'")
+    ledger.trial_started(trial)
+    assert not file.exists()
+
+
 def test_an_interrupted_trial_goes_on_and_repeats_no_epoch(ledger, trial):
     ledger.trial_started(trial)
     ledger.trial_reported(trial, 1, {"train/loss": 2.0})
