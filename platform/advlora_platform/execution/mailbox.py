@@ -76,11 +76,20 @@ class Mailbox:
             )
         return number == self._number and not self._is_cancelled(number)
 
-    async def fail(self, number: int, failure: Failure) -> None:
-        """Ends a try of a job, however many workers say so, and the job unless such failures are tried again."""
+    async def fail(self, number: int, failure: Failure, warm: bool = False) -> None:
+        """Ends a try of a job, however many workers say so, and the job unless such failures are tried again.
+
+        Args:
+            number: The job.
+            failure: Why it failed.
+            warm: Whether its workers had run other jobs before.
+        """
         if number != self._number or number <= self._settled or not self._taken:
             return
-        self._taken, self._failures = False, self._failures + 1
+        self._taken = False
+        if warm and class_of(failure).fresh:
+            return  # the next group is a fresh one
+        self._failures += 1
         if self._failures > class_of(failure).retried:
             tried = f"; tried {self._failures} times" if self._failures > 1 else ""
             await self.report(number, Failed(replace(failure, message=f"{failure.message}{tried}")))

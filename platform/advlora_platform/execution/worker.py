@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ class _Server:
     bench: Workbench
     group: Group
     device: torch.device
+    warm: bool = False
+    """Whether this process has run a trial before."""
 
     def announce(self) -> None:
         """Lets the mailbox decide about an unfinished job before any worker takes it."""
@@ -74,15 +77,24 @@ class _Server:
         except Exception as error:
             failure = classify(error)
             met = class_of(failure)
-            ray.get(self.mailbox.fail.remote(number, failure))
+            ray.get(self.mailbox.fail.remote(number, failure, self.warm))
             if not met.shared and self.group.world_size > 1:
                 raise  # the others wait for this worker; only a new group frees them
             return met.shared and not met.retried  # a trial is tried again by a new group
+        finally:
+            self.warm = True
+            self._free_memory()
         self.group.wait()
         if self.group.rank == 0:
             ray.get(self.mailbox.settle.remote(number))
         self.group.wait()
         return True
+
+    def _free_memory(self) -> None:
+        """Returns the memory of the last trial, which the next one and neighbours on a shared GPU may need."""
+        if self.device.type == "cuda":
+            gc.collect()  # a trial's graph and model may lie in cycles
+            torch.cuda.empty_cache()
 
     def _run(self, number: int, trial: Trial) -> None:
         folder = StudyFolder(self.work.folder).trial(trial.id)

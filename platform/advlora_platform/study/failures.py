@@ -42,6 +42,7 @@ class FailureClass:
         final: Whether the same configuration would meet it again; the next launch tries other failures again.
         stops: Whether other trials would meet it too, so that the study stops until the user has mended it.
         shared: Whether every worker of a trial meets it at the same step, so that their group can go on together.
+        fresh: Whether it counts only in a process that has run no other trial, whose remains may be at fault.
         retried: How often the trial is tried again, with new workers, within the same launch; epochs that were
             completed between two failures make the count begin anew.
         silence: Seconds without a message after which a trial counts as failed this way; None where messages do not
@@ -54,6 +55,7 @@ class FailureClass:
     final: bool = False
     stops: bool = False
     shared: bool = False
+    fresh: bool = False
     retried: int = 0
     silence: float | None = None
     matches: Callable[[Exception], bool] = lambda error: False
@@ -84,6 +86,7 @@ CLASSES = (
     FailureClass(
         "out_of_memory",
         final=True,
+        fresh=True,
         matches=_is_out_of_memory,
         says=lambda error: first_line(error) if str(error) else "out of memory",
     ),

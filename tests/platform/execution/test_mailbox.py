@@ -138,6 +138,21 @@ def test_an_error_is_tried_once_more_before_it_counts():
     assert said == (1, Failed(Failure("error", "KeyError: a; tried 2 times")))
 
 
+def test_memory_that_an_earlier_trial_may_have_taken_is_no_reason_to_give_a_job_up():
+    async def play(box):
+        number, short = await box.submit({"arm": "a"}), Failure("out_of_memory", "tried to allocate 2 GiB")
+        await box.next_job()
+        for _ in range(2):  # workers of one group
+            await box.fail(number, short, warm=True)
+        again = await box.next_job()
+        await box.fail(number, short, warm=False)
+        return again, await box.next_message()
+
+    again, said = scenario(play)
+    assert again == (1, {"arm": "a"})
+    assert said == (1, Failed(Failure("out_of_memory", "tried to allocate 2 GiB")))
+
+
 def test_a_failure_is_told_once_however_many_workers_meet_it():
     async def play(box):
         number = await box.submit({"arm": "a"})
