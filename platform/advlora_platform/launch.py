@@ -62,7 +62,7 @@ def _run_missing(
     heartbeat: Callable[[], None],
 ) -> None:
     """Runs the trials of a stage that the ledger does not have; nothing is started where it has all of them."""
-    stage = build(reopened(Ledger(folder).records()))
+    stage = build(reopened(Ledger(folder).records()), folder)
     if stage.search.remaining == 0:
         return
     for observer in observers:

@@ -91,7 +91,7 @@ def _tune(
     the same in all of them.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = build_sampler(tuning.sampler, tuning.seed)
+    sampler = build_sampler(tuning.sampler, tuning.seed, tuning.trials, len(tuning.parameters))
     walk = optuna.create_study(sampler=sampler, direction="maximize")
     for point in grid(tuning.parameters) if tuning.sampler == "grid" else ():
         walk.enqueue_trial(point)

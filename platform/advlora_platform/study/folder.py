@@ -36,6 +36,11 @@ class StudyFolder:
         return self.path / "ledger"
 
     @property
+    def journal(self) -> Path:
+        """What Optuna knows of a sweep; `optuna-dashboard` opens it."""
+        return self.path / "optuna-journal.log"
+
+    @property
     def lease(self) -> Path:
         """Who drives the study now."""
         return self.path / "lease.json"

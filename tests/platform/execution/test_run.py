@@ -162,7 +162,7 @@ def test_a_full_disk_reaches_the_caller_as_what_it_is(tmp_path):
 
 def test_an_error_of_the_user_in_a_worker_stops_the_study(tmp_path):
     with pytest.raises(UserError, match=r"absent.*the study has stopped"):
-        execute(tmp_path, base={"data": {"name": "absent"}}, arms={"AdvLoRA": {}, "LoRA": {}})
+        execute(tmp_path, base={"data": {"name": "absent"}}, arms={"AdvLoRA": {}, "narrow": {"adapter.rank": 2}})
     (record,) = Ledger(StudyFolder(tmp_path)).records()
     assert (record.arm, record.failure.kind) == ("AdvLoRA", "user_error")
     assert "Traceback" in StudyFolder(tmp_path).error(record.trial_id).read_text()
@@ -183,8 +183,8 @@ class Crowded(TrialFactory):
 
 
 def test_a_trial_that_finds_no_memory_beside_an_earlier_one_is_tried_in_a_fresh_process(tmp_path):
-    _, records, _ = execute(tmp_path, factory=Crowded, arms={"AdvLoRA": {}, "LoRA": {}})
-    assert {arm: record.status for arm, record in records.items()} == {"AdvLoRA": "done", "LoRA": "done"}
+    _, records, _ = execute(tmp_path, factory=Crowded, arms={"AdvLoRA": {}, "narrow": {"adapter.rank": 2}})
+    assert {arm: record.status for arm, record in records.items()} == {"AdvLoRA": "done", "narrow": "done"}
 
 
 def is_worker(process):
