@@ -97,6 +97,13 @@ def _objective_problems(study: SweepStudy) -> Iterator[str]:
     for objective in search.objectives:
         if objective not in known:
             yield f"search.objectives: '{objective}' is not a metric of a trial{did_you_mean(objective, known)}"
+    if len(set(search.objectives)) < len(search.objectives):
+        yield f"search.objectives: {list(search.objectives)} names one twice"
+    if search.scheduler.kind == "asha" and len(search.objectives) > 1:
+        yield (
+            f"search.scheduler.kind: 'asha' stops trials by one objective, and there are {len(search.objectives)}; "
+            "set search.scheduler.kind=none"
+        )
     if search.scheduler.kind == "asha" and study.protocol.interval == 0:
         yield (
             "protocol.interval: 0 evaluates trials at the end only, so ASHA has nothing to stop them by; "

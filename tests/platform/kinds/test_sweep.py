@@ -19,7 +19,7 @@ def kind(**changes) -> Sweep:
 
 
 def test_without_a_confirmation_there_is_one_stage(tmp_path):
-    study = kind(base={"optimiser": {"epochs": 4}})
+    study = kind(base={"optimiser": {"epochs": 4}}, search={"trials": 3, "objectives": ["robust"]})
     (build,) = study.stages()
     folder = StudyFolder(tmp_path)
     stage = build([], folder)
@@ -92,3 +92,19 @@ def test_every_evaluation_must_fit_the_data():
     assert kind(confirm=CONFIRM).problems() == []
     assert cheap
     assert strong == [f"confirm.{problem}" for problem in cheap]
+
+
+def test_several_objectives_are_not_stopped_by_one():
+    several = {"trials": 3, "objectives": ["robust", "clean"]}
+    assert kind(search=several).study.search.scheduler.kind == "none"
+    assert kind(search={"trials": 3}).study.search.scheduler.kind == "asha"
+    (problem,) = kind(search={**several, "scheduler": {"kind": "asha"}}).problems()
+    assert problem == (
+        "search.scheduler.kind: 'asha' stops trials by one objective, and there are 2; set search.scheduler.kind=none"
+    )
+
+
+def test_an_objective_counts_once():
+    assert kind(search={"trials": 3, "objectives": ["robust", "robust"]}).problems() == [
+        "search.objectives: ['robust', 'robust'] names one twice"
+    ]
