@@ -22,6 +22,7 @@ from advlora_platform.study import (
     open_folder,
     read_json,
     remove_drafts,
+    reopened,
 )
 from advlora_platform.tracking import MlflowTracker, known_runs
 
@@ -61,7 +62,7 @@ def _run_missing(
     heartbeat: Callable[[], None],
 ) -> None:
     """Runs the trials of a stage that the ledger does not have; nothing is started where it has all of them."""
-    stage = build(Ledger(folder).records())
+    stage = build(reopened(Ledger(folder).records()), folder)
     if stage.search.remaining == 0:
         return
     for observer in observers:

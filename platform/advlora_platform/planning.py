@@ -14,7 +14,7 @@ from advlora_platform.execution import available, concurrency
 from advlora_platform.kinds import PlannedArm, kind_of
 from advlora_platform.report.document import Table
 from advlora_platform.report.terminal import terminal_table
-from advlora_platform.study import Ledger, Study, StudyFolder
+from advlora_platform.study import Ledger, Study, StudyFolder, reopened
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def plan_study(study: Study, out: Path) -> Plan:
     return Plan(
         study.name,
         study.kind,
-        tuple(kind_of(study).planned(Ledger(StudyFolder(out.resolve())).records())),
+        tuple(kind_of(study).planned(reopened(Ledger(StudyFolder(out.resolve())).records()))),
         slots,
         trial.resources.workers,
         probe.seconds_per_forward(trial, slots) if slots else None,

@@ -95,9 +95,12 @@ def record(trial: Trial, result: Result, began: float = 0.0) -> Record:
     return builders.record(trial, result, began=began)
 
 
-def records_of(study: AblationStudy, story: Story) -> list[Record]:
-    """What the ledger holds: tuning trials, each as good as its number, then the trials of the story."""
-    records: dict[str, Record] = {}
+def records_of(study: AblationStudy, story: Story, known: Mapping[str, Record] | None = None) -> list[Record]:
+    """What the ledger holds: tuning trials, each as good as its number, then the trials of the story.
+
+    What is `known` already stays as it is.
+    """
+    records: dict[str, Record] = dict(known or {})
     while True:
         plans = plan_arms(study, factory(study), scores_of(study, records.values()))
         tuning = [trial for plan in plans for trial in plan.tuning if trial.id not in records]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.platform.commands import BASE, PROTOCOL, advlora, records, tracked
@@ -47,6 +48,9 @@ def test_a_sweep_stops_weak_trials_and_exports_the_confirmed_one(place):
     confirmed = {entry["trial_id"]: entry for entry in entries if entry["phase"] == "confirm"}
     assert len(searched) == 5
     assert {entry["status"] for entry in searched} == {"done", "stopped"}
+    for entry in searched:  # a trial that was stopped has begun no further epoch
+        state = torch.load(place / "runs" / "small-sweep" / "trials" / entry["trial_id"] / "state.pt")
+        assert state["epoch"] == entry["history"][-1]["epoch"]
     assert len(confirmed) == 2
     robust = "val/robust_r1:8_255"
     assert summary["best"]["trial_id"] in confirmed

@@ -7,14 +7,15 @@ from typing import Any
 
 from ray import tune
 
-from advlora_platform.study.failures import LOST_WORKER, Failure
+from advlora.errors import UserError
+from advlora_platform.study.failures import LOST_WORKER, Failure, class_of
 from advlora_platform.study.messages import Failed, Reported, Started, from_tune
 from advlora_platform.study.observer import Observer
 from advlora_platform.study.trials import Trial, TrialFactory
 
 
 class Bridge(tune.Callback):
-    """Tells every observer, in order, what happens to a trial."""
+    """Tells every observer, in order, what happens to a trial; stops the study for what the user has to mend."""
 
     def __init__(self, factory: TrialFactory, observers: Sequence[Observer], heartbeat: Callable[[], None]) -> None:
         """Takes the observers, and what is called at every turn of Tune's loop."""
@@ -50,8 +51,9 @@ class Bridge(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave the trial up: its slot died."""
-        reason = str(getattr(trial, "get_error", lambda: None)() or "the process of the slot died").splitlines()
-        self._fail(trial, Failure(LOST_WORKER.name, reason[-1][:300]))
+        reason = str(getattr(trial, "get_error", lambda: None)() or "the process of the slot died")
+        lines = reason.splitlines()
+        self._fail(trial, Failure(LOST_WORKER.name, lines[-1][:300], reason if len(lines) > 1 else ""))
 
     def _report(self, trial: Any, ours: Trial, said: Reported) -> None:
         self._latest[trial.trial_id] = {**self._latest.get(trial.trial_id, {}), **said.metrics}
@@ -64,6 +66,8 @@ class Bridge(tune.Callback):
         self._ended.add(trial.trial_id)
         ours = self._trial(trial)
         self._tell(lambda observer: observer.trial_failed(ours, failure))
+        if class_of(failure).stops:
+            raise UserError(f"{ours.name}: {failure.message}; the study has stopped, and the same command continues it")
 
     def _tell(self, event: Callable[[Observer], None]) -> None:
         for observer in self._observers:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from advlora_platform.execution.places import Place
 from advlora_platform.study.failures import LOST_WORKER, Failure, class_of
-from advlora_platform.study.messages import Failed, Message
+from advlora_platform.study.messages import Failed, Message, Reported
 
 Job = tuple[int, dict[str, Any]]
 """Number, counted from 1, and flat configuration."""
@@ -20,6 +21,8 @@ class Mailbox:
     def __init__(self) -> None:
         self._number = self._settled = self._cancelled = self._failures = 0
         self._taken = False
+        self._epoch = 0
+        self._put = self._fetched = self._decided = 0
         self._places: set[Place] = set()
         self._heard: float | None = None
         self._config: dict[str, Any] = {}
@@ -30,7 +33,7 @@ class Mailbox:
     async def submit(self, config: dict[str, Any]) -> int:
         """Puts a job in, in place of any earlier one, and returns its number."""
         async with self._changed:
-            self._cancelled, self._failures, self._taken = self._number, 0, False
+            self._cancelled, self._failures, self._epoch, self._taken = self._number, 0, 0, False
             self._number, self._config = self._number + 1, config
             if self._heard is not None:
                 self._heard = time.monotonic()
@@ -40,8 +43,7 @@ class Mailbox:
     async def group_started(self) -> None:
         """A worker group begins to serve. The job that an earlier one left unfinished, if any, has lost its workers."""
         self._places, self._heard = set(), time.monotonic()
-        reason = f"its workers died (killed, or out of memory?); tried {self._failures + 1} times"
-        await self.fail(self._number, Failure(LOST_WORKER.name, reason))
+        await self.fail(self._number, Failure(LOST_WORKER.name, "its workers died (killed, or out of memory?)"))
 
     async def enrol(self, place: Place) -> None:
         """A worker of the present group says where it runs."""
@@ -60,16 +62,37 @@ class Mailbox:
         self._heard = time.monotonic()
         if number != self._number or self._is_cancelled(number):
             return False
+        if isinstance(message, Reported) and message.epoch > self._epoch:
+            self._epoch, self._failures = message.epoch, 0  # it gets on, so the tries before were not in vain
+        self._put += 1
         await self._messages.put((number, message))
         return True
 
-    async def fail(self, number: int, failure: Failure) -> None:
-        """Ends a try of a job, however many workers say so, and the job unless such failures are tried again."""
+    async def verdict(self, number: int) -> bool:
+        """Waits until Tune has decided about everything that was reported; returns whether the job is still wanted."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self._decided >= self._put or number != self._number or self._is_cancelled(number)
+            )
+        return number == self._number and not self._is_cancelled(number)
+
+    async def fail(self, number: int, failure: Failure, warm: bool = False) -> None:
+        """Ends a try of a job, however many workers say so, and the job unless such failures are tried again.
+
+        Args:
+            number: The job.
+            failure: Why it failed.
+            warm: Whether its workers had run other jobs before.
+        """
         if number != self._number or number <= self._settled or not self._taken:
             return
-        self._taken, self._failures = False, self._failures + 1
+        self._taken = False
+        if warm and class_of(failure).fresh:
+            return  # the next group is a fresh one
+        self._failures += 1
         if self._failures > class_of(failure).retried:
-            await self.report(number, Failed(failure))
+            tried = f"; tried {self._failures} times" if self._failures > 1 else ""
+            await self.report(number, Failed(replace(failure, message=f"{failure.message}{tried}")))
             await self.settle(number)
 
     async def give_up(self, number: int, failure: Failure) -> None:
@@ -93,11 +116,23 @@ class Mailbox:
 
     async def cancel(self, number: int) -> None:
         """A job is not wanted any more; its workers hear of it at their next report."""
-        self._cancelled = max(self._cancelled, number)
+        async with self._changed:
+            self._cancelled = max(self._cancelled, number)
+            self._changed.notify_all()
 
     async def next_message(self) -> tuple[int, Message]:
-        """Waits for the next report and returns it with the number of its job."""
-        return await self._messages.get()
+        """Waits for the next report and returns it with the number of its job.
+
+        Whoever asks for it wants the job to go on after all reports before.
+        """
+        async with self._changed:
+            self._decided = self._fetched
+            self._changed.notify_all()
+        if self._heard is not None:
+            self._heard = time.monotonic()
+        found = await self._messages.get()
+        self._fetched += 1
+        return found
 
     async def close(self) -> None:
         """Ends the worker group after its present epoch."""

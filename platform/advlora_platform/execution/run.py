@@ -79,7 +79,7 @@ def _tuner(
 
     from advlora_platform.execution.slot import Slot
 
-    work = Work(factory, folder.path)
+    work = Work(factory, folder.path, stoppable=scheduler is not None)
     trainable = tune.with_parameters(Slot, work=work, resources=resources, silences=silences())
     return tune.Tuner(
         # The slot asks for memory alone: a CPU for it would be missing for the workers, and deadlock them.

@@ -38,7 +38,7 @@ class Slot(tune.Trainable):
         self._error: BaseException | None = None
         self._closing = False
         self._mailbox = ray.remote(num_cpus=0, max_concurrency=1000)(Mailbox).remote()
-        self._incoming = self._mailbox.next_message.remote()
+        self._incoming: Any = None
         self._thread = threading.Thread(target=self._keep_group, daemon=True)
         self._thread.start()
         self._number = ray.get(self._mailbox.submit.remote(config))
@@ -50,10 +50,12 @@ class Slot(tune.Trainable):
             RuntimeError: If the worker group died for good.
         """
         while True:
+            # Only now: to ask for the next message says that Tune wants the trial to go on after the last one.
+            self._incoming = self._incoming or self._mailbox.next_message.remote()
             ready, _ = ray.wait([self._incoming], timeout=POLL_SECONDS)
             if ready:
                 number, message = ray.get(self._incoming)
-                self._incoming = self._mailbox.next_message.remote()
+                self._incoming = None
                 if number == self._number:
                     return dict(message.to_tune())
             elif self._error is not None:

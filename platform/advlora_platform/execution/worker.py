@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,12 @@ class Work:
     Attributes:
         factory: Resolves jobs into trials.
         folder: The study folder, on storage that every node sees.
+        stoppable: Whether a scheduler may stop a trial after any epoch.
     """
 
     factory: TrialFactory
     folder: Path
+    stoppable: bool = False
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -58,6 +61,8 @@ class _Server:
     bench: Workbench
     group: Group
     device: torch.device
+    warm: bool = False
+    """Whether this process has run a trial before."""
 
     def announce(self) -> None:
         """Lets the mailbox decide about an unfinished job before any worker takes it."""
@@ -73,15 +78,24 @@ class _Server:
         except Exception as error:
             failure = classify(error)
             met = class_of(failure)
-            ray.get(self.mailbox.fail.remote(number, failure))
+            ray.get(self.mailbox.fail.remote(number, failure, self.warm))
             if not met.shared and self.group.world_size > 1:
                 raise  # the others wait for this worker; only a new group frees them
             return met.shared and not met.retried  # a trial is tried again by a new group
+        finally:
+            self.warm = True
+            self._free_memory()
         self.group.wait()
         if self.group.rank == 0:
             ray.get(self.mailbox.settle.remote(number))
         self.group.wait()
         return True
+
+    def _free_memory(self) -> None:
+        """Returns the memory of the last trial, which the next one and neighbours on a shared GPU may need."""
+        if self.device.type == "cuda":
+            gc.collect()  # a trial's graph and model may lie in cycles
+            torch.cuda.empty_cache()
 
     def _run(self, number: int, trial: Trial) -> None:
         folder = StudyFolder(self.work.folder).trial(trial.id)
@@ -101,9 +115,17 @@ class _Server:
             if self.group.rank == 0:
                 save_state(folder, report.state)
                 save_outcomes(folder, report.examples)
-            wanted = self._tell(number, Reported(report.epoch, report.metrics, report.final, report.unreliable))
+            said = Reported(report.epoch, report.metrics, report.final, report.unreliable)
+            wanted = self._tell(number, said) and (report.final or self._may_go_on(number))
 
     def _tell(self, number: int, message: Message) -> bool:
         """Reports from the first worker; all workers get the same answer, whether to go on."""
         first = self.group.rank == 0
         return self.group.broadcast(bool(ray.get(self.mailbox.report.remote(number, message))) if first else False)
+
+    def _may_go_on(self, number: int) -> bool:
+        """Waits for the scheduler's decision about the last epoch, before another one costs anything.
+
+        Every worker asks by itself: how long a slot pauses is not known, and collectives time out.
+        """
+        return not self.work.stoppable or self.group.broadcast(ray.get(self.mailbox.verdict.remote(number)))

@@ -46,7 +46,7 @@ class Ablation(StudyKind[AblationStudy, AblationSummary]):
 
     def stages(self) -> tuple[StageBuilder, ...]:
         """All arms are one stage."""
-        return (lambda records: Stage(PlanSearcher(self.study, self.trials, records)),)
+        return (lambda records, folder: Stage(PlanSearcher(self.study, self.trials, records)),)
 
     def reported(self, records: Sequence[Record]) -> list[ArmPlan]:
         """Every arm is reported, with every seed."""

@@ -17,6 +17,7 @@ from advlora_platform.search.listed import ListSearcher
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.search.space import check_space, grid_problems, with_conditions
 from advlora_platform.search.sweep import SweepSearcher, belonging
+from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.metrics import selectable
 from advlora_platform.study.parameters import extremes
@@ -48,11 +49,11 @@ class Sweep(StudyKind[SweepStudy, SweepSummary]):
         """The search, then the confirmation."""
         return (self._search,) if self.study.confirm is None else (self._search, self._confirmation)
 
-    def _search(self, records: Sequence[Record]) -> Stage:
+    def _search(self, records: Sequence[Record], folder: StudyFolder) -> Stage:
         known = belonging(self.study, self.trials, records)
-        return Stage(SweepSearcher(self.study, self.trials, known), build_scheduler(self.study, known))
+        return Stage(SweepSearcher(self.study, self.trials, known, folder), build_scheduler(self.study, known))
 
-    def _confirmation(self, records: Sequence[Record]) -> Stage:
+    def _confirmation(self, records: Sequence[Record], folder: StudyFolder) -> Stage:
         return Stage(ListSearcher([trial for plan in self.reported(records) for trial in plan.trials], records))
 
     def reported(self, records: Sequence[Record]) -> list[ArmPlan]:
@@ -96,6 +97,13 @@ def _objective_problems(study: SweepStudy) -> Iterator[str]:
     for objective in search.objectives:
         if objective not in known:
             yield f"search.objectives: '{objective}' is not a metric of a trial{did_you_mean(objective, known)}"
+    if len(set(search.objectives)) < len(search.objectives):
+        yield f"search.objectives: {list(search.objectives)} names one twice"
+    if search.scheduler.kind == "asha" and len(search.objectives) > 1:
+        yield (
+            f"search.scheduler.kind: 'asha' stops trials by one objective, and there are {len(search.objectives)}; "
+            "set search.scheduler.kind=none"
+        )
     if search.scheduler.kind == "asha" and study.protocol.interval == 0:
         yield (
             "protocol.interval: 0 evaluates trials at the end only, so ASHA has nothing to stop them by; "

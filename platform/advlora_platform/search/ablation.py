@@ -2,55 +2,78 @@
 
 from __future__ import annotations
 
+import heapq
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 from advlora_platform.search.contract import StudySearcher
-from advlora_platform.search.plan import ArmPlan, plan_arms, scores_of
-from advlora_platform.study.ablation import AblationStudy
+from advlora_platform.search.plan import Planner, scores_of
+from advlora_platform.study.ablation import AblationStudy, arms
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.messages import Reported, from_tune, tune_name
+from advlora_platform.study.messages import Reported, from_tune
 from advlora_platform.study.trials import Trial, TrialFactory, to_tune
 
 
 class PlanSearcher(StudySearcher):
-    """Suggests what `plan_arms` lists and the ledger does not have."""
+    """Suggests what the plans of the arms list and the ledger does not have, in their order.
+
+    A result brings forward the arms that it belongs to, and no other: a study of 10,000 trials would otherwise be
+    planned 10,000 times.
+    """
 
     def __init__(self, study: AblationStudy, factory: TrialFactory, records: Iterable[Record]) -> None:
+        super().__init__()
         self._selecting = str(study.objectives()[0])
-        super().__init__(metric=tune_name(self._selecting), mode="max")
-        self._study, self._factory = study, factory
         self._scores = scores_of(study, records)
+        self._planners = [Planner(study, factory, arm) for arm in arms(study)]
+        self._listed = [0] * len(self._planners)
+        self._places: dict[str, list[int]] = defaultdict(list)
+        self._ready: list[tuple[int, int, Trial]] = []
         self._running: dict[str, Trial] = {}
+        self._total = sum(planner.budget + len(study.seeds) for planner in self._planners)
+        self._remaining = self._total
+        for number in range(len(self._planners)):
+            self._bring_forward(number)
 
     @property
     def total(self) -> int:
         """Number of trials of the study."""
-        return sum(plan.budget + len(self._study.seeds) for plan in self._plans())
+        return self._total
 
     @property
     def remaining(self) -> int:
         """How many of them are not settled."""
-        settled = (trial.id in self._scores for plan in self._plans() for trial in (*plan.tuning, *plan.trials))
-        return self.total - sum(settled)
+        return self._remaining
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Returns the next trial; None while all that can be decided runs already."""
         busy = {trial.id for trial in self._running.values()}
-        left = [
-            trial for plan in self._plans() for trial in (*plan.tuning, *plan.trials) if trial.id not in self._scores
-        ]
-        ready = next((trial for trial in left if trial.id not in busy), None)
-        if ready is None:
-            return None if left else self.FINISHED
-        self._running[trial_id] = ready
-        return to_tune(ready)
+        while self._ready:
+            *_, trial = heapq.heappop(self._ready)
+            if trial.id not in self._scores and trial.id not in busy:
+                self._running[trial_id] = trial
+                return to_tune(trial)
+        return None if self._remaining else self.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the result of a trial; one that failed is not handed out again."""
         trial, last = self._running.pop(trial_id, None), from_tune(result)
-        if trial is not None:
-            self._scores[trial.id] = last.metrics.get(self._selecting) if isinstance(last, Reported) else None
+        if trial is None:
+            return
+        self._scores[trial.id] = last.metrics.get(self._selecting) if isinstance(last, Reported) else None
+        self._remaining -= len(self._places[trial.id])
+        for number in set(self._places[trial.id]):
+            self._bring_forward(number)
 
-    def _plans(self) -> list[ArmPlan]:
-        return plan_arms(self._study, self._factory, self._scores)
+    def _bring_forward(self, number: int) -> None:
+        """Lists the trials of an arm that have become known."""
+        plan = self._planners[number].plan(self._scores)
+        trials = (*plan.tuning, *plan.trials)
+        for place, trial in enumerate(trials[self._listed[number] :], start=self._listed[number]):
+            self._places[trial.id].append(number)
+            if trial.id in self._scores:
+                self._remaining -= 1
+            else:
+                heapq.heappush(self._ready, (number, place, trial))
+        self._listed[number] = len(trials)

@@ -20,15 +20,17 @@ from dataclasses import dataclass
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Record
 
 
 class StudySearcher(Searcher, ABC):
     """Hands out the trials of one stage of a study.
 
-    It is built from the ledger's records at every launch, and suggests no trial whose record is settled. Within a
-    launch it suggests no trial twice, not even one that failed. `suggest` returns None while what comes next depends on
-    trials that run, and `FINISHED` from then on when nothing is left.
+    It is built from the ledger's records at every launch, as `reopened` gives them: it suggests no trial whose record
+    is settled, and every one that was interrupted. Within a launch it suggests no trial twice, not even one that
+    failed. `suggest` returns None while what comes next depends on trials that run, and `FINISHED` from then on when
+    nothing is left.
     """
 
     @property
@@ -42,10 +44,10 @@ class StudySearcher(Searcher, ABC):
         """How many of them are not settled; falls to 0 as trials complete."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Saves nothing: the ledger knows everything."""
+        """Saves nothing: the study folder holds everything."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Restores nothing: the ledger knows everything."""
+        """Restores nothing: the study folder holds everything."""
 
 
 @dataclass(frozen=True)
@@ -61,5 +63,5 @@ class Stage:
     scheduler: TrialScheduler | None = None
 
 
-StageBuilder = Callable[[Sequence[Record]], Stage]
-"""Builds a stage from what the ledger holds when the stage begins."""
+StageBuilder = Callable[[Sequence[Record], StudyFolder], Stage]
+"""Builds a stage from what the ledger holds when the stage begins, and what a searcher keeps in the study folder."""

@@ -16,13 +16,13 @@ def build_scheduler(study: SweepStudy, records: Iterable[Record]) -> AsyncHyperB
     """Builds the scheduler of a sweep (asynchronous successive halving, Li et al. 2020); None for none.
 
     Args:
-        study: Names the scheduler; the first objective decides.
+        study: Names the scheduler.
         records: What earlier launches left; their epochs stand in the rungs already.
     """
     settings, epochs = study.search.scheduler, study.trial.optimiser.epochs
     if settings.kind == "none" or epochs <= settings.grace_epochs:
         return None
-    objective = study.objectives()[0]
+    (objective,) = study.objectives()
     metric = str(objective)
     scheduler = AsyncHyperBandScheduler(
         time_attr=EPOCH,

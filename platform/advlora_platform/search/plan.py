@@ -1,6 +1,7 @@
 """What an ablation still has to run: tuning inside every arm, then every arm with every seed.
 
-A pure function of what is settled, so that a continued study takes the same decisions as an uninterrupted one.
+What comes next follows from what is settled alone, so that a continued study takes the same decisions as an
+uninterrupted one. No step is taken twice: a large ablation costs a driver no more per trial than a small one.
 """
 
 from __future__ import annotations
@@ -52,16 +53,7 @@ def scores_of(study: AblationStudy, records: Iterable[Record]) -> dict[str, floa
 
 def plan_arms(study: AblationStudy, factory: TrialFactory, scores: Scores) -> list[ArmPlan]:
     """Returns the trials of every arm, given what is settled."""
-    return [_plan_arm(study, factory, arm, scores) for arm in arms(study)]
-
-
-def _plan_arm(study: AblationStudy, factory: TrialFactory, arm: Arm, scores: Scores) -> ArmPlan:
-    tuning = tuning_of(study, arm)
-    if tuning is None:
-        return ArmPlan(arm, (), {}, _seed_trials(study, factory, arm, {}), 0)
-    tried, tuned = _tune(tuning, factory, arm, scores)
-    trials = () if tuned is None else _seed_trials(study, factory, arm, tuned)
-    return ArmPlan(arm, tuple(tried), tuned, trials, tuning.trials)
+    return [Planner(study, factory, arm).plan(scores) for arm in arms(study)]
 
 
 def tuning_of(study: AblationStudy, arm: Arm) -> TuningConfig | None:
@@ -78,35 +70,71 @@ def tuning_of(study: AblationStudy, arm: Arm) -> TuningConfig | None:
     return study.tuning.model_copy(update={"parameters": free, "trials": trials}) if free else None
 
 
-def _seed_trials(study: AblationStudy, factory: TrialFactory, arm: Arm, tuned: dict[str, Any]) -> tuple[Trial, ...]:
-    return tuple(factory.trial(arm.name, seed, {**arm.values, **tuned}, "ablate") for seed in study.seeds)
+class Planner:
+    """Plans one arm, as far as results allow; asked again with more of them, it goes on from there."""
+
+    def __init__(self, study: AblationStudy, factory: TrialFactory, arm: Arm) -> None:
+        self._arm, self._factory, self._seeds = arm, factory, study.seeds
+        tuning = tuning_of(study, arm)
+        self._tuning = None if tuning is None else _Tuning(tuning, factory, arm)
+        self._trials: tuple[Trial, ...] = ()
+        self.budget = 0 if tuning is None else tuning.trials
+        """How many tuning trials the arm has in all."""
+
+    def plan(self, scores: Scores) -> ArmPlan:
+        """Returns the trials that are known, given what is settled; what was settled stays so."""
+        tuned = {} if self._tuning is None else self._tuning.advance(scores)
+        tried = () if self._tuning is None else tuple(self._tuning.tried)
+        trials = () if tuned is None else self._seed_trials(tuned)
+        return ArmPlan(self._arm, tried, tuned, trials, self.budget)
+
+    def _seed_trials(self, tuned: Mapping[str, Any]) -> tuple[Trial, ...]:
+        values = {**self._arm.values, **tuned}
+        self._trials = self._trials or tuple(
+            self._factory.trial(self._arm.name, seed, values, "ablate") for seed in self._seeds
+        )
+        return self._trials
 
 
-def _tune(
-    tuning: TuningConfig, factory: TrialFactory, arm: Arm, scores: Scores
-) -> tuple[list[Trial], dict[str, Any] | None]:
-    """Replays the tuning of an arm up to the first trial that is not settled.
+class _Tuning:
+    """The tuning of an arm: one trial after the other, each of which follows from the results before it.
 
-    Every suggestion follows from the results before it, and arms share the sampler's seed: the first suggestions are
-    the same in all of them.
+    Arms share the sampler's seed: the first suggestions are the same in all of them.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = build_sampler(tuning.sampler, tuning.seed)
-    walk = optuna.create_study(sampler=sampler, direction="maximize")
-    for point in grid(tuning.parameters) if tuning.sampler == "grid" else ():
-        walk.enqueue_trial(point)
-    tried: list[Trial] = []
-    found: list[tuple[float, dict[str, Any]]] = []
-    for _ in range(tuning.trials):
-        trial = walk.ask()
-        values = suggest(trial, tuning.parameters)
-        tried.append(factory.trial(arm.name, tuning.seed, {**arm.values, **values}, "tune"))
-        if tried[-1].id not in scores:
-            return tried, None
-        score = scores[tried[-1].id]
+
+    def __init__(self, tuning: TuningConfig, factory: TrialFactory, arm: Arm) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._config, self._factory, self._arm = tuning, factory, arm
+        sampler = build_sampler(tuning.sampler, tuning.seed, tuning.trials, len(tuning.parameters))
+        self._walk = optuna.create_study(sampler=sampler, direction="maximize")
+        for point in grid(tuning.parameters) if tuning.sampler == "grid" else ():
+            self._walk.enqueue_trial(point)
+        self.tried: list[Trial] = []
+        self._open: tuple[optuna.Trial, dict[str, Any]] | None = None
+        self._found: list[tuple[float, dict[str, Any]]] = []
+
+    def advance(self, scores: Scores) -> dict[str, Any] | None:
+        """Goes on to the first trial that is not settled; returns the best values if there is none."""
+        while self._open is not None or len(self.tried) < self._config.trials:
+            if self._open is None:
+                self._ask()
+            elif self.tried[-1].id in scores:
+                self._tell(*self._open, scores[self.tried[-1].id])
+            else:
+                return None
+        return max(self._found, key=lambda pair: pair[0])[1] if self._found else {}
+
+    def _ask(self) -> None:
+        asked = self._walk.ask()
+        values = suggest(asked, self._config.parameters)
+        self._open = asked, values
+        trial = self._factory.trial(self._arm.name, self._config.seed, {**self._arm.values, **values}, "tune")
+        self.tried.append(trial)
+
+    def _tell(self, asked: optuna.Trial, values: dict[str, Any], score: float | None) -> None:
+        self._open = None
         if score is None:
-            walk.tell(trial, state=optuna.trial.TrialState.FAIL)
+            self._walk.tell(asked, state=optuna.trial.TrialState.FAIL)
         else:
-            walk.tell(trial, score)
-            found.append((score, values))
-    return tried, max(found, key=lambda pair: pair[0])[1] if found else {}
+            self._walk.tell(asked, score)
+            self._found.append((score, values))

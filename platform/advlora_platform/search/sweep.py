@@ -1,108 +1,115 @@
-"""A sweep as a Tune searcher: `OptunaSearch` over a conditional space, continued from the ledger."""
+"""A sweep as a Tune searcher: Optuna over a conditional space, continued from the ledger and from Optuna's journal."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from ray.tune.search.optuna import OptunaSearch
 
 from advlora.errors import ConfigError
 from advlora_platform.search.contract import StudySearcher
-from advlora_platform.search.samplers import build_sampler
-from advlora_platform.search.space import distributions, grid, read_point, suggest
+from advlora_platform.search.journal import ARM, Journal
+from advlora_platform.search.space import distributions, grid, read_point
+from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Record
-from advlora_platform.study.messages import Failed, Reported, from_tune, tune_name
-from advlora_platform.study.parameters import Space
+from advlora_platform.study.messages import Failed, Reported, from_tune
 from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import TrialFactory, to_tune
 
-ARM = "search"
 REPEATS = 100
 """After this many suggestions in a row that were known already, the space counts as exhausted."""
 
 
-@dataclass(frozen=True)
-class DefineByRun:
-    """The space as the function that `OptunaSearch` calls; a class, because the searcher is pickled."""
+class SweepSearcher(StudySearcher):
+    """Suggests the trials of a sweep: first those that were interrupted, then the known-good points, then new ones.
 
-    space: Space
-
-    def __call__(self, trial: optuna.Trial) -> None:
-        """Draws the parameters of a trial."""
-        suggest(trial, self.space)
-
-
-class SweepSearcher(StudySearcher, OptunaSearch):
-    """Suggests trials of a sweep.
-
-    What `OptunaSearch` lacks: trials of earlier launches, trials that were stopped early told as pruned (their last
-    value is not comparable with a final one), no trial twice, and an end in time.
+    Optuna draws; here it is kept that no trial is run twice, that none is lost, and that the search ends in time.
     """
 
-    def __init__(self, study: SweepStudy, factory: TrialFactory, records: Sequence[Record]) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study_spec, self._factory = study, factory
+    def __init__(
+        self, study: SweepStudy, factory: TrialFactory, records: Sequence[Record], folder: StudyFolder
+    ) -> None:
+        super().__init__()
+        self._study, self._factory = study, factory
         settled = [record for record in records if record.settled]
+        self._interrupted = [record for record in records if not record.settled]
+        self._points = _fresh(_points(study), records)
         self._known = {record.trial_id for record in settled}
+        self._left = max(planned_trials(study) - len(settled), len(self._interrupted))
+        self._total = len(settled) + self._left
+        self._running: dict[str, optuna.Trial] = {}
         self._begin, self._spent = time.time(), running_seconds(records)
-        self._left, self._running = max(planned_trials(study) - len(settled), 0), 0
-        objectives = study.objectives()
-        names = [tune_name(str(metric)) for metric in objectives]
-        directions = [metric.direction for metric in objectives]
-        super().__init__(
-            space=DefineByRun(study.parameters),
-            metric=names if len(names) > 1 else names[0],
-            mode=directions if len(names) > 1 else directions[0],
-            # Another seed at every launch: the same one would repeat the draws that are known already.
-            sampler=build_sampler(study.search.sampler, study.search.seed + len(settled)),
-            points_to_evaluate=_fresh(_points(study), settled),
-        )
-        for record in settled:
-            self._ot_study.add_trial(frozen_trial(study, record))
+        self._journal = Journal(study, factory, folder)
+        self._journal.catch_up(settled)
 
     @property
     def total(self) -> int:
         """Number of trials of the search."""
-        return planned_trials(self._study_spec)
+        return self._total
 
     @property
     def remaining(self) -> int:
         """How many of them are not settled; 0 as well when budget or space is exhausted and nothing runs."""
-        return self._left + self._running
+        return self._left + len(self._running)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Returns a trial that was not run yet; ends with the number of trials, the budget or the space."""
+        """Returns a trial that was not finished yet; ends with the number of trials, the budget or the space.
+
+        What was interrupted goes on whatever the budget says: most of it is paid for already.
+        """
+        if self._interrupted:
+            return self._continue(trial_id, self._interrupted.pop(0))
         if self._over_budget():
             self._left = 0
-        for _ in range(REPEATS if self._left else 0):
-            values = super().suggest(trial_id)
-            trial = self._factory.trial(ARM, self._study_spec.seed, values, "search")
-            if trial.id not in self._known:
-                self._known.add(trial.id)
-                self._left, self._running = self._left - 1, self._running + 1
-                return to_tune(trial)
-            self._ot_study.tell(self._ot_trials.pop(trial_id), state=optuna.trial.TrialState.FAIL)
+        for draw in range(REPEATS if self._left else 0):
+            suggested = self._draw(trial_id, draw)
+            if suggested is not None:
+                return suggested
         self._left = 0
         return str(self.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tells intermediate values, from which pruned trials are judged; not every epoch is evaluated."""
-        if isinstance(self.metric, str) and self.metric in result:
-            super().on_trial_result(trial_id, result)
+        """Tells an epoch by its number, from which trials that are stopped early are judged."""
+        said = from_tune(result)
+        if isinstance(said, Reported):
+            self._journal.report(self._running[trial_id], said.epoch, said.metrics)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tells a final result as complete, an early end as pruned, and a failure as failed."""
-        last = from_tune(result)
-        final, failed = isinstance(last, Reported) and last.final, error or isinstance(last, Failed)
-        super().on_trial_complete(trial_id, result if final and not failed else None, error=failed)
-        self._running -= 1
+        """Tells a final result as complete, an early end as pruned, and a failure as what it says of the space."""
+        trial, last = self._running.pop(trial_id), from_tune(result)
+        if error or not isinstance(last, Reported):
+            self._journal.tell(trial, "failed", {}, last.failure if isinstance(last, Failed) else None)
+            return
+        self._journal.report(trial, last.epoch, last.metrics)  # Tune tells the last result here alone
+        self._journal.tell(trial, "done" if last.final else "stopped", last.metrics)
+
+    def _continue(self, trial_id: str, record: Record) -> dict[str, Any]:
+        """Hands out a trial that has begun; its worker finds the checkpoint."""
+        place = (len(self._known), 0)
+        trial, values = self._journal.ask(place, record.values)
+        self._journal.report_history(trial, record)
+        return self._hand_out(trial_id, trial, values)
+
+    def _draw(self, trial_id: str, draw: int) -> dict[str, Any] | None:
+        point = self._points.pop(0) if self._points else None
+        trial, values = self._journal.ask((len(self._known), draw), point)
+        if self._factory.trial(ARM, self._study.seed, values, "search").id in self._known:
+            self._journal.drop(trial, "known already")
+            return None
+        return self._hand_out(trial_id, trial, values)
+
+    def _hand_out(self, trial_id: str, trial: optuna.Trial, values: Mapping[str, Any]) -> dict[str, Any]:
+        ours = self._factory.trial(ARM, self._study.seed, values, "search")
+        self._journal.name(trial, ours.id)
+        self._known.add(ours.id)
+        self._running[trial_id] = trial
+        self._left -= 1
+        return to_tune(ours)
 
     def _over_budget(self) -> bool:
-        budget = self._study_spec.budget_seconds
+        budget = self._study.budget_seconds
         return budget is not None and self._spent + time.time() - self._begin > budget
 
 
@@ -128,28 +135,13 @@ def _belongs(study: SweepStudy, factory: TrialFactory, record: Record) -> bool:
     return trial.id == record.trial_id and set(known) == set(record.values)
 
 
-def frozen_trial(study: SweepStudy, record: Record) -> optuna.trial.FrozenTrial:
-    """Returns a settled record as a trial of Optuna."""
-    metrics = [str(metric) for metric in study.objectives()]
-    states = {"done": optuna.trial.TrialState.COMPLETE, "stopped": optuna.trial.TrialState.PRUNED}
-    single = len(metrics) == 1
-    epochs = {int(entry["epoch"]): entry[metrics[0]] for entry in record.history if metrics[0] in entry}
-    return optuna.trial.create_trial(
-        state=states.get(record.status, optuna.trial.TrialState.FAIL),
-        values=[record.metrics[name] for name in metrics] if record.status == "done" else None,
-        params=record.values,
-        distributions=distributions(study.parameters, record.values),
-        intermediate_values=epochs if single else None,
-    )
-
-
 def running_seconds(records: Iterable[Record]) -> float:
     """Returns for how long at least one trial ran; pauses between launches do not count."""
     total, until = 0.0, 0.0
-    for record in sorted(records, key=lambda record: record.began):
-        if record.ended is not None and record.ended > until:
-            total += record.ended - max(record.began, until)
-            until = record.ended
+    for began, ended in sorted(span for record in records for span in record.spans):
+        if ended > until:
+            total += ended - max(began, until)
+            until = ended
     return total
 
 
@@ -159,7 +151,7 @@ def _points(study: SweepStudy) -> list[dict[str, Any]]:
     return [read_point(study.parameters, point) for point in study.points]
 
 
-def _fresh(points: Sequence[dict[str, Any]], settled: Iterable[Record]) -> list[dict[str, Any]]:
-    """Leaves out the points that were run: those whose every value a record has."""
-    tried = [record.values for record in settled]
+def _fresh(points: Sequence[dict[str, Any]], records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Leaves out the points that were begun: those whose every value a record has."""
+    tried = [record.values for record in records]
     return [point for point in points if not any(point.items() <= values.items() for values in tried)]

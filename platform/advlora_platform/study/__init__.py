@@ -2,7 +2,7 @@
 
 from advlora_platform.study.folder import StudyFolder, read_json, remove_drafts
 from advlora_platform.study.lease import Lease
-from advlora_platform.study.ledger import Ledger, Record
+from advlora_platform.study.ledger import Ledger, Record, reopened
 from advlora_platform.study.observer import Expectant, Observer, Shielded
 from advlora_platform.study.opening import open_folder, reopen, trials_of
 from advlora_platform.study.spec import Study
@@ -20,5 +20,6 @@ __all__ = [
     "read_json",
     "remove_drafts",
     "reopen",
+    "reopened",
     "trials_of",
 ]

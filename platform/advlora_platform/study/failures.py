@@ -6,6 +6,7 @@ A further class is one more `FailureClass` in `CLASSES`, and an entry in `docs/a
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,10 +20,17 @@ class Failure:
     Attributes:
         kind: Name of its class.
         message: For people.
+        traceback: Where it happened; empty where no exception tells. The ledger keeps it in a file of its own.
     """
 
     kind: str
     message: str
+    traceback: str = ""
+
+    @property
+    def text(self) -> str:
+        """All that is known, as the content of a file."""
+        return "\n\n".join(filter(None, (f"{self.kind}: {self.message}", self.traceback.rstrip()))) + "\n"
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,12 @@ class FailureClass:
 
     Attributes:
         name: As ledger, tracker and reports write it.
-        final: Whether the same configuration would meet it again; a later launch tries other failures again.
+        final: Whether the same configuration would meet it again; the next launch tries other failures again.
+        stops: Whether other trials would meet it too, so that the study stops until the user has mended it.
         shared: Whether every worker of a trial meets it at the same step, so that their group can go on together.
-        retried: How often the trial is tried again, with new workers, within the same launch.
+        fresh: Whether it counts only in a process that has run no other trial, whose remains may be at fault.
+        retried: How often the trial is tried again, with new workers, within the same launch; epochs that were
+            completed between two failures make the count begin anew.
         silence: Seconds without a message after which a trial counts as failed this way; None where messages do not
             matter. `ADVLORA_<NAME>_AFTER` overrides it.
         matches: Whether an exception in a worker belongs to the class.
@@ -42,7 +53,9 @@ class FailureClass:
 
     name: str
     final: bool = False
+    stops: bool = False
     shared: bool = False
+    fresh: bool = False
     retried: int = 0
     silence: float | None = None
     matches: Callable[[Exception], bool] = lambda error: False
@@ -63,20 +76,24 @@ def _is_out_of_memory(error: Exception) -> bool:
 LOST_WORKER = FailureClass("lost_worker", retried=2)
 """The workers, or the process of their slot, died; no exception tells why."""
 
-ERROR = FailureClass("error", matches=lambda error: True, says=lambda error: f"{type(error).__name__}: {error}")
-"""Whatever no other class matches."""
+ERROR = FailureClass(
+    "error", retried=1, matches=lambda error: True, says=lambda error: f"{type(error).__name__}: {error}"
+)
+"""Whatever no other class matches: a driver or a storage that failed once, or a bug, which fails again."""
 
 CLASSES = (
     FailureClass("diverged", final=True, shared=True, matches=lambda error: isinstance(error, Diverged)),
     FailureClass(
         "out_of_memory",
         final=True,
+        fresh=True,
         matches=_is_out_of_memory,
         says=lambda error: first_line(error) if str(error) else "out of memory",
     ),
     FailureClass("not_finite", final=True, matches=lambda error: isinstance(error, NotFinite)),
     FailureClass(
         "user_error",
+        stops=True,
         matches=lambda error: isinstance(error, UserError),
         says=lambda error: "; ".join(getattr(error, "problems", [str(error)])),
     ),
@@ -91,7 +108,7 @@ CLASSES = (
 def classify(error: Exception) -> Failure:
     """Returns the failure that an exception in a worker means."""
     found = next(each for each in CLASSES if each.matches(error))
-    return Failure(found.name, found.says(error))
+    return Failure(found.name, found.says(error), "".join(traceback.format_exception(error)))
 
 
 def class_of(failure: Failure) -> FailureClass:

@@ -36,6 +36,11 @@ class StudyFolder:
         return self.path / "ledger"
 
     @property
+    def journal(self) -> Path:
+        """What Optuna knows of a sweep; `optuna-dashboard` opens it."""
+        return self.path / "optuna-journal.log"
+
+    @property
     def lease(self) -> Path:
         """Who drives the study now."""
         return self.path / "lease.json"
@@ -88,6 +93,10 @@ class StudyFolder:
     def trial(self, trial_id: str) -> Path:
         """The folder of a trial: its checkpoints and trained weights."""
         return self.path / "trials" / trial_id
+
+    def error(self, trial_id: str) -> Path:
+        """Why a trial failed, with the traceback where there is one."""
+        return self.trial(trial_id) / "error.txt"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

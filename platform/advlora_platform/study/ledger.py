@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from advlora_platform.study.failures import Failure, class_of
-from advlora_platform.study.folder import StudyFolder, read_json, write_json
+from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
 from advlora_platform.study.trials import Phase, Trial
 
 Status = Literal["running", "done", "stopped", "failed"]
@@ -26,7 +26,8 @@ class Record:
         history: One entry per epoch: its metrics and `epoch`.
         failure: Why it failed, if it did.
         unreliable: Why its robust accuracy cannot be trusted; empty where no check failed.
-        began: Unix time at which a worker took it up.
+        spans: When it ran, as Unix times: one span per time that workers took it up, to their last sign of life.
+        began: Unix time at which a worker took it up first.
         ended: Unix time of the end; None while it runs.
     """
 
@@ -41,21 +42,37 @@ class Record:
     history: tuple[dict[str, float], ...] = ()
     failure: Failure | None = None
     unreliable: str = ""
+    spans: tuple[tuple[float, float], ...] = ()
     began: float = 0.0
     ended: float | None = None
 
     @property
     def settled(self) -> bool:
-        """Whether running the trial again could not change its record."""
-        final = self.failure is not None and class_of(self.failure).final
-        return self.status in {"done", "stopped"} or final
+        """Whether the trial has ended, be it without a result: what follows from it is decided."""
+        return self.status != "running"
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the next launch tries the trial again."""
+        return self.failure is not None and not class_of(self.failure).final
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Record:
         """Rebuilds a record from plain data."""
         failure = content["failure"]
-        changes = {"failure": None if failure is None else Failure(**failure), "history": tuple(content["history"])}
+        changes = {
+            "failure": None if failure is None else Failure(**failure),
+            "history": tuple(content["history"]),
+            "spans": tuple((began, ended) for began, ended in content.get("spans", ())),
+        }
         return cls(**{**content, **changes})
+
+
+def reopened(records: Iterable[Record]) -> list[Record]:
+    """Returns records as a launch begins with them: a trial that it tries again counts as interrupted."""
+    return [
+        replace(record, status="running", failure=None, ended=None) if record.repeated else record for record in records
+    ]
 
 
 class Ledger:
@@ -66,17 +83,17 @@ class Ledger:
 
     def __init__(self, folder: StudyFolder) -> None:
         """Opens the ledger of a study folder; it may be empty."""
-        self._folder = folder.ledger
+        self._folder = folder
 
     def records(self) -> list[Record]:
         """Returns every record, oldest first."""
-        contents = [read_json(path) for path in self._folder.glob("*.json")]
+        contents = [read_json(path) for path in self._folder.ledger.glob("*.json")]
         records = [Record.from_json(content) for content in contents if content is not None]
         return sorted(records, key=lambda record: (record.began, record.trial_id))
 
     def record(self, trial_id: str) -> Record | None:
         """Returns the record of one trial; None where it is missing."""
-        content = read_json(self._folder / f"{trial_id}.json")
+        content = read_json(self._folder.ledger / f"{trial_id}.json")
         return None if content is None else Record.from_json(content)
 
     def trial_started(self, trial: Trial) -> None:
@@ -84,11 +101,14 @@ class Ledger:
         known = self.record(trial.id) or Record(
             trial.id, trial.arm, trial.seed, trial.phase, trial.values, trial.config.model_dump(mode="json"), "running"
         )
-        self._write(replace(known, status="running", failure=None, began=known.began or time.time(), ended=None))
+        self._folder.error(trial.id).unlink(missing_ok=True)
+        now = time.time()
+        spans, began = (*known.spans, (now, now)), known.began or now
+        self._write(replace(known, status="running", failure=None, spans=spans, began=began, ended=None))
 
     def trial_reported(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         """Adds an epoch; a repeated one replaces what was known of it."""
-        known = self._known(trial)
+        known = self._alive(trial)
         earlier = tuple(entry for entry in known.history if entry["epoch"] < epoch)
         history = (*earlier, {"epoch": epoch, **metrics})
         self._write(replace(known, history=history, metrics={**known.metrics, **metrics}))
@@ -98,19 +118,23 @@ class Ledger:
     ) -> None:
         """Notes the last metrics, and what the checks of the evaluation said."""
         status: Status = "stopped" if stopped_early else "done"
-        known = replace(self._known(trial), status=status, metrics=dict(metrics), ended=time.time())
+        known = replace(self._alive(trial), status=status, metrics=dict(metrics), ended=time.time())
         self._write(replace(known, unreliable=unreliable))
 
     def trial_failed(self, trial: Trial, failure: Failure) -> None:
-        """Notes why there is no result."""
-        self._write(replace(self._known(trial), status="failed", failure=failure, ended=time.time()))
+        """Notes why there is no result; where it happened is written into the trial's folder."""
+        known, short = self._alive(trial), replace(failure, traceback="")
+        write_text(self._folder.error(trial.id), failure.text)
+        self._write(replace(known, status="failed", failure=short, ended=time.time()))
 
-    def _known(self, trial: Trial) -> Record:
+    def _alive(self, trial: Trial) -> Record:
+        """Returns the record of a trial that gives a sign of life."""
         if self.record(trial.id) is None:
             self.trial_started(trial)
         record = self.record(trial.id)
         assert record is not None, "just written"
-        return record
+        *earlier, (began, _) = record.spans or ((record.began, record.began),)
+        return replace(record, spans=(*earlier, (began, time.time())))
 
     def _write(self, record: Record) -> None:
-        write_json(self._folder / f"{record.trial_id}.json", asdict(record))
+        write_json(self._folder.ledger / f"{record.trial_id}.json", asdict(record))

@@ -15,7 +15,7 @@ from advlora_platform.study.failures import Failure
 EPOCH = "epoch"
 """Key of the number of the epoch, by which a scheduler counts."""
 _EVENT, _METRICS, _FINAL, _UNRELIABLE = "event", "metrics/", "final", "unreliable"
-_KIND, _TEXT = "failure/kind", "failure/message"
+_KIND, _TEXT, _TRACEBACK = "failure/kind", "failure/message", "failure/traceback"
 _DONE = "done"
 """Key by which Tune knows that a trial has ended."""
 
@@ -60,7 +60,8 @@ class Failed:
 
     def to_tune(self) -> dict[str, Any]:
         """Returns the message as Tune carries it."""
-        return {_EVENT: "failed", _KIND: self.failure.kind, _TEXT: self.failure.message, _DONE: True}
+        why = {_KIND: self.failure.kind, _TEXT: self.failure.message, _TRACEBACK: self.failure.traceback}
+        return {_EVENT: "failed", **why, _DONE: True}
 
 
 Message = Started | Reported | Failed
@@ -78,6 +79,6 @@ def from_tune(result: Mapping[str, Any] | None) -> Message | None:
     if result[_EVENT] == "started":
         return Started()
     if result[_EVENT] == "failed":
-        return Failed(Failure(result[_KIND], result[_TEXT]))
+        return Failed(Failure(result[_KIND], result[_TEXT], result[_TRACEBACK]))
     metrics = {key.removeprefix(_METRICS): value for key, value in result.items() if key.startswith(_METRICS)}
     return Reported(result[EPOCH], metrics, result[_FINAL], result[_UNRELIABLE])

@@ -14,7 +14,7 @@ from advlora_platform.study.spec import Study
 
 
 class SchedulerConfig(Section):
-    """Early stopping of weak trials by ASHA (Li et al., 2020) on the first objective."""
+    """Early stopping of weak trials by ASHA (Li et al., 2020) on the objective; several objectives take `none`."""
 
     kind: Literal["asha", "none"] = "asha"
     grace_epochs: Count = 1
@@ -30,6 +30,14 @@ class SearchConfig(Section):
     objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("robust",)
     """`robust`, `clean`, or a metric of a trial; `cost/...` and `params/...` are minimised."""
     scheduler: SchedulerConfig = SchedulerConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stop_by_none_of_several(cls, content: Any) -> Any:
+        """Stops no trial early where there are several objectives: what is weak in one may be best in another."""
+        if isinstance(content, dict) and len(content.get("objectives", ())) > 1:
+            return {"scheduler": {"kind": "none"}, **content}
+        return content
 
 
 class ConfirmConfig(Section):

@@ -173,6 +173,8 @@ class StudyRuns:
             self._log(run.run_id, *_told_at_the_end(event), event.milliseconds)
             self._logged = event
         if event.failure is not None:
+            text = event.failure.text
+            self._artefacts.write(lambda: self._client.log_text(run.run_id, text, "error.txt"))
             run.tags.update(FAILURE_TAGS)
         self._terminate(run, "FINISHED" if event.failure is None else "FAILED", event.milliseconds)
 

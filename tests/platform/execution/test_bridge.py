@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from advlora.config import EvaluationProtocol
+from advlora.errors import UserError
 from advlora_platform.execution.bridge import Bridge
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.messages import Failed, Reported, Started
@@ -76,6 +77,12 @@ def test_a_failure_is_told_once(bridge, diary):
     tell(bridge, Failed(Failure("diverged", "loss nan")))
     bridge.on_trial_complete(0, [], TRIAL)
     assert diary.entries == [("failed", Failure("diverged", "loss nan"))]
+
+
+def test_what_the_user_has_to_mend_stops_the_study_after_all_observers_know(bridge, diary):
+    with pytest.raises(UserError, match=r"a/.*: no shard 3; the study has stopped, and the same command continues it"):
+        tell(bridge, Failed(Failure("user_error", "no shard 3")))
+    assert diary.entries == [("failed", Failure("user_error", "no shard 3"))]
 
 
 def test_a_lost_slot_is_a_failure(bridge, diary):

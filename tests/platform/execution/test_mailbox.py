@@ -104,6 +104,55 @@ def test_a_job_that_kills_its_workers_again_and_again_is_given_up():
     assert scenario(play) == (2, {"arm": "b"})
 
 
+def test_a_job_that_gets_on_between_its_losses_is_not_given_up():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        for each in range(1, 3 * LOST_WORKER.retried):
+            await box.group_started()
+            assert await box.next_job() == (number, {"arm": "a"})
+            await box.report(number, epoch(each))
+            assert await box.next_message() == (number, epoch(each))
+        for _ in range(LOST_WORKER.retried):  # from here on it does not
+            await box.group_started()
+            await box.next_job()
+            await box.report(number, epoch(1))
+            await box.next_message()
+        await box.group_started()
+        return await box.next_message()
+
+    _, message = scenario(play)
+    assert message.failure.message.endswith(f"tried {LOST_WORKER.retried + 1} times")
+
+
+def test_an_error_is_tried_once_more_before_it_counts():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        await box.next_job()
+        await box.fail(number, Failure("error", "KeyError: a"))
+        again = await box.next_job()
+        await box.fail(number, Failure("error", "KeyError: a"))
+        return again, await box.next_message()
+
+    again, said = scenario(play)
+    assert again == (1, {"arm": "a"})
+    assert said == (1, Failed(Failure("error", "KeyError: a; tried 2 times")))
+
+
+def test_memory_that_an_earlier_trial_may_have_taken_is_no_reason_to_give_a_job_up():
+    async def play(box):
+        number, short = await box.submit({"arm": "a"}), Failure("out_of_memory", "tried to allocate 2 GiB")
+        await box.next_job()
+        for _ in range(2):  # workers of one group
+            await box.fail(number, short, warm=True)
+        again = await box.next_job()
+        await box.fail(number, short, warm=False)
+        return again, await box.next_message()
+
+    again, said = scenario(play)
+    assert again == (1, {"arm": "a"})
+    assert said == (1, Failed(Failure("out_of_memory", "tried to allocate 2 GiB")))
+
+
 def test_a_failure_is_told_once_however_many_workers_meet_it():
     async def play(box):
         number = await box.submit({"arm": "a"})
@@ -182,6 +231,40 @@ def test_workers_that_were_killed_are_not_silent_and_their_job_waits_for_the_nex
         return places, silent, await box.places(), await box.next_job()
 
     assert scenario(play) == ({Place("node", 1, 0.0)}, 0.0, set(), (1, {"arm": "a"}))
+
+
+def test_a_worker_hears_what_is_decided_about_its_epoch_before_it_begins_another():
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        await box.next_job()
+        await box.report(number, epoch(1))
+        await box.next_message()
+        waiting = asyncio.create_task(box.verdict(number))
+        await asyncio.sleep(0.02)
+        undecided = not waiting.done()
+        more = asyncio.create_task(box.next_message())  # the trial goes on
+        wanted = await waiting
+        await box.report(number, epoch(2))
+        await more
+        waiting = asyncio.create_task(box.verdict(number))
+        await box.cancel(number)
+        return undecided, wanted, await waiting
+
+    assert scenario(play) == (True, True, False)
+
+
+@pytest.mark.parametrize("end", ["close", "submit"])
+def test_a_worker_that_waits_for_a_decision_is_freed_when_its_job_is_over(end):
+    async def play(box):
+        number = await box.submit({"arm": "a"})
+        await box.report(number, epoch(1))
+        await box.next_message()
+        waiting = asyncio.create_task(box.verdict(number))
+        await asyncio.sleep(0.01)
+        await (box.close() if end == "close" else box.submit({"arm": "b"}))
+        return await waiting
+
+    assert scenario(play) is False
 
 
 def test_closing_frees_the_workers():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass, field
 
 import psutil
 import pytest
+import torch
 
 from advlora.config import parse
+from advlora.errors import UserError
 from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution import run
@@ -63,10 +66,10 @@ class Listener:
     def trial_failed(self, trial, failure): ...
 
 
-def execute(folder, listener=None, **changes):
+def execute(folder, listener=None, factory=TrialFactory, **changes):
     """Runs a study and returns its trials and records by arm."""
     study = parse(AblationStudy, {**STUDY, **changes})
-    factory = TrialFactory(dict(study.base), study.protocol, "d")
+    factory = factory(dict(study.base), study.protocol, "d")
     place = StudyFolder(folder)
     trials = {arm.name: factory.trial(arm.name, 0, arm.values, "ablate") for arm in arms(study)}
     run(
@@ -172,6 +175,33 @@ def test_a_full_disk_reaches_the_caller_as_what_it_is(tmp_path):
         execute(tmp_path, Listener(write), arms={"AdvLoRA": {}})
     (record,) = Ledger(StudyFolder(tmp_path)).records()
     assert record.history  # what the ledger took before is kept
+
+
+def test_an_error_of_the_user_in_a_worker_stops_the_study(tmp_path):
+    with pytest.raises(UserError, match=r"absent.*the study has stopped"):
+        execute(tmp_path, base={"data": {"name": "absent"}}, arms={"AdvLoRA": {}, "narrow": {"adapter.rank": 2}})
+    (record,) = Ledger(StudyFolder(tmp_path)).records()
+    assert (record.arm, record.failure.kind) == ("AdvLoRA", "user_error")
+    assert "Traceback" in StudyFolder(tmp_path).error(record.trial_id).read_text()
+
+
+@dataclass(frozen=True)
+class Crowded(TrialFactory):
+    """Finds no memory for the second trial of a process."""
+
+    driver: int = field(default_factory=os.getpid)
+
+    def from_tune(self, config):
+        if os.getpid() != self.driver:
+            os.environ["TRIALS_BEFORE"] = str(int(os.environ.get("TRIALS_BEFORE", "-1")) + 1)
+            if os.environ["TRIALS_BEFORE"] != "0":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().from_tune(config)
+
+
+def test_a_trial_that_finds_no_memory_beside_an_earlier_one_is_tried_in_a_fresh_process(tmp_path):
+    _, records, _ = execute(tmp_path, factory=Crowded, arms={"AdvLoRA": {}, "narrow": {"adapter.rank": 2}})
+    assert {arm: record.status for arm, record in records.items()} == {"AdvLoRA": "done", "narrow": "done"}
 
 
 def is_worker(process):

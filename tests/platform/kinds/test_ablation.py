@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from advlora_platform.kinds import Ablation
+from advlora_platform.study.failures import Failure
+from advlora_platform.study.folder import StudyFolder
+from advlora_platform.study.ledger import reopened
 from tests.platform.stories import IDENTITY, ablation, accuracies, factory, records_of
 
 pytestmark = pytest.mark.unit
+FOLDER = StudyFolder(Path("unused"))
 
 TUNING = {"parameters": {"optimiser.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2}}, "trials": 2}
 
@@ -23,11 +30,28 @@ def flat(arm, seed):
 def test_its_one_stage_runs_what_the_ledger_does_not_have():
     study = kind(tuning=TUNING)
     (build,) = study.stages()
-    stage = build([])
+    stage = build([], FOLDER)
     assert (stage.search.total, stage.search.remaining, stage.scheduler) == (18 + 5 * 2, 28, None)
     records = records_of(study.study, flat)
-    assert build(records).search.remaining == 0
-    assert build(records[:10]).search.remaining == 18
+    assert build(records, FOLDER).search.remaining == 0
+    assert build(records[:10], FOLDER).search.remaining == 18
+
+
+@pytest.mark.parametrize("kind_of_failure", ["lost_worker", "error"])
+def test_a_lost_tuning_trial_hides_no_seed_of_its_arm_and_the_next_launch_tries_it_again(kind_of_failure):
+    study = kind(tuning=TUNING)
+    records = records_of(study.study, flat)
+    lost = next(record for record in records if record.phase == "tune")
+    failed = replace(lost, status="failed", metrics={}, failure=Failure(kind_of_failure, "its workers died"))
+    # What the launch that lost it leaves: the arm is tuned without it, and its seeds are run.
+    left = records_of(study.study, flat, {lost.trial_id: failed})
+    summary = study.summarise(left, IDENTITY, {})
+    assert [trial.status for arm in summary.arms for trial in arm.trials] == ["done"] * 18
+    (build,) = study.stages()
+    again = build(reopened(left), FOLDER).search
+    assert again.remaining == 5  # the trial, and until it has a result all that follows from it in its arm
+    assert again.suggest("a")["trial"] == lost.trial_id
+    assert sum(arm.tuned for arm in study.planned(reopened(left))) == 8
 
 
 def test_every_arm_is_reported_and_summarised():

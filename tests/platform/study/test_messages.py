@@ -11,7 +11,7 @@ MESSAGES = [
     Started(),
     Reported(1, {"train/loss": 2.0}),
     Reported(3, {"val/robust_r1:8_255": 0.5, "cost/seconds": 1.5}, final=True, unreliable="monotone: no"),
-    Failed(Failure("diverged", "loss nan")),
+    Failed(Failure("diverged", "loss nan", "Traceback ...")),
 ]
 
 

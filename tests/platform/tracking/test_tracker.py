@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.folder import read_json
@@ -108,15 +109,17 @@ def test_a_tuning_trial_is_named_by_what_is_tuned(store, study, opened):
     assert parent(runs["tune · learning_rate=0.001"]) == runs["wide"].info.run_id
 
 
-def test_a_failure_is_told_and_forgotten_when_the_trial_succeeds(store, study, opened):
+def test_a_failure_is_told_and_forgotten_when_the_trial_succeeds(store, study, opened, tmp_path):
     tracker = MlflowTracker(study, opened)
     tracker.trial_started(trial())
-    tracker.trial_failed(trial(), Failure("lost_worker", "the process died\n" + "x" * 9000))
+    tracker.trial_failed(trial(), Failure("lost_worker", "the process died\n" + "x" * 9000, "Traceback of Tune"))
     tracker.flush()
     run = tracked(store)["plain · seed 0"]
     assert run.info.status == "FAILED"
     assert run.data.tags["advlora.failure"] == "lost_worker"
     assert run.data.tags["advlora.failure_message"].startswith("the process died")
+    assert MlflowClient(store).download_artifacts(run.info.run_id, "error.txt", str(tmp_path))
+    assert (tmp_path / "error.txt").read_text().endswith("Traceback of Tune\n")
     tracker.trial_started(trial())
     tracker.flush()
     assert tracked(store)["plain · seed 0"].info.status == "RUNNING"
