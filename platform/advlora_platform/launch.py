@@ -24,6 +24,7 @@ from advlora_platform.study import (
     remove_drafts,
     reopened,
 )
+from advlora_platform.study.outcomes import Shelf
 from advlora_platform.tracking import MlflowTracker, known_runs
 
 
@@ -84,7 +85,7 @@ def conclude(study: Study, folder: StudyFolder, tracker: MlflowTracker | None = 
     """Writes summary, report and best configuration from the ledger, and logs them where there is a tracker."""
     kind, records = kind_of(study), Ledger(folder).records()
     runs = known_runs(folder) if tracker is None else tracker.runs()
-    summary: Summary = kind.summarise(records, read_json(folder.identity) or {}, runs)
+    summary: Summary = kind.summarise(records, read_json(folder.identity) or {}, runs, Shelf(folder))
     write_best(study, summary, folder)
     files = write_report(kind.report(summary), folder)
     if tracker is not None:

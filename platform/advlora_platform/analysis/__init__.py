@@ -11,6 +11,7 @@ from advlora_platform.analysis.summary import FailedTrial, Summary
 from advlora_platform.analysis.sweep_summary import SweepSummary, summarise_sweep
 from advlora_platform.analysis.sweeps import SweepResult
 from advlora_platform.analysis.trials import TrialResult
+from advlora_platform.analysis.verdicts import More, Outcome
 
 __all__ = [
     "AblationSummary",
@@ -20,6 +21,8 @@ __all__ = [
     "Estimate",
     "FailedTrial",
     "Metrics",
+    "More",
+    "Outcome",
     "Recommendation",
     "Summary",
     "SweepResult",

@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advlora_platform.analysis.arms import arm_result
+from advlora_platform.analysis.arms import ArmResult, arm_result
 from advlora_platform.analysis.best import best_arm
-from advlora_platform.analysis.contrasts import Contrast, answers_by_name
+from advlora_platform.analysis.contrasts import Contrast, answers_by_name, verdicts_by_name
 from advlora_platform.analysis.effects import comparisons, interactions, main_effects, reference_of
 from advlora_platform.analysis.metrics import metrics_of
 from advlora_platform.analysis.summary import STATUSES, Summary, failures, named_after
+from advlora_platform.analysis.terms import Terms
 from advlora_platform.analysis.trials import count
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.outcomes import Shelf
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,17 @@ class AblationSummary(Summary):
         effects: Main effects of the factors on test robust and test clean accuracy, and on what else is reported.
         interactions: How factors change each other's effect; empty unless the design is a factorial.
         comparisons: Every arm against the reference.
+        margin: Smallest difference that matters, in points.
+        test_set: Whether the test examples are a `sample`, or the whole `population` of interest.
+        scatter: Whether arms have their `own` scatter over seeds or a `common` one.
+        examples: Number of test examples that the intervals take for a sample; 0 where they cover seeds alone.
     """
 
     reference: str
+    margin: float
+    test_set: str
+    scatter: str
+    examples: int
     effects: tuple[Contrast, ...]
     interactions: tuple[Contrast, ...]
     comparisons: tuple[Contrast, ...]
@@ -38,6 +48,14 @@ class AblationSummary(Summary):
     def complete(self) -> bool:
         """Whether every trial ended."""
         return super().complete and self.counts["missing"] == 0
+
+    def verdicts(self) -> dict[str, str]:
+        """Returns the verdicts on effects, interactions and comparisons."""
+        return {
+            **verdicts_by_name("effect", self.effects),
+            **verdicts_by_name("interaction", self.interactions),
+            **verdicts_by_name("comparison", self.comparisons),
+        }
 
     def answers(self) -> dict[str, float]:
         """Returns effects, interactions and comparisons with their certainty."""
@@ -54,6 +72,7 @@ def summarise_ablation(
     records: Sequence[Record],
     identity: Mapping[str, Any],
     runs: Mapping[str, str],
+    outcomes: Shelf | None = None,
 ) -> AblationSummary:
     """Evaluates what is known of an ablation.
 
@@ -63,13 +82,23 @@ def summarise_ablation(
         records: What became of the trials, oldest first; those of other trials are not looked at.
         identity: `study_id`, `data_hash`, the number of `classes`, and `provenance`.
         runs: Trial id -> MLflow run id.
+        outcomes: What became of every example; None where that is not known.
     """
     known = {record.trial_id: record for record in records}
-    metrics, seeds, level = metrics_of(study.protocol, report=study.report), len(study.seeds), study.confidence
+    metrics, level = metrics_of(study.protocol, report=study.report), study.confidence
+    outcomes = outcomes if study.test_set == "sample" and outcomes is not None else Shelf()
     judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), list(study.factors)
     crossed = factors if study.design == "factorial" else []
-    arms = tuple(arm_result(plan, study, study.seeds, level, known, runs) for plan in plans)
+    arms = tuple(arm_result(plan, study, study.seeds, level, known, runs, outcomes) for plan in plans)
     reference = reference_of(arms)
+    terms = Terms(
+        seeds=len(study.seeds),
+        alpha=1 - level,
+        margin=study.margin / 100,
+        samples=study.protocol.samples,
+        outcomes=outcomes,
+        alike=arms if study.scatter == "common" else (),
+    )
     trials = [trial for arm in arms for trial in arm.trials]
     # Arms may share a trial; it failed once.
     own = dict.fromkeys(trial.id for plan in plans for trial in (*plan.tuning, *plan.trials))
@@ -83,7 +112,17 @@ def summarise_ablation(
         best=best_arm(arms, metrics.selecting, known, identity["data_hash"], level),
         failures=failures([known[trial] for trial in own if trial in known], runs),
         reference=reference.name,
-        effects=tuple(e for metric in judged for e in main_effects(arms, factors, metric, seeds, level)),
-        interactions=tuple(e for metric in judged for e in interactions(arms, crossed, metric, seeds, level)),
-        comparisons=tuple(e for metric in judged for e in comparisons(arms, reference, metric, seeds, level)),
+        margin=study.margin,
+        test_set=study.test_set,
+        scatter=study.scatter,
+        examples=_examples(arms, metrics.test_robust),
+        effects=tuple(e for metric in judged for e in main_effects(arms, factors, metric, terms)),
+        interactions=tuple(e for metric in judged for e in interactions(arms, crossed, metric, terms)),
+        comparisons=tuple(e for metric in judged for e in comparisons(arms, reference, metric, terms)),
     )
+
+
+def _examples(arms: Sequence[ArmResult], metric: str) -> int:
+    """Returns the number of examples that every interval covers; 0 where one does not."""
+    found = [arm.estimates[metric].variance for arm in arms if metric in arm.estimates]
+    return min((variance.examples for variance in found if variance is not None), default=0)

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.analysis.trials import TrialResult, count, planned
+from advlora_platform.analysis.variance import Array
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.spec import Study
 
 
@@ -64,11 +68,11 @@ def arm_result(
     confidence: float,
     records: Mapping[str, Record],
     runs: Mapping[str, str],
+    outcomes: Shelf,
 ) -> ArmResult:
     """Looks up the trials of one arm by their ids; the names in records may be those of an older configuration."""
     expected = enumerate(zip(seeds, plan.trials or [None] * len(seeds), strict=True), start=1)
     trials = tuple(planned(number, seed, trial, records, runs) for number, (seed, trial) in expected)
-    done = [trial.metrics for trial in trials if trial.status == "done"]
     return ArmResult(
         name=plan.arm.name,
         adapter=study.trial_with(plan.arm.values).adapter.kind,
@@ -77,7 +81,7 @@ def arm_result(
         tuned=plan.tuned,
         tuning=_tuning(plan, records),
         trials=trials,
-        estimates=_estimates(done, confidence),
+        estimates=_estimates([trial for trial in trials if trial.status == "done"], confidence, outcomes),
     )
 
 
@@ -86,7 +90,15 @@ def _tuning(plan: ArmPlan, records: Mapping[str, Record]) -> dict[str, int]:
     return {"planned": plan.budget, **count(known, ("done", "running", "failed"))}
 
 
-def _estimates(done: Sequence[Mapping[str, float]], confidence: float) -> dict[str, Estimate]:
-    names = dict.fromkeys(name for metrics in done for name in metrics)
-    means = {name: estimate([metrics[name] for metrics in done if name in metrics], confidence) for name in names}
+def _estimates(done: Sequence[TrialResult], confidence: float, outcomes: Shelf) -> dict[str, Estimate]:
+    names = dict.fromkeys(name for trial in done for name in trial.metrics)
+    means = {name: estimate(_measured(done, name, outcomes), confidence) for name in names}
     return {name: mean for name, mean in means.items() if mean is not None}
+
+
+def _measured(done: Sequence[TrialResult], metric: str, outcomes: Shelf) -> Sequence[float] | Array:
+    """Returns a metric by seed, `(S,)`, or by seed and example, `(S, N)`, where the outcomes of all are known."""
+    trials = [trial for trial in done if metric in trial.metrics]
+    rows = [row for trial in trials if (row := outcomes.scores(str(trial.trial_id), metric)) is not None]
+    whole = len(rows) == len(trials) and len({len(row) for row in rows}) == 1
+    return np.stack(rows) if whole else [trial.metrics[metric] for trial in trials]

@@ -1,13 +1,14 @@
-"""Student's t over seeds: means with intervals, p-values, Holm's correction, how many seeds an answer needs."""
+"""A mean over seeds, and over examples where their outcomes are known, with its interval."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy import stats
+import numpy as np
+
+from advlora_platform.analysis.variance import Array, Variance, crossed
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,11 @@ class Estimate:
 
     Attributes:
         mean: The mean.
-        sd: Sample standard deviation; None for a single value.
-        n: Number of values.
-        low: Lower end of the t-interval; None for a single value.
+        sd: Sample standard deviation over seeds; None for a single seed.
+        n: Number of seeds.
+        low: Lower end of the interval; None where none is stated.
         high: Upper end.
+        variance: Where the uncertainty comes from; None for a single seed.
     """
 
     mean: float
@@ -27,6 +29,7 @@ class Estimate:
     n: int
     low: float | None
     high: float | None
+    variance: Variance | None = None
 
     @property
     def half_width(self) -> float | None:
@@ -34,74 +37,28 @@ class Estimate:
         return None if self.high is None else self.high - self.mean
 
 
-def estimate(values: Sequence[float], confidence: float) -> Estimate | None:
-    """Returns mean and t-interval; None without values.
+def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | None:
+    """Returns mean and interval; None without values.
 
     Args:
-        values: One per seed.
+        values: One per seed: then the interval is Student's, over seeds alone. Or `(S, N)`, one per seed and example:
+            then it covers both.
         confidence: Coverage of the interval, such as 0.95.
     """
-    n = len(values)
-    if n == 0:
+    outcomes = np.asarray(values, dtype=np.float64)
+    outcomes = outcomes[:, None] if outcomes.ndim == 1 else outcomes  # (S,) -> (S, 1)
+    if not len(outcomes):
         return None
-    mean = fmean(values)
-    if n == 1:
-        return Estimate(mean, None, 1, None, None)
-    sd = stdev(values)
-    half = _quantile(1 - confidence, n) * sd / math.sqrt(n)
-    return Estimate(mean, sd, n, mean - half, mean + half)
+    if len(outcomes) == 1:
+        return Estimate(float(outcomes.mean()), None, 1, None, None)
+    return with_interval(outcomes, crossed(outcomes), 1 - confidence)
 
 
-def p_value(found: Estimate | None) -> float | None:
-    """Returns the two-sided p-value of the t-test against a mean of zero; None for fewer than two values.
-
-    Differences without any spread are certain: 1 where they are zero, else 0.
-    """
-    if found is None or found.sd is None:
-        return None
-    if found.sd == 0:
-        return float(found.mean == 0)
-    t = abs(found.mean) / (found.sd / math.sqrt(found.n))
-    return float(2 * stats.t.sf(t, found.n - 1))
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Corrects p-values for the number of questions that were asked together (Holm, 1979).
-
-    A question without an answer yet still counts as asked, so that an early look is not more certain than a late one.
-    """
-    order = sorted(range(len(p_values)), key=lambda index: _or_one(p_values[index]))
-    corrected: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * _or_one(p_values[index])))
-        corrected[index] = None if p_values[index] is None else largest
-    return corrected
-
-
-def more_seeds(found: Estimate, alpha: float, limit: int) -> int | None:
-    """Returns how many further seeds would resolve an effect, if its mean and standard deviation stay as they are.
-
-    Args:
-        found: The effect so far, over at least two seeds.
-        alpha: Level of the test: the half-width of the interval at 1 - alpha must fall below the effect.
-        limit: Largest answer.
-
-    Returns:
-        None where `limit` further seeds are not enough.
-    """
-    if found.sd is None or found.mean == 0:
-        return None
-    for more in range(1, limit + 1):
-        n = found.n + more
-        if _quantile(alpha, n) * found.sd / math.sqrt(n) < abs(found.mean):
-            return more
-    return None
-
-
-def _quantile(alpha: float, n: int) -> float:
-    return float(stats.t.ppf(1 - alpha / 2, n - 1))
-
-
-def _or_one(p: float | None) -> float:
-    return 1.0 if p is None else p
+def with_interval(outcomes: Array, variance: Variance, alpha: float | None) -> Estimate:
+    """Returns the mean of outcomes `(S, N)` with an interval at level 1 - alpha; without one for None."""
+    by_seed = outcomes.mean(1).tolist()  # (S, N) -> (S,)
+    mean, sd = fmean(by_seed), stdev(by_seed)
+    if alpha is None:
+        return Estimate(mean, sd, len(outcomes), None, None, variance)
+    half = variance.half_width(alpha)
+    return Estimate(mean, sd, len(outcomes), mean - half, mean + half, variance)

@@ -84,6 +84,10 @@ class Summary(ABC):
     def answers(self) -> dict[str, float]:
         """Returns the numbers that answer the study's question, by the names they have in the tracker."""
 
+    def verdicts(self) -> dict[str, str]:
+        """Returns the verdicts on differences by the names they have in the tracker; a study may have none."""
+        return {}
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain finite data; what is not a number is None."""
         plain: dict[str, Any] = _plain(asdict(self))

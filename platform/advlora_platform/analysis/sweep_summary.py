@@ -17,6 +17,7 @@ from advlora_platform.search.plan import ArmPlan
 from advlora_platform.search.sweep import planned_trials
 from advlora_platform.study.failures import class_of
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.sweep import SweepStudy
 
 CONFIDENCE = 0.95
@@ -60,6 +61,7 @@ def summarise_sweep(
     records: Sequence[Record],
     identity: Mapping[str, Any],
     runs: Mapping[str, str],
+    outcomes: Shelf | None = None,
 ) -> SweepSummary:
     """Evaluates what is known of a sweep.
 
@@ -69,13 +71,14 @@ def summarise_sweep(
         records: What became of the trials, oldest first; every one of phase `search` is taken for one of this search.
         identity: `study_id`, `data_hash`, the number of `classes`, and `provenance`.
         runs: Trial id -> MLflow run id.
+        outcomes: What became of every example; None where that is not known.
     """
     known = {record.trial_id: record for record in records}
     searched = [record for record in known.values() if record.phase == "search"]
     own = [known[trial.id] for plan in plans for trial in plan.trials if trial.id in known]
     seeds, planned = study.confirm.seeds if study.confirm else (study.seed,), planned_trials(study)
     found = sweep_result(study, searched, runs)
-    arms = tuple(arm_result(plan, study, seeds, CONFIDENCE, known, runs) for plan in plans)
+    arms = tuple(arm_result(plan, study, seeds, CONFIDENCE, known, runs, outcomes or Shelf()) for plan in plans)
     confirmed = confirmation(study, arms, plans, found, CONFIDENCE, identity.get("classes", 0))
     return SweepSummary(
         **named_after(study, identity),

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def plural(number: int, noun: str) -> str:
-    """Writes `1 seed` or `3 seeds`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def plural(number: float, noun: str) -> str:
+    """Writes `1 seed`, `3 seeds` or `0.5 points`."""
+    return f"{number:.10g} {noun}" if number == 1 else f"{number:.10g} {noun}s"

@@ -19,6 +19,7 @@ from advlora_platform.search.space import FIXED, check_keys, check_values, grid_
 from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.metrics import reportable
+from advlora_platform.study.outcomes import Shelf
 
 
 class Ablation(StudyKind[AblationStudy, AblationSummary]):
@@ -70,10 +71,14 @@ class Ablation(StudyKind[AblationStudy, AblationSummary]):
         )
 
     def summarise(
-        self, records: Sequence[Record], identity: Mapping[str, Any], runs: Mapping[str, str]
+        self,
+        records: Sequence[Record],
+        identity: Mapping[str, Any],
+        runs: Mapping[str, str],
+        outcomes: Shelf | None = None,
     ) -> AblationSummary:
         """Evaluates the arms."""
-        return summarise_ablation(self.study, self.reported(records), records, identity, runs)
+        return summarise_ablation(self.study, self.reported(records), records, identity, runs, outcomes)
 
     def report(self, summary: AblationSummary) -> Report:
         """Arms, effects and comparisons."""

@@ -16,6 +16,7 @@ from advlora_platform.search.contract import StageBuilder
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.opening import trials_of
+from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.spec import Study
 from advlora_platform.study.trials import TrialFactory
 
@@ -51,13 +52,20 @@ class StudyKind(ABC, Generic[AnyStudy, AnySummary]):
         """Counts the trials, and what each costs."""
 
     @abstractmethod
-    def summarise(self, records: Sequence[Record], identity: Mapping[str, Any], runs: Mapping[str, str]) -> AnySummary:
+    def summarise(
+        self,
+        records: Sequence[Record],
+        identity: Mapping[str, Any],
+        runs: Mapping[str, str],
+        outcomes: Shelf | None = None,
+    ) -> AnySummary:
         """Evaluates what is known.
 
         Args:
             records: Everything that the ledger holds, oldest first.
             identity: `study_id`, `data_hash` and `provenance`.
             runs: Trial id -> MLflow run id.
+            outcomes: What became of every example; None where that is not known.
         """
 
     @abstractmethod

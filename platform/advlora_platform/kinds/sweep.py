@@ -20,6 +20,7 @@ from advlora_platform.search.sweep import SweepSearcher, belonging
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.metrics import selectable
+from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.parameters import extremes
 from advlora_platform.study.sweep import ConfirmConfig, SweepStudy
 
@@ -77,12 +78,16 @@ class Sweep(StudyKind[SweepStudy, SweepSummary]):
         return PlannedArm("confirmation", 0, expected, sum(trial.id in settled for trial in trials), forwards)
 
     def summarise(
-        self, records: Sequence[Record], identity: Mapping[str, Any], runs: Mapping[str, str]
+        self,
+        records: Sequence[Record],
+        identity: Mapping[str, Any],
+        runs: Mapping[str, str],
+        outcomes: Shelf | None = None,
     ) -> SweepSummary:
         """Evaluates search and confirmation, without records of an earlier space or protocol."""
         searched = belonging(self.study, self.trials, records)
         confirmed = [record for record in records if record.phase == "confirm"]
-        return summarise_sweep(self.study, self.reported(records), [*searched, *confirmed], identity, runs)
+        return summarise_sweep(self.study, self.reported(records), [*searched, *confirmed], identity, runs, outcomes)
 
     def report(self, summary: SweepSummary) -> Report:
         """Finalists, trials, Pareto front and importance."""

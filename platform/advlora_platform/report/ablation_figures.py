@@ -53,6 +53,7 @@ def draw_effects(summary: AblationSummary, theme: Theme) -> Figure | None:
     names = list(dict.fromkeys(answer.name for answer in answers))
     figure, axes = canvas(theme, 1.3 + 0.42 * len(names), 2)
     for axis, metric in zip(axes, (summary.metrics.test_robust, summary.metrics.test_clean), strict=True):
+        axis.axvspan(-summary.margin, summary.margin, color=theme.grid, alpha=0.6, linewidth=0)
         axis.axvline(0, color=theme.ink, linewidth=1)
         label(axis, theme, x="difference (points)", title=title_of(metric).removesuffix(" (%)"))
         for answer in answers:
@@ -67,8 +68,8 @@ def draw_effects(summary: AblationSummary, theme: Theme) -> Figure | None:
 def _effect(axis: Axes, row: int, answer: Contrast, theme: Theme) -> None:
     if answer.estimate is None:
         return
-    color = {"positive": theme.good, "negative": theme.bad}.get(answer.outcome, theme.faint)
-    resolved = answer.outcome in {"positive", "negative"}
+    color = {"better": theme.good, "worse": theme.bad, "equivalent": theme.ink}.get(answer.outcome, theme.faint)
+    resolved = answer.outcome != "unresolved"
     ends = _interval(answer.estimate)
     axis.plot(ends, [row] * len(ends), color=color, linewidth=2, solid_capstyle="round")
     axis.plot(

@@ -19,6 +19,7 @@ from advlora_platform.report.tables import (
     trials_table,
     trials_table_by_arm,
     tuned_table,
+    uncertainty_table,
 )
 
 
@@ -77,7 +78,7 @@ def _ablation(summary: AblationSummary) -> Iterator[Part]:
     yield Part(
         "Arms",
         (
-            f"Mean over {seeds} with the {level} t-interval; accuracies are measured under {summary.protocol}. "
+            f"Mean over {seeds} with the {level} interval of each; accuracies are measured under {summary.protocol}. "
             "'Trained' is the share of trained parameters; 'FLOP' counts the floating-point operations of a "
             "training, attack and texts included. The selected arm is marked.",
         ),
@@ -90,10 +91,12 @@ def _ablation(summary: AblationSummary) -> Iterator[Part]:
     if summary.comparisons:
         yield Part(
             f"Every arm against {summary.reference}",
-            (f"Paired by seed; p-values are corrected after Holm over the comparisons; intervals cover {level} each.",),
+            (f"Paired by seed and image. {_together(summary, level)}",),
             table=contrasts_table(summary.comparisons, "arm", _asked(summary)),
             brief=True,
         )
+    if summary.examples:
+        yield _uncertainty(summary)
     if summary.metrics.curve:
         yield Part(
             "Epsilon of the attack",
@@ -104,23 +107,49 @@ def _ablation(summary: AblationSummary) -> Iterator[Part]:
     yield from _details(summary)
 
 
+def _together(summary: AblationSummary, level: str) -> str:
+    """Says what the intervals and verdicts of a table mean."""
+    alike = " All arms are taken to scatter alike over seeds." if summary.scatter == "common" else ""
+    return (
+        f"All intervals of one metric hold together with a chance of {level}, and the verdicts follow from them. The "
+        f"margin is {plural(summary.margin, 'point')}.{alike}"
+    )
+
+
+def _uncertainty(summary: AblationSummary) -> Part:
+    answers = (*summary.effects, *summary.interactions, *summary.comparisons)
+    asked = [answer for answer in answers if answer.metric in _asked(summary)]
+    return Part(
+        "Where the uncertainty comes from",
+        (
+            "Shares of the variance of each difference: from the choice of seeds, from the choice of test images, and "
+            "from what is particular to a seed on an image, which both make smaller. On the right, what would find a "
+            "difference as large as the one seen, or as the margin if that is larger, in four of five studies.",
+        ),
+        table=uncertainty_table(asked),
+    )
+
+
 def _effects(summary: AblationSummary, level: str) -> Iterator[Part]:
     yield Part(
         "Effects of the factors",
         (
             "Each effect is the mean difference that switching the factor on makes, over all pairs of arms that differ "
-            "in this factor only (and in what was tuned inside them), paired by seed. Only seeds for which every "
-            f"needed trial is done count. Intervals cover {level}; verdicts follow p-values corrected after Holm, "
-            "separately for robust and clean accuracy.",
+            "in this factor only (and in what was tuned inside them), paired by seed and image. A pair that a seed "
+            f"lacks is filled in by least squares. {_together(summary, level)}",
         ),
-        Picture("effects", f"Effects on test in points, with {level} intervals; hollow marks are not resolved."),
+        Picture(
+            "effects",
+            f"Effects on test in points, with simultaneous {level} intervals; hollow marks are not resolved, the band "
+            "is the margin.",
+        ),
         contrasts_table(summary.effects, "factor"),
         brief=True,
     )
     if summary.interactions:
         yield Part(
             "Interactions",
-            ("By how much one factor changes the effect of the other: positive means stronger together.",),
+            ("By how much one factor changes the effect of the other: positive means better together.",),
             table=contrasts_table(summary.interactions, "factors", _asked(summary)),
             brief=True,
         )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from advlora_platform.analysis import AblationSummary, Confirmation, Contrast, Summary, SweepSummary
+from advlora_platform.analysis import AblationSummary, Confirmation, Contrast, Outcome, Summary, SweepSummary
 from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Finding, Tone
 from advlora_platform.report.wording import points, status_of
 
-TONES: dict[bool | None, Tone] = {True: "good", False: "bad", None: "open"}
+TONES: dict[Outcome, Tone] = {
+    "better": "good",
+    "worse": "bad",
+    "equivalent": "plain",
+    "unresolved": "open",
+    "unmeasured": "open",
+}
 
 
 def ablation_findings(summary: AblationSummary) -> tuple[Finding, ...]:
@@ -19,6 +25,7 @@ def ablation_findings(summary: AblationSummary) -> tuple[Finding, ...]:
         *_answers(summary),
         *_choice(summary, nothing),
         Finding(ablation_selection(summary)),
+        Finding(coverage(summary)),
         *_holes(summary, _doubtful(summary)),
     )
 
@@ -39,7 +46,7 @@ def sweep_findings(summary: SweepSummary) -> tuple[Finding, ...]:
 
 def tone_of(contrast: Contrast) -> Tone:
     """Returns how an answer is coloured."""
-    return TONES[contrast.better]
+    return TONES[contrast.outcome]
 
 
 def holes(summary: Summary) -> str | None:
@@ -54,6 +61,18 @@ def holes(summary: Summary) -> str | None:
 def ablation_selection(summary: AblationSummary) -> str:
     """Says what was selected on what, and what the numbers are measured on."""
     return f"Selection used val ({summary.metrics.selecting}); the table shows test, which selected nothing."
+
+
+def coverage(summary: AblationSummary) -> str:
+    """Says which sources of chance the intervals cover."""
+    if summary.examples:
+        return f"Intervals cover the choice of seeds and of {plural(summary.examples, 'test image')}."
+    if summary.test_set == "population":
+        return "Intervals cover the choice of seeds alone: the study takes its test images for all that matter."
+    return (
+        "Intervals cover the choice of seeds alone, not of test images: what became of every image is not known for "
+        "all trials."
+    )
 
 
 def sweep_selection(summary: SweepSummary) -> str:
@@ -72,8 +91,8 @@ def sweep_selection(summary: SweepSummary) -> str:
 def _answers(summary: AblationSummary) -> Iterator[Finding]:
     robust = [effect for effect in summary.effects if effect.metric == summary.metrics.test_robust]
     clean = {effect.name: effect for effect in summary.effects if effect.metric == summary.metrics.test_clean}
-    if robust and all(effect.better is None for effect in robust):
-        text = f"No factor has a resolved effect on robust accuracy ({_names(robust)})."
+    if robust and not any(effect.outcome in ("better", "worse") for effect in robust):
+        text = f"No factor is shown to make robust accuracy better or worse ({_names(robust)})."
         yield Finding(text, "open", brief=False)
     for effect in robust:
         text = f"{effect.name}: {_answer(effect, 'robust')}; {_answer(clean[effect.name], 'clean')}."

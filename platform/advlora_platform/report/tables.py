@@ -80,8 +80,8 @@ def _arm_tone(summary: Summary, arm: ArmResult) -> Tone:
 
 
 def contrasts_table(answers: Sequence[Contrast], first: str, brief: Collection[str] | None = None) -> Table:
-    """Differences with interval, p-values and verdict; a terminal shows those of the metrics in `brief`, or all."""
-    header = (first, "on", "on", "difference (points)", "p", "p (Holm)", "seeds", "verdict")
+    """Differences with simultaneous intervals and verdicts; a terminal shows those of the metrics in `brief` or all."""
+    header = (first, "on", "on", "difference (points)", "p", "p (together)", "seeds", "verdict")
     short = short_titles({answer.metric for answer in answers})
     chosen = tuple(row for row, answer in enumerate(answers) if brief is None or answer.metric in brief)
     rows = tuple(
@@ -91,13 +91,30 @@ def contrasts_table(answers: Sequence[Contrast], first: str, brief: Collection[s
             short[answer.metric],
             difference(answer),
             probability(answer.p),
-            probability(answer.p_holm),
+            probability(answer.p_family),
             f"{len(answer.differences)}/{answer.planned}",
             answer.verdict,
         )
         for answer in answers
     )
     return Table(header, "lllrrrrl", rows, tuple(tone_of(answer) for answer in answers), "aftaffaa", chosen)
+
+
+def uncertainty_table(answers: Sequence[Contrast]) -> Table:
+    """What the variance of each difference comes from, in shares, and what would resolve it."""
+    header = ("difference", "on", "seeds (%)", "images (%)", "rest (%)", "more seeds", "or more images")
+    rows = []
+    for answer in answers:
+        variance = None if answer.estimate is None else answer.estimate.variance
+        total = 0.0 if variance is None else sum(variance.parts())
+        parts = [percent(part / total) for part in variance.parts()] if variance is not None and total else [ABSENT] * 3
+        more = (ABSENT, ABSENT) if answer.more is None else (_count(answer.more.seeds), _count(answer.more.images))
+        rows.append((answer.name, title_of(answer.metric).removesuffix(" (%)"), *parts, *more))
+    return Table(header, "llrrrrr", tuple(rows), tuple(tone_of(answer) for answer in answers))
+
+
+def _count(number: int | None) -> str:
+    return "not enough" if number is None else str(number)
 
 
 def curve_table(summary: AblationSummary) -> Table:

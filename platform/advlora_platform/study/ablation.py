@@ -49,6 +49,15 @@ class AblationStudy(Study):
     """Further arms: name -> dotted overrides of the base (all factors off)."""
     tuning: TuningConfig | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Chance that all intervals of one kind hold at once: those of the effects, interactions or comparisons."""
+    margin: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """The smallest difference that matters, in points. One that certainly lies within it is called equivalent."""
+    test_set: Literal["sample", "population"] = "sample"
+    """`sample`: the examples are drawn from those that matter, so intervals cover them too. `population`: they are all
+    that matter, and only seeds are chance."""
+    scatter: Literal["own", "common"] = "own"
+    """`own`: every difference has its own scatter over seeds. `common`: all arms scatter alike, which gives many more
+    degrees of freedom, and false certainty where it is not true."""
     report: tuple[str, ...] = ()
     """Further metrics, such as `test/attack_success_rate`, that the tables show and arms are compared by."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from advlora.metrics import DEPTHS, MEAN_RECALL, OWNER, RERANKED, Metric, rank_name
-from advlora_platform.study.folder import write_file
+from advlora_platform.study.folder import StudyFolder, write_file
 
 OUTCOMES_FILE = "outcomes.npz"
 Rows = dict[str, np.ndarray[Any, Any]]
@@ -47,6 +47,23 @@ def load_outcomes(folder: Path) -> Rows:
     except (BadZipFile, DamagedStream, ValueError, EOFError) as error:
         log.warning("%s is damaged (%s); the trial is reported without it", folder / OUTCOMES_FILE, error)
         return {}
+
+
+class Shelf:
+    """The outcomes of the trials of a study, each read when it is first asked for."""
+
+    def __init__(self, folder: StudyFolder | None = None) -> None:
+        """Takes the folder; None for a shelf without any outcomes."""
+        self._folder = folder
+        self._known: dict[str, Rows] = {}
+
+    def scores(self, trial_id: str, metric: str) -> Scores | None:
+        """Returns what each image adds to a metric of a trial, `(N,)`; None where that is not known."""
+        if self._folder is None:
+            return None
+        if trial_id not in self._known:
+            self._known[trial_id] = load_outcomes(self._folder.trial(trial_id))
+        return scores(self._known[trial_id], metric)
 
 
 def scores(rows: Rows, metric: str) -> Scores | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advlora_platform.tracking.experiments import LONGEST_NAME, metric_names
+
 if TYPE_CHECKING:
     from advlora_platform.analysis import ArmResult, Summary
     from advlora_platform.tracking.runs import StudyRuns
@@ -25,7 +27,8 @@ def log_conclusion(runs: StudyRuns, summary: Summary, files: Sequence[Path]) -> 
         runs.answer(runs.arm(arm.name), arm_metrics(arm), {"advlora.seeds": f"{arm.done} of {len(arm.trials)}"})
         runs.end(runs.arm(arm.name), complete=arm.complete)
     runs.mark_best(None if summary.best is None else summary.best.trial_id)
-    runs.answer(runs.study(), study_metrics(summary), _tags(summary, runs.trials()))
+    tags = {**_tags(summary, runs.trials()), **_verdicts(summary)}
+    runs.answer(runs.study(), study_metrics(summary), tags)
     for file in files:
         runs.attach(runs.study(), file, "figures" if file.suffix in IMAGES else None)
     runs.end(runs.study(), complete=summary.complete)
@@ -62,3 +65,10 @@ def _tags(summary: Summary, trials: Mapping[str, str]) -> dict[str, str]:
         "advlora.best_run": trials.get(best.trial_id, ""),
         "mlflow.note.content": f"{summary.description}\n\n{best.reason}".strip(),
     }
+
+
+def _verdicts(summary: Summary) -> dict[str, str]:
+    """Returns `advlora.verdict.<name as in metrics>` -> the verdict."""
+    verdicts = summary.verdicts()
+    names = metric_names(verdicts)
+    return {f"advlora.verdict.{names[name]}"[:LONGEST_NAME]: verdict for name, verdict in verdicts.items()}

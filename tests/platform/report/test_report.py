@@ -86,15 +86,15 @@ class Page(HTMLParser):
 def test_findings_say_what_helps_and_what_does_not():
     said = sentences(tell(ablation(), helped))
     assert said[0].startswith("clustering: robust accuracy +4.")
-    assert "over 3 seeds, helps;" in said[0]
-    assert re.search(r"adaptive: robust accuracy .* (not resolved|no effect beyond)", said[1])
+    assert "over 3 seeds, better;" in said[0]
+    assert re.search(r"adaptive: robust accuracy .* not resolved: about \d+ more seeds for 80 % power", said[1])
     assert any(text.startswith("AdvLoRA against LoRA: robust accuracy +") for text in said)
     assert "Selection used val (val/robust_r1:8_255); the table shows test, which selected nothing." in said
 
 
 def test_a_study_without_any_effect_says_so_first():
     said = sentences(tell(ablation(), lambda arm, seed: accuracies(0.5 + 0.01 * seed)))
-    assert said[0] == "No factor has a resolved effect on robust accuracy (clustering, adaptive)."
+    assert said[0] == "No factor is shown to make robust accuracy better or worse (clustering, adaptive)."
 
 
 def test_findings_name_what_is_missing_and_what_diverged():
@@ -168,7 +168,8 @@ def test_the_terminal_shows_table_effects_best_and_holes():
     assert row.split()[:4] == ["AdvLoRA", "54.6", "±", "1.5"]
     assert row.endswith("3.00     20.0   42T   3/3")
     assert next(line for line in text.splitlines() if line.startswith("full")).endswith("0/3")
-    assert "clustering  robust  +4." in text
+    assert re.search(r"clustering  robust +\+4\.5 +3/3  not resolved: no verdict below 3 complete seeds", text)
+    assert re.search(r"adaptive    robust .* 3/3  equivalent within 1 point \(without LoRA, adaptive\)", text)
     assert "LoRA: seed 1 failed (diverged)." in text
     assert "full: seed 0 missing, seed 1 missing, seed 2 missing" in text
     assert "Protocol: PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images" in text
@@ -277,11 +278,8 @@ def test_reported_metrics_are_columns_and_comparisons_in_which_less_of_a_backdoo
     column = tables["Arms"].header.index("test attack success rate (%)")
     assert [row[column] for row in tables["Arms"].rows][:2] == ["91.0 (88.5 to 93.5)", "20.0 (20.0 to 20.0)"]
     compared = {c.name: c for c in summary.comparisons if c.metric == BACKDOOR}
-    assert (compared["AdvLoRA"].outcome, compared["AdvLoRA"].verdict, compared["AdvLoRA"].better) == (
-        "negative",
-        "better",
-        True,
-    )
+    assert (compared["AdvLoRA"].outcome, compared["AdvLoRA"].verdict) == ("better", "better")
+    assert compared["AdvLoRA"].estimate.high < 0
     assert (compared["full"].verdict, tone_of(compared["full"])) == ("worse", "bad")
     assert "test attack success rate" in {row[1] for row in tables["Every arm against LoRA"].rows}
     assert "91.0 ± 2.5" in plain(summary)
@@ -317,4 +315,4 @@ def test_equal_arms_are_shown_as_equal():
     summary = tell(study, lambda arm, seed: accuracies(0.5))
     assert summary.arms[0].trials[0].trial_id == summary.arms[1].trials[0].trial_id
     assert summary.arms[0].estimates[ROBUST].sd == 0.0
-    assert "no difference at all" in plain(summary)
+    assert "equivalent within 1 point" in plain(summary)

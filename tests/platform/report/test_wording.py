@@ -35,7 +35,7 @@ def test_a_mean_shows_its_interval_where_it_has_one():
 
 def test_a_difference_shows_its_interval_with_signs():
     found = Estimate(0.019, 0.01, 3, -0.002, 0.04)
-    contrast = Contrast("a", "test/clean_r1", {}, 3, found, 0.04, 0.08, "unresolved", "")
+    contrast = Contrast("a", "test/clean_r1", {}, 3, (), found, 0.04, 0.08, 0.01, "unresolved", "")
     assert difference(contrast) == "+1.9 (-0.2 to +4.0)"
 
 

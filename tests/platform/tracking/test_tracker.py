@@ -229,6 +229,7 @@ def test_the_conclusion_is_in_the_runs_it_is_about(store, study, opened, tmp_pat
     assert top.metrics["count/done"] == 4
     assert top.metrics[f"best/{VAL_ROBUST}"] == 0.6
     assert top.metrics[f"comparison/wide/{TEST_ROBUST}"] == pytest.approx(0.3)
+    assert top.tags[f"advlora.verdict.comparison/wide/{TEST_ROBUST}"] == "unresolved"
     best = runs["wide · seed 0"]
     assert (top.tags["advlora.best_arm"], top.tags["advlora.best_trial"], top.tags["advlora.best_run"]) == (
         "wide",
