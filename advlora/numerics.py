@@ -14,13 +14,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch.utils import deterministic as uninitialised
 
-Precision = Literal["fp32", "tf32", "bf16"]
-"""Of training. `bf16`: the passes of the towers under autocast, all else in true float32."""
+from advlora.config.trial import Precision
 
 
 @contextmanager

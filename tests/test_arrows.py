@@ -17,9 +17,9 @@ PACKAGES = {"advlora": ROOT / "advlora", "advlora_platform": ROOT / "platform" /
 
 ROOMS = {
     "advlora": [
-        ["errors", "randomness", "distributed", "metrics", "numerics"],
+        ["errors", "randomness", "distributed", "metrics"],
         ["config"],
-        ["identity", "models"],
+        ["identity", "models", "numerics"],
         ["data"],
         ["adapters", "attacks"],
         ["evaluation"],

@@ -11,7 +11,9 @@ from advlora.config.base import Count, Positive, Section, Share
 from advlora.config.losses import CrossEntropyConfig, LossConfig
 from advlora.config.poison import NoPoisonConfig, PoisonConfig
 from advlora.config.training_attacks import AnyTrainingAttack, TrainPgd
-from advlora.numerics import Precision
+
+Precision = Literal["fp32", "tf32", "bf16"]
+"""Of training. `bf16`: the passes of the towers under autocast, all else in true float32."""
 
 LOCAL = "local-dir:"
 """Begins the name of a model that lies in a folder."""

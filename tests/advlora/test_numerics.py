@@ -10,7 +10,7 @@ import advlora
 from advlora.adapters import export
 from advlora.config import TrialConfig
 from advlora.evaluation.evaluator import Evaluator
-from advlora.models import load_model
+from advlora.models import Preprocessing, load_model
 from advlora.numerics import computing
 from advlora.training.workbench import Workbench
 from tests.advlora.short_trials import PROTOCOL, evaluation, trial
@@ -146,7 +146,7 @@ def test_what_is_measured_without_a_trial_is_measured_in_true_float32():
     model = bench.model(config.model)
     with computing("tf32", deterministic=False):
         Evaluator(model, config.data, PROTOCOL, bench, config.model, changed=False).measure("val", curve=False)
-        bench.image_features(config.model, bench.split(config.data, "val", 28, 4), torch.device("cpu"))
+        bench.image_features(config.model, bench.split(config.data, "val", Preprocessing(28), 4), torch.device("cpu"))
     assert len(bench.heard["else"]) > 3
     assert all(found == STRICT for found in bench.heard["else"])
 

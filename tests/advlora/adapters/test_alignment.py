@@ -6,6 +6,7 @@ from torch import Tensor
 
 from advlora.adapters.alignment import ClusterTarget, Product, StartTarget, WeightTarget, refit
 from advlora.adapters.clustering import kmeans
+from advlora.models import Preprocessing
 from advlora.training.optimiser import build_optimiser
 from advlora.training.trainer import restore
 from tests.advlora.short_trials import trial
@@ -88,7 +89,7 @@ PENALTY = {"adapter.target": "all-linear", "adapter.alignment.weight": 1.0}
 def accuracy(bench):
     """Clean accuracy of the embedded model, in percent."""
     config = trial()
-    data = bench.split(config.data, "val", 28, 400)
+    data = bench.split(config.data, "val", Preprocessing(28), 400)
     classes = bench.class_features(config.model, config.data)
 
     @torch.no_grad()

@@ -16,7 +16,8 @@ from advlora.evaluation.backdoor import attack_success_rate
 from advlora.evaluation.evaluator import Evaluator
 from advlora.evaluation.reranking import matching
 from advlora.evaluation.zero_shot import ZeroShotClassifier
-from advlora.models import load_model
+from advlora.models import Preprocessing, load_model
+from advlora.randomness import Streams
 from tests.advlora.evaluation.guards.masked import Masked
 from tests.advlora.short_trials import evaluation, evaluation_attack
 
@@ -91,12 +92,12 @@ def test_a_backdoor_is_not_measured_on_a_damaged_model(bench):
     )
     poison = BadNetsConfig(target="bag", rate=0.1)
     with pytest.raises(NotFinite, match="logits"):
-        attack_success_rate(classifier, bench.split(FASHION, "test", 28, 6), poison, 8, batch_size=6)
+        attack_success_rate(classifier, bench.split(FASHION, "test", Preprocessing(28), 6), poison, 8, batch_size=6)
 
 
 def test_a_matching_score_that_is_not_a_number_is_refused(tiny):
     blip = load_model(tiny("blip"))
-    blip.match = lambda tokens, captions: torch.full((len(captions),), torch.nan)
+    blip.match = lambda tokens, captions: torch.full((len(captions), 2), torch.nan)
     with pytest.raises(NotFinite, match="matching scores"):
         matching(blip, {0: torch.rand(3, 16, 16)}, ["a cat"], torch.ones(1, 1, dtype=torch.bool))
 
@@ -133,7 +134,7 @@ def test_logits_that_only_an_attack_spoils_are_noticed_too():
         return right + torch.where(moved > 0, torch.nan, 0.0)[:, None] * points.mean()
 
     with pytest.raises(NotFinite, match="logits"):
-        withstands(logits, images, labels, Pgd(steps=2), 0.1, [(place,) for place in range(3)])
+        withstands(logits, images, labels, Pgd(steps=2), 0.1, Streams.of(0, "test", samples=torch.arange(3)))
 
 
 @pytest.mark.parametrize("kind", ["square", "fab", "di", "apgd-t", "noise"])
@@ -145,7 +146,14 @@ def test_every_family_of_attacks_notices(kind):
 
     few = {"steps": 2} if kind != "noise" else {}
     with pytest.raises(NotFinite):
-        withstands(logits, images, labels, evaluation_attack(kind=kind, **few), 0.1, [(0,), (1,)])
+        withstands(
+            logits,
+            images,
+            labels,
+            evaluation_attack(kind=kind, **few),
+            0.1,
+            Streams.of(0, "test", samples=torch.arange(2)),
+        )
 
 
 def test_a_sound_function_passes_unchanged():

@@ -14,7 +14,7 @@ from advlora.evaluation.classification import Classification
 from advlora.evaluation.queries import ImageToText, TextToImage, Visited
 from advlora.evaluation.retrieval import Retrieval
 from advlora.evaluation.zero_shot import ZeroShotClassifier
-from advlora.models import load_model
+from advlora.models import Preprocessing, load_model
 from tests.advlora.short_trials import evaluation, evaluation_attack
 
 pytestmark = pytest.mark.unit
@@ -29,7 +29,7 @@ def model(bench):
 
 @pytest.fixture(scope="module")
 def data(bench):
-    return bench.split(DataConfig(name="emoji"), "test", 28, COUNT)
+    return bench.split(DataConfig(name="emoji"), "test", Preprocessing(28), COUNT)
 
 
 @pytest.fixture(scope="module")

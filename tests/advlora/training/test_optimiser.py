@@ -8,6 +8,7 @@ from torch import nn
 
 from advlora.adapters.adapt import TrainedParameter
 from advlora.config import OptimiserConfig
+from advlora.models import Preprocessing
 from advlora.training.optimiser import build_optimiser
 from advlora.training.trainer import restore
 from tests.advlora.short_trials import trial
@@ -69,7 +70,7 @@ def test_decay_towards_a_start_is_adamw_with_the_start_as_origin():
 def test_weight_decay_alone_keeps_the_pretrained_function(bench, kind):
     config = trial({"adapter.target": "all-linear", "optimiser.weight_decay": 0.05, **ADAPTERS[kind]})
     adapted = restore(config, bench)
-    images = bench.split(config.data, "val", 28, 32).images.float() / 255
+    images = bench.split(config.data, "val", Preprocessing(28), 32).images.float() / 255
     expected = bench.model(config.model).encode_images(images)
     optimiser = build_optimiser(adapted.trained_parameters(), config.optimiser)
     for parameter in adapted.parameters():

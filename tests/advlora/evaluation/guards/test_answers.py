@@ -13,6 +13,7 @@ from advlora.evaluation.evaluator import Evaluator
 from advlora.evaluation.guards import run_guards, unreliable
 from advlora.evaluation.guards.answers import Answers
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.models import Preprocessing
 from tests.advlora.short_trials import evaluation
 
 pytestmark = pytest.mark.unit
@@ -72,7 +73,10 @@ def flagged(findings):
 
 def test_a_constant_classifier_with_its_share_of_the_examples_is_not_reliable(bench, plain):
     """What a sweep once chose: clean = robust = the share of the largest class."""
-    whole, classes = bench.split(DataConfig(), "test", 28, 400), bench.class_features(ModelConfig(), DataConfig())
+    whole, classes = (
+        bench.split(DataConfig(), "test", Preprocessing(28), 400),
+        bench.class_features(ModelConfig(), DataConfig()),
+    )
     largest = (whole.labels == 0).nonzero()[:20, 0]
     some = torch.cat([largest, (whole.labels != 0).nonzero()[:34, 0]])
     data = ImageTextSet(whole.images[some], whole.labels[some], tuple(whole.captions[place] for place in some))
