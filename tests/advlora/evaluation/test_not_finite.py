@@ -23,6 +23,7 @@ from tests.advlora.short_trials import evaluation, evaluation_attack
 
 pytestmark = pytest.mark.unit
 
+STREAMS = Streams.of(0, "test", samples=torch.arange(3))
 FASHION, EMOJI = DataConfig(), DataConfig(name="emoji")
 SMALL = {
     "attacks": [{"steps": 1}],
@@ -134,7 +135,7 @@ def test_logits_that_only_an_attack_spoils_are_noticed_too():
         return right + torch.where(moved > 0, torch.nan, 0.0)[:, None] * points.mean()
 
     with pytest.raises(NotFinite, match="logits"):
-        withstands(logits, images, labels, Pgd(steps=2), 0.1, Streams.of(0, "test", samples=torch.arange(3)))
+        withstands(logits, images, labels, Pgd(steps=2), 0.1, STREAMS)
 
 
 @pytest.mark.parametrize("kind", ["square", "fab", "di", "apgd-t", "noise"])
@@ -146,14 +147,7 @@ def test_every_family_of_attacks_notices(kind):
 
     few = {"steps": 2} if kind != "noise" else {}
     with pytest.raises(NotFinite):
-        withstands(
-            logits,
-            images,
-            labels,
-            evaluation_attack(kind=kind, **few),
-            0.1,
-            Streams.of(0, "test", samples=torch.arange(2)),
-        )
+        withstands(logits, images, labels, evaluation_attack(kind=kind, **few), 0.1, STREAMS[torch.arange(2)])
 
 
 def test_a_sound_function_passes_unchanged():

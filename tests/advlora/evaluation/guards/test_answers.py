@@ -73,10 +73,8 @@ def flagged(findings):
 
 def test_a_constant_classifier_with_its_share_of_the_examples_is_not_reliable(bench, plain):
     """What a sweep once chose: clean = robust = the share of the largest class."""
-    whole, classes = (
-        bench.split(DataConfig(), "test", Preprocessing(28), 400),
-        bench.class_features(ModelConfig(), DataConfig()),
-    )
+    whole = bench.split(DataConfig(), "test", Preprocessing(28), 400)
+    classes = bench.class_features(ModelConfig(), DataConfig())
     largest = (whole.labels == 0).nonzero()[:20, 0]
     some = torch.cat([largest, (whole.labels != 0).nonzero()[:34, 0]])
     data = ImageTextSet(whole.images[some], whole.labels[some], tuple(whole.captions[place] for place in some))
