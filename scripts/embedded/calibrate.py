@@ -62,7 +62,7 @@ def calibrate(samples: int) -> Calibration:
     bench, model, data, protocol = Workbench(), ModelConfig(), DataConfig(), read_protocol(PROTOCOL)
     network = bench.model(model)
     classifier = ZeroShotClassifier(network, bench.class_features(model, data))
-    examples = bench.split(data, SPLIT, network.image_size, samples)
+    examples = bench.split(data, SPLIT, network.preprocessing, samples)
     clean, robust, near = ours(classifier, examples, protocol)
     images = (examples.images.float() / 255).contiguous()  # pyautoattack fails on other strides
     return Calibration(

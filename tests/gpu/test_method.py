@@ -48,7 +48,7 @@ def classifier(bench, device) -> ZeroShotClassifier:
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: f"{attack.kind}-{attack.norm}")
 def test_an_attack_breaks_the_same_images_on_both_devices(attack, bench, cuda):
     """Its random numbers are the same on both, so only rounding tells them apart."""
-    data = bench.split(DataConfig(), "val", 28, 64)
+    data = bench.split(DataConfig(), "val", Preprocessing(28), 64)
     names = [(0, "gpu", place) for place in range(64)]
     radius = 8 / 255 if attack.norm == "linf" else 1.0
     kept = {}
@@ -60,7 +60,7 @@ def test_an_attack_breaks_the_same_images_on_both_devices(attack, bench, cuda):
 
 
 def test_logits_in_true_float32_are_those_of_the_cpu(bench, cuda):
-    images = bench.split(DataConfig(), "val", 28, 64).images.float() / 255
+    images = bench.split(DataConfig(), "val", Preprocessing(28), 64).images.float() / 255
     with computing(), torch.no_grad():
         expected, found = classifier(bench, CPU)(images), classifier(bench, cuda)(images.to(cuda)).cpu()
     assert torch.allclose(found, expected, atol=1e-3 * float(expected.std()))
