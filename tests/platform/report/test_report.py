@@ -166,7 +166,7 @@ def test_the_terminal_shows_table_effects_best_and_holes():
     assert text.startswith("story (ablation): 13 of 18 done, 1 running, 1 failed, 3 missing")
     row = next(line for line in text.splitlines() if line.startswith("AdvLoRA"))
     assert row.split()[:4] == ["AdvLoRA", "54.6", "±", "1.5"]
-    assert row.endswith("3.00     20.0       25k   3/3")
+    assert row.endswith("3.00     20.0   42T   3/3")
     assert next(line for line in text.splitlines() if line.startswith("full")).endswith("0/3")
     assert "clustering  robust  +4." in text
     assert "LoRA: seed 1 failed (diverged)." in text
@@ -188,7 +188,7 @@ def test_names_and_messages_are_not_read_as_markup():
 
 
 def test_a_long_name_is_cut_in_the_terminal_only():
-    name = "an arm whose name is much longer than a column of the table"
+    name = "an arm whose name is much longer than the first column of the table"
     summary = tell(ablation(arms={name: {"adapter.rank": 4}}), helped)
     for width, kept in ((110, 24), (80, 19)):
         assert name not in plain(summary, width).partition("Best: ")[0]
