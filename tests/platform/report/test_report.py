@@ -189,7 +189,7 @@ def test_names_and_messages_are_not_read_as_markup():
 
 
 def test_a_long_name_is_cut_in_the_terminal_only():
-    name = "an arm whose name is much longer than a column of the table"
+    name = "an arm whose name is much longer than the first column of the table"
     summary = tell(ablation(arms={name: {"adapter.rank": 4}}), helped)
     for width, kept in ((110, 30), (80, 21)):
         assert f"\n{name[:kept]}…" in plain(summary, width)
