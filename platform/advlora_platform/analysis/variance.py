@@ -85,7 +85,18 @@ def crossed(outcomes: Array, grain: float = 0.0) -> Variance:
     by_example = outcomes.mean(0)  # (S, N) -> (N,)
     residual = outcomes - by_seed[:, None] - by_example[None] + by_seed.mean()  # (S, N)
     rest = float((residual**2).sum()) / ((seeds - 1) * (examples - 1))
-    among = float(by_example.var(ddof=1))
-    return Variance(
-        seeds, examples, seeds - 1, max(between - rest / examples, 0.0), max(among - rest / seeds, 0.0), rest
-    )
+    return split(seeds, examples, between, float(by_example.var(ddof=1)), rest)
+
+
+def split(seeds: int, examples: int, between: float, among: float, rest: float) -> Variance:
+    """Takes out of the variance of means what the rest adds to it.
+
+    Args:
+        seeds: Number of seeds.
+        examples: Number of examples.
+        between: Variance of the means of seeds.
+        among: Variance of the means of examples.
+        rest: Mean square of the rest.
+    """
+    of_seeds, of_examples = max(between - rest / examples, 0.0), max(among - rest / seeds, 0.0)
+    return Variance(seeds, examples, seeds - 1, of_seeds, of_examples, rest)
