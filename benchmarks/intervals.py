@@ -18,7 +18,7 @@ QUESTIONS = 10
 EXAMPLES = 200
 SHARES = ((1.0, 0.0, 0.0), (0.7, 0.2, 0.1), (0.4, 0.4, 0.2), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8))
 """Of seeds, examples and rest in the variance of the mean."""
-TABLES, AGAIN = 400, 500
+TABLES, AGAIN = 200, 400
 """Tables for the bootstrap, which is slow, and draws from each."""
 
 
@@ -32,8 +32,8 @@ def satterthwaite(found: Variance, alpha: float) -> float:
 
 def seeds_alone(found: Variance, alpha: float) -> float:
     """Returns half of Student's interval over seeds."""
-    seed, _, rest = found.parts()
-    return float(-stdtrit(found.df, alpha / 2)) * (seed + rest) ** 0.5
+    between = found.of_seeds + found.of_rest / found.examples
+    return float(-stdtrit(found.df, alpha / 2)) * (max(between, 0.0) / found.seeds) ** 0.5
 
 
 def drawn(seeds: int, variances: Sequence[float], chance: np.random.Generator) -> Variance:

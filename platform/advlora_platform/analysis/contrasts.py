@@ -211,7 +211,7 @@ def _variance(blocks: Blocks, outcomes: Array, groups: Sequence[Group], metric: 
         return own
     variance, df = shared
     rest = own.of_rest / max(own.examples, 1)
-    return replace(own, of_seeds=max(weight * variance - rest, 0.0), df=df)
+    return replace(own, of_seeds=weight * variance - rest, df=df)
 
 
 def _weight(groups: Sequence[Group]) -> float:
