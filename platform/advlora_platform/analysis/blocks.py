@@ -60,6 +60,8 @@ def scatter(table: Array) -> tuple[float, int]:
     known = ~np.isnan(table)
     table = table[known.sum(1) > 1]
     known = ~np.isnan(table)
+    if not known.any():
+        return 0.0, 0
     arms, seeds = table.shape
     rows, columns = np.nonzero(known)
     design = np.zeros((len(rows), arms + seeds))

@@ -11,7 +11,7 @@ from advlora.metrics import Metric
 from advlora_platform.analysis.arms import ArmResult
 from advlora_platform.analysis.blocks import Array, Blocks
 from advlora_platform.analysis.estimates import Estimate, with_interval
-from advlora_platform.analysis.simultaneous import each_level, family_p
+from advlora_platform.analysis.simultaneous import Family, Independent
 from advlora_platform.analysis.terms import Terms
 from advlora_platform.analysis.variance import Variance, crossed
 from advlora_platform.analysis.verdicts import LEAST_SEEDS, More, Outcome, outcome_of, what_to_add
@@ -67,7 +67,7 @@ def contrasts(
     metric: str,
     terms: Terms,
     wording: Wording | None = None,
-    level: float | None = None,
+    family: Family | None = None,
 ) -> tuple[Contrast, ...]:
     """Answers questions that are asked together.
 
@@ -76,14 +76,13 @@ def contrasts(
         metric: What is compared.
         terms: By what the study judges.
         wording: Words for a rise and a fall of what is good.
-        level: Level of each question; None for one that holds whatever the correlations.
+        family: How the questions hang together; None for a correction that holds in any case.
     """
-    alpha = each_level(terms.alpha, len(questions)) if level is None else level
+    together = family or Independent(len(questions))
     arms = {arm.name: arm for groups in questions.values() for group in groups for _, arm in group}
     known = Known(metric, {name: arm.by_seed(metric) for name, arm in arms.items()})
     return tuple(
-        _answer(name, groups, known, terms, alpha, len(questions), wording or Wording())
-        for name, groups in questions.items()
+        _answer(name, groups, known, terms, together, wording or Wording()) for name, groups in questions.items()
     )
 
 
@@ -125,7 +124,7 @@ def verdicts_by_name(kind: str, found: Sequence[Contrast]) -> dict[str, str]:
 
 
 def _answer(
-    name: str, groups: Sequence[Group], known: Known, terms: Terms, alpha: float, questions: int, wording: Wording
+    name: str, groups: Sequence[Group], known: Known, terms: Terms, family: Family, wording: Wording
 ) -> Contrast:
     used = _enough(groups, known)
     seeds, left_out = known.seeds(used), _left_out(groups, used, known)
@@ -142,9 +141,10 @@ def _answer(
         too_few = f"not resolved: no verdict below {LEAST_SEEDS} complete seeds{without}"
         return replace(answer, estimate=found, outcome="unresolved", verdict=too_few)
     variance = _variance(blocks, outcomes, used, known.metric, terms)
+    alpha = family.level(terms.alpha)
     found = with_interval(outcomes, variance, alpha)
     p = variance.p_value(found.mean)
-    judged = _judged(replace(answer, estimate=found, p=p, p_family=family_p(p, questions)), terms, alpha, wording)
+    judged = _judged(replace(answer, estimate=found, p=p, p_family=family.corrected(p)), terms, alpha, wording)
     return replace(judged, verdict=judged.verdict + without)
 
 
@@ -211,7 +211,7 @@ def _variance(blocks: Blocks, outcomes: Array, groups: Sequence[Group], metric: 
         return own
     variance, df = shared
     rest = own.of_rest / max(own.examples, 1)
-    return replace(own, of_seeds=max(weight * variance - rest, 0.0), df=df)
+    return replace(own, of_seeds=weight * variance - rest, df=df)
 
 
 def _weight(groups: Sequence[Group]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from advlora_platform.analysis.arms import ArmResult
 from advlora_platform.analysis.contrasts import Contrast, Group, Wording, contrasts
-from advlora_platform.analysis.simultaneous import against_reference
+from advlora_platform.analysis.simultaneous import SharedReference
 from advlora_platform.analysis.terms import Terms
 
 Levels = tuple[bool, ...]
@@ -41,8 +41,7 @@ def interactions(arms: Sequence[ArmResult], factors: Sequence[str], metric: str,
 def comparisons(arms: Sequence[ArmResult], reference: ArmResult, metric: str, terms: Terms) -> tuple[Contrast, ...]:
     """Returns the difference of every other arm to the reference."""
     questions = {arm.name: [((1, arm), (-1, reference))] for arm in arms if arm is not reference}
-    level = against_reference(terms.alpha, len(questions)) if terms.alike and questions else None
-    return contrasts(questions, metric, terms, level=level)
+    return contrasts(questions, metric, terms, family=SharedReference(len(questions)) if terms.alike else None)
 
 
 def reference_of(arms: Sequence[ArmResult]) -> ArmResult:

@@ -56,9 +56,9 @@ class Terms:
         return {}
 
     def _scatter(self, metric: str) -> tuple[float, int] | None:
-        if not self.alike:
-            return None
         values = [arm.by_seed(metric) for arm in self.alike]
         seeds = list(dict.fromkeys(seed for arm in values for seed in arm))
+        if not seeds:
+            return None
         found = scatter(np.array([[arm.get(seed, np.nan) for seed in seeds] for arm in values]).reshape(-1, len(seeds)))
         return found if found[1] else None

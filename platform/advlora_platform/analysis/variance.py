@@ -30,7 +30,7 @@ class Variance:
         seeds: Number of seeds.
         examples: Number of examples; 0 where they are no source of chance, or are not known one by one.
         df: Degrees of freedom of what is known about the seeds.
-        of_seeds: Between seeds.
+        of_seeds: Between seeds; as estimated, which may be below zero.
         of_examples: Between examples; 0 without examples.
         of_rest: What is particular to a seed on an example; 0 without examples.
     """
@@ -45,19 +45,23 @@ class Variance:
     def parts(self, seeds: int | None = None, examples: int | None = None) -> tuple[float, float, float]:
         """Returns what seeds, examples and the rest add to the variance of the mean, here or with other numbers."""
         n, m = seeds or self.seeds, examples or self.examples
-        return self.of_seeds / n, self.of_examples / max(m, 1), self.of_rest / (n * max(m, 1))
+        return max(self.of_seeds, 0.0) / n, self.of_examples / max(m, 1), self.of_rest / (n * max(m, 1))
 
     def half_width(self, alpha: float, seeds: int | None = None, examples: int | None = None) -> float:
         """Returns half the length of the interval of the mean at level 1 - alpha, here or with other numbers.
 
         Cochran's weights (Cochran & Cox 1957, section 4.14): what is estimated from the seeds counts by the quantile of
-        their few degrees of freedom, what is estimated from the examples by that of the normal distribution.
+        their few degrees of freedom, what is estimated from the examples by that of the normal distribution. It is not
+        shorter than that of the examples alone, should the seeds happen to agree better than the rest allows.
         """
         seed, example, rest = self.parts(seeds, examples)
-        total = seed + example + rest
+        seen = max(self.of_seeds / self.seeds + rest, 0.0)  # the variance of the means of seeds, as it is estimated
+        by_seeds = seen if seeds is None and examples is None else seed + rest
         df = self.df if seeds is None else self.df * (seeds - 1) / (self.seeds - 1)
         few, many = -float(stdtrit(df, alpha / 2)), -float(ndtri(alpha / 2))  # quantiles of t and of the normal
-        return 0.0 if total == 0 else (few * (seed + rest) + many * example) / math.sqrt(total)
+        total = by_seeds + example
+        weighted = (few * by_seeds + many * example) / math.sqrt(total) if total else 0.0
+        return max(weighted, many * math.sqrt(example + rest))
 
     def p_value(self, mean: float) -> float:
         """Returns the two-sided p-value against a mean of zero: the level at which the interval touches it."""
@@ -85,7 +89,17 @@ def crossed(outcomes: Array, grain: float = 0.0) -> Variance:
     by_example = outcomes.mean(0)  # (S, N) -> (N,)
     residual = outcomes - by_seed[:, None] - by_example[None] + by_seed.mean()  # (S, N)
     rest = float((residual**2).sum()) / ((seeds - 1) * (examples - 1))
-    among = float(by_example.var(ddof=1))
-    return Variance(
-        seeds, examples, seeds - 1, max(between - rest / examples, 0.0), max(among - rest / seeds, 0.0), rest
-    )
+    return split(seeds, examples, between, float(by_example.var(ddof=1)), rest)
+
+
+def split(seeds: int, examples: int, between: float, among: float, rest: float) -> Variance:
+    """Takes out of the variance of means what the rest adds to it.
+
+    Args:
+        seeds: Number of seeds.
+        examples: Number of examples.
+        between: Variance of the means of seeds.
+        among: Variance of the means of examples.
+        rest: Mean square of the rest.
+    """
+    return Variance(seeds, examples, seeds - 1, between - rest / examples, max(among - rest / seeds, 0.0), rest)

@@ -47,6 +47,16 @@ def test_the_quantile_is_weighted_between_that_of_the_seeds_and_the_normal_one()
     assert both.half_width(0.05) == pytest.approx((4.302653 + 1.959964) / 2 * 2**0.5, abs=1e-5)
 
 
+def test_seeds_that_happen_to_agree_do_not_make_the_images_certain():
+    """By chance the means of three seeds may be closer than what is particular to each image allows."""
+    table = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]])
+    found = crossed(table)
+    assert found.of_seeds < 0
+    assert found.parts()[0] == 0
+    _, example, rest = found.parts()
+    assert found.half_width(0.05) == pytest.approx(1.959964 * (example + rest) ** 0.5)
+
+
 def test_the_p_value_is_the_level_at_which_the_interval_touches_zero():
     found = crossed(TABLE)
     p = found.p_value(1.5)
