@@ -10,7 +10,9 @@ from advlora.config import DataConfig, ModelConfig, TrialConfig
 from advlora.config.evaluation_attacks import ApgdCe, ApgdT, Di, FabT, Noise, Pgd, Square
 from advlora.evaluation.evaluator import Evaluator
 from advlora.evaluation.zero_shot import ZeroShotClassifier
+from advlora.models import Preprocessing
 from advlora.numerics import computing
+from advlora.randomness import Streams
 from advlora.training.trainer import fine_tune
 from tests.advlora.short_trials import evaluation, numbers, trial
 
@@ -49,13 +51,13 @@ def classifier(bench, device) -> ZeroShotClassifier:
 def test_an_attack_breaks_the_same_images_on_both_devices(attack, bench, cuda):
     """Its random numbers are the same on both, so only rounding tells them apart."""
     data = bench.split(DataConfig(), "val", Preprocessing(28), 64)
-    names = [(0, "gpu", place) for place in range(64)]
     radius = 8 / 255 if attack.norm == "linf" else 1.0
     kept = {}
     for device in (CPU, cuda):
         images, labels = data.images.to(device).float() / 255, data.labels.to(device)
         with computing():
-            kept[device] = withstands(classifier(bench, device), images, labels, attack, radius, names).cpu()
+            streams = Streams.of(0, "gpu", samples=torch.arange(64, device=device))
+            kept[device] = withstands(classifier(bench, device), images, labels, attack, radius, streams).cpu()
     assert (kept[CPU] != kept[cuda]).sum() <= FLIPPED
 
 
