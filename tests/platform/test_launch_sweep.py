@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from tests.platform.commands import BASE, PROTOCOL, advlora, records, tracked
+from tests.platform.commands import BASE, PROTOCOL, advlora, command, environment, records, tracked
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -61,3 +64,40 @@ def test_a_sweep_stops_weak_trials_and_exports_the_confirmed_one(place):
     assert (len(kinds["trial"]), len(kinds["arm"])) == (7, 2)
     again = advlora(place, "sweep", "sweep.yaml", "--json")
     assert json.loads(again.stdout)["best"] == summary["best"]
+
+
+def running(folder: Path) -> dict[str, dict]:
+    """Trials that have a checkpoint and no result yet."""
+    found = records(folder)
+    return {name: entry for name, entry in found.items() if entry["status"] == "running" and entry["history"]}
+
+
+def test_a_killed_sweep_goes_on_with_the_trial_that_was_running(place):
+    study = {**SWEEP, "name": "killed", "confirm": None, "search": {"trials": 2, "scheduler": {"kind": "none"}}}
+    study["base"] = {**BASE, "optimiser": {**BASE["optimiser"], "epochs": 3}}
+    (place / "killed.yaml").write_text(yaml.safe_dump(study))
+    folder = place / "runs" / "killed"
+    with (place / "killed.log").open("w") as log:
+        driver = subprocess.Popen(
+            command(place, "sweep", "killed.yaml"), cwd=place, env=environment(), stdout=log, stderr=log
+        )
+        deadline = time.time() + 200
+        while not running(folder):
+            assert driver.poll() is None, (place / "killed.log").read_text()
+            assert time.time() < deadline, (place / "killed.log").read_text()
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    time.sleep(5)  # Ray's processes notice that their driver is gone
+    (left,) = running(folder).values()
+    answer = advlora(place, "sweep", "killed.yaml", "--json")
+    assert answer.returncode == 0, answer.stderr
+    entries = records(folder)
+    assert {entry["status"] for entry in entries.values()} == {"done"}
+    assert len(entries) == 2
+    resumed = entries[left["trial_id"]]
+    assert len(resumed["spans"]) == 2
+    # It went on from its checkpoint: epochs that were known before were not run again.
+    assert [entry["epoch"] for entry in resumed["history"]] == [1, 2, 3]
+    assert resumed["history"][: len(left["history"])] == left["history"]
+    assert len(tracked(place, "killed")["trial"]) == 2

@@ -6,21 +6,18 @@ the state of its samplers: generations, populations, the distribution of CMA-ES.
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from advlora.identity import fingerprint
+from advlora_platform.search.journal_file import open_storage
 from advlora_platform.search.samplers import WITH_POPULATION, build_sampler
 from advlora_platform.search.space import suggest
 from advlora_platform.study.failures import Failure, class_of
@@ -36,8 +33,6 @@ INFEASIBLE = "fails"
 """Name of the constraint that says of a configuration that it cannot be run: above 0 where it cannot."""
 GOAL = {"max": "maximize", "min": "minimize"}
 
-log = logging.getLogger("advlora")
-
 
 class Journal:
     """Asks Optuna for configurations, and tells it what became of them."""
@@ -46,7 +41,7 @@ class Journal:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._spec = study
         self._metrics = [str(metric) for metric in study.objectives()]
-        self._storage = _open(folder.journal)
+        self._storage = open_storage(folder.journal)
         self._study = _study(study, _name(study, factory), self._storage)
 
     def catch_up(self, records: Iterable[Record]) -> None:
@@ -158,14 +153,6 @@ class Journal:
             self._study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _open(file: Path) -> JournalStorage:
-    if not _is_whole(file):
-        file.replace(file.with_name(f"{file.name}.damaged"))
-        log.warning("%s is damaged; it is set aside, and the search goes on from the ledger", file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(file)))
-
-
 def _name(study: SweepStudy, factory: TrialFactory) -> str:
     """Names Optuna's study after the space, the objectives and the trials, so that an edited sweep gets another one."""
     space = {key: parameter.model_dump(mode="json") for key, parameter in study.parameters.items()}
@@ -186,14 +173,3 @@ def _study(study: SweepStudy, name: str, storage: JournalStorage) -> optuna.Stud
         if opened.metric_names is None:
             opened.set_metric_names([str(each) for each in objectives])
     return opened
-
-
-def _is_whole(file: Path) -> bool:
-    """Whether every line of a journal can be read, or there is none: a crash may have cut the last one off."""
-    try:
-        with file.open("rb") as lines:
-            return all(line.endswith(b"\n") and json.loads(line) for line in lines)
-    except FileNotFoundError:
-        return True
-    except ValueError:
-        return False

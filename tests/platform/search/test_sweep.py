@@ -226,6 +226,16 @@ def test_a_damaged_journal_is_set_aside_and_written_anew(factory, folder):
     assert states(folder) == ["COMPLETE"] * 4
 
 
+def test_no_trial_waits_for_the_disk_to_flush_the_journal(factory, folder, monkeypatch):
+    def refuse(handle):
+        raise AssertionError("a flush")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    drain(SweepSearcher(sweep(), factory, [], folder), factory)
+    assert states(folder) == ["COMPLETE"] * 6
+    assert [file.name for file in folder.path.iterdir()] == ["optuna-journal.log"]  # no lock is left
+
+
 def test_a_journal_that_knows_more_than_the_ledger_is_written_anew(factory, folder):
     trials = drain(SweepSearcher(sweep(), factory, [], folder), factory)
     SweepSearcher(sweep(), factory, [record(trial) for trial in trials[:3]], folder)
