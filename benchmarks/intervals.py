@@ -14,9 +14,9 @@ from scipy.special import stdtrit
 from advlora_platform.analysis.simultaneous import Independent
 from advlora_platform.analysis.variance import Variance, split
 
-QUESTIONS = 10
-EXAMPLES = 200
-SHARES = ((1.0, 0.0, 0.0), (0.7, 0.2, 0.1), (0.4, 0.4, 0.2), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8))
+QUESTIONS = 9
+EXAMPLES = 500
+SHARES = ((1.0, 0.0, 0.0), (0.7, 0.2, 0.1), (0.5, 0.4, 0.1), (0.1, 0.8, 0.1), (0.05, 0.15, 0.8))
 """Of seeds, examples and rest in the variance of the mean."""
 TABLES, AGAIN = 200, 400
 """Tables for the bootstrap, which is slow, and draws from each."""
