@@ -103,7 +103,7 @@ def test_the_shipped_outcomes_say_how_they_were_made(shipped):
 def test_the_shipped_outcomes_are_met_on_clean_images_by_a_margin_that_rounding_does_not_bridge(shipped):
     bench, data = Workbench(), DataConfig(name=shipped.data)
     model = bench.model(ModelConfig(name=shipped.model))
-    examples = bench.split(data, shipped.split, model.image_size, shipped.samples)
+    examples = bench.split(data, shipped.split, model.preprocessing, shipped.samples)
     with computing(), torch.no_grad():
         features = torch.nn.functional.normalize(model.encode_images(examples.images.float() / 255), dim=-1)
         logits = model.logit_scale * features @ bench.class_features(ModelConfig(), data).T

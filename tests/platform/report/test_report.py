@@ -169,7 +169,7 @@ def test_the_terminal_shows_table_effects_best_and_holes():
     assert row.endswith("3.00     20.0   42T   3/3")
     assert next(line for line in text.splitlines() if line.startswith("full")).endswith("0/3")
     assert re.search(r"clustering  robust +\+4\.5 +3/3  not resolved: no verdict below 3 complete seeds", text)
-    assert re.search(r"adaptive    robust .* 3/3  equivalent within 1 point \(without LoRA, adaptive\)", text)
+    assert re.search(r"adaptive    robust .* 3/3  equivalent within 1 point \(without adaptive, LoRA\)", text)
     assert "LoRA: seed 1 failed (diverged)." in text
     assert "full: seed 0 missing, seed 1 missing, seed 2 missing" in text
     assert "Protocol: PGD-10 (cross-entropy, L-inf 8/255), 400 val / 1000 test images" in text
@@ -270,7 +270,7 @@ BACKDOOR = "test/attack_success_rate"
 
 def test_reported_metrics_are_columns_and_comparisons_in_which_less_of_a_backdoor_is_better():
     def cleaned(arm, seed):
-        return accuracies(0.5) | {BACKDOOR: {"LoRA": 0.9, "full": 0.95}.get(arm, 0.2) + 0.01 * seed * (arm == "LoRA")}
+        return accuracies(0.5) | {BACKDOOR: {"LoRA": 0.9, "full": 0.99}.get(arm, 0.2) + 0.01 * seed * (arm == "LoRA")}
 
     summary = tell(ablation(report=[BACKDOOR, ROBUST]), cleaned)
     assert summary.metrics.further == (BACKDOOR,)  # robust accuracy is shown anyway
