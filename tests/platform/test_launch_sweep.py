@@ -81,13 +81,15 @@ def test_a_killed_sweep_goes_on_with_the_trial_that_was_running(place):
         driver = subprocess.Popen(
             command(place, "sweep", "killed.yaml"), cwd=place, env=environment(), stdout=log, stderr=log
         )
-        deadline = time.time() + 200
-        while not running(folder):
-            assert driver.poll() is None, (place / "killed.log").read_text()
-            assert time.time() < deadline, (place / "killed.log").read_text()
-            time.sleep(0.05)
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
+        try:
+            deadline = time.time() + 200
+            while not running(folder):
+                assert driver.poll() is None, (place / "killed.log").read_text()
+                assert time.time() < deadline, (place / "killed.log").read_text()
+                time.sleep(0.05)
+        finally:
+            driver.send_signal(signal.SIGKILL)
+            driver.wait()
     time.sleep(5)  # Ray's processes notice that their driver is gone
     (left,) = running(folder).values()
     answer = advlora(place, "sweep", "killed.yaml", "--json")
