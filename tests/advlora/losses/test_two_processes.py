@@ -57,4 +57,4 @@ def test_two_processes_train_what_one_trains(tiny, tmp_path: Path) -> None:
         alone = trained(values, SOLO)
         for key, value in alone.items():
             assert torch.equal(first[name][key], second[name][key]), (name, key)
-            torch.testing.assert_close(first[name][key], value, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(first[name][key], value, atol=2e-4, rtol=1e-3)

@@ -164,6 +164,8 @@ def test_an_event_that_can_never_be_delivered_is_said_once_and_holds_nothing_up(
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_an_interrupted_driver_leaves_no_run_open_and_the_next_one_takes_them_up(store, study, opened, interruption):
+    threads = threading.active_count()
+
     def interrupted():
         with MlflowTracker(study, opened) as tracker:
             play([tracker], trial("plain", 0))
@@ -175,7 +177,7 @@ def test_an_interrupted_driver_leaves_no_run_open_and_the_next_one_takes_them_up
     statuses = {name: run.info.status for name, run in tracked(store).items()}
     ended = {"plain · seed 0": "FINISHED"}
     assert statuses == {"parts": "KILLED", "plain": "KILLED", "plain · seed 1": "KILLED", **ended}
-    assert threading.active_count() < 20
+    assert threading.active_count() <= threads + 2
 
     tracker = MlflowTracker(study, opened)
     tracker.trial_started(trial("plain", 1))
