@@ -72,6 +72,7 @@ def running(folder: Path) -> dict[str, dict]:
     return {name: entry for name, entry in found.items() if entry["status"] == "running" and entry["history"]}
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_with_the_trial_that_was_running(place):
     study = {**SWEEP, "name": "killed", "confirm": None, "search": {"trials": 2, "scheduler": {"kind": "none"}}}
     study["base"] = {**BASE, "optimiser": {**BASE["optimiser"], "epochs": 3}}

@@ -200,7 +200,7 @@ class Crowded(TrialFactory):
 
 
 def test_a_trial_that_finds_no_memory_beside_an_earlier_one_is_tried_in_a_fresh_process(tmp_path):
-    _, records, _ = execute(tmp_path, factory=Crowded, arms={"AdvLoRA": {}, "narrow": {"adapter.rank": 2}})
+    _, records, *_ = execute(tmp_path, factory=Crowded, arms={"AdvLoRA": {}, "narrow": {"adapter.rank": 2}})
     assert {arm: record.status for arm, record in records.items()} == {"AdvLoRA": "done", "narrow": "done"}
 
 
