@@ -56,7 +56,7 @@ def misses(seeds: int, shares: Sequence[float], draws: int, chance: np.random.Ge
 
 
 def bootstrap(seeds: int, variances: Sequence[float], chance: np.random.Generator, alpha: float = 0.05) -> float:
-    """Returns how often percentiles of the crossed bootstrap miss (Owen, 2007): seeds and examples drawn anew."""
+    """Returns how often percentiles miss that resample seeds and examples (crossed bootstrap; Owen, 2007)."""
     seed, example, rest = (variance**0.5 for variance in variances)
     missed = 0
     for _ in range(TABLES):

@@ -1,4 +1,4 @@
-"""Does this installation compute what it should? Every check says what is wrong and how to mend it."""
+"""Does this installation compute what it should? Every check says what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Check:
         name: Short.
         found: What was found.
         ok: Whether it is as it should be.
-        mend: What to do where it is not.
+        fix: What to do where it is not.
     """
 
     name: str
     found: str
     ok: bool = True
-    mend: str = ""
+    fix: str = ""
 
 
 def examine() -> Iterator[Check]:
@@ -70,14 +70,14 @@ def packages(installed: Callable[[str], str]) -> Iterator[Check]:
     wanted = {one.name: one.specifier for one in map(Requirement, requires("advlora") or ())}
     for name in PACKAGES:
         allowed = str(wanted.get(name, ""))
-        mend = f"pip install '{name}{allowed}'"
+        fix = f"pip install '{name}{allowed}'"
         try:
             found = installed(name)
         except PackageNotFoundError:
-            yield Check(name, "missing", False, mend)
+            yield Check(name, "missing", False, fix)
             continue
         plain = found.partition("+")[0]  # torch names its CUDA behind a plus
-        yield Check(name, found, name not in wanted or wanted[name].contains(plain, prereleases=True), mend)
+        yield Check(name, found, name not in wanted or wanted[name].contains(plain, prereleases=True), fix)
 
 
 @computing()

@@ -79,7 +79,7 @@ def test_versions_are_held_against_what_the_project_asks_for():
     assert not found["torch"].ok
     assert found["ray"].ok
     assert not found["mlflow"].ok
-    assert found["torch"].mend.startswith("pip install 'torch")
+    assert found["torch"].fix.startswith("pip install 'torch")
 
 
 def test_this_machine_multiplies_exactly_and_repeats():

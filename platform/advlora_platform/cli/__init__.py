@@ -20,7 +20,7 @@ STORAGE_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
 )
-"""What a full, read-only or failing storage answers, which the user can mend."""
+"""What a full, read-only or failing storage answers, which the user can put right."""
 
 
 def main() -> None:

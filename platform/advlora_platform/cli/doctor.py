@@ -32,7 +32,7 @@ def command(as_json: bool) -> None:
         for check in checks:
             _show(check.name, check.found, "ok" if check.ok else "FAILED")
             if not check.ok:
-                output.print(f"  mend: {check.mend}")
+                output.print(f"  fix: {check.fix}")
         output.print(f"\n{len(failed)} of {len(checks)} checks failed" if failed else "\nall checks are ok")
     raise SystemExit(1 if failed else 0)
 

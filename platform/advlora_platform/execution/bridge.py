@@ -15,7 +15,7 @@ from advlora_platform.study.trials import Trial, TrialFactory
 
 
 class Bridge(tune.Callback):
-    """Tells every observer, in order, what happens to a trial; stops the study for what the user has to mend."""
+    """Tells every observer, in order, what happens to a trial; stops the study for what the user has to fix."""
 
     def __init__(self, factory: TrialFactory, observers: Sequence[Observer], heartbeat: Callable[[], None]) -> None:
         """Takes the observers, and what is called at every turn of Tune's loop."""

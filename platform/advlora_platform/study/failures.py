@@ -40,7 +40,7 @@ class FailureClass:
     Attributes:
         name: As ledger, tracker and reports write it.
         final: Whether the same configuration would meet it again; the next launch tries other failures again.
-        stops: Whether other trials would meet it too, so that the study stops until the user has mended it.
+        stops: Whether other trials would meet it too, so that the study stops until the user has fixed it.
         shared: Whether every worker of a trial meets it at the same step, so that their group can go on together.
         fresh: Whether it counts only in a process that has run no other trial, whose remains may be at fault.
         retried: How often the trial is tried again, with new workers, within the same launch; epochs that were

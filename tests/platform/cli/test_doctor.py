@@ -27,12 +27,12 @@ def test_a_healthy_installation_ends_with_0_and_fits_a_terminal(advlora, found):
     assert "".join(LONG.split()) in "".join(answer.out.replace("ok", "").split())
 
 
-def test_what_failed_is_said_with_how_to_mend_it(advlora, found):
+def test_what_failed_is_said_with_how_to_fix_it(advlora, found):
     found.append(Check("torch", "1.0", False, "pip install 'torch>=2.8,<2.15'"))
     answer = advlora("doctor")
     assert answer.code == 1
     assert "FAILED" in answer.out
-    assert "mend: pip install 'torch>=2.8,<2.15'" in answer.out
+    assert "fix: pip install 'torch>=2.8,<2.15'" in answer.out
     assert "1 of 3 checks failed" in answer.out
 
 
@@ -40,4 +40,4 @@ def test_programs_read_it_as_json(advlora, found):
     answer = advlora("doctor", "--json")
     content = json.loads(answer.out)
     assert content["ok"] is True
-    assert content["checks"][0] == {"name": "python", "found": "3.11.9", "ok": True, "mend": ""}
+    assert content["checks"][0] == {"name": "python", "found": "3.11.9", "ok": True, "fix": ""}

@@ -79,7 +79,7 @@ def test_a_failure_is_told_once(bridge, diary):
     assert diary.entries == [("failed", Failure("diverged", "loss nan"))]
 
 
-def test_what_the_user_has_to_mend_stops_the_study_after_all_observers_know(bridge, diary):
+def test_what_the_user_has_to_fix_stops_the_study_after_all_observers_know(bridge, diary):
     with pytest.raises(UserError, match=r"a/.*: no shard 3; the study has stopped, and the same command continues it"):
         tell(bridge, Failed(Failure("user_error", "no shard 3")))
     assert diary.entries == [("failed", Failure("user_error", "no shard 3"))]
