@@ -57,4 +57,7 @@ def test_two_processes_train_what_one_trains(tiny, tmp_path: Path) -> None:
         alone = trained(values, SOLO)
         for key, value in alone.items():
             assert torch.equal(first[name][key], second[name][key]), (name, key)
-            torch.testing.assert_close(first[name][key], value, atol=2e-4, rtol=1e-3)
+            close = torch.isclose(first[name][key], value, atol=1e-5, rtol=1e-4)
+            # Adam divides a gradient by its size: one of 5e-9 is rounding, and still moves its element.
+            assert (~close).sum() <= (name == "both towers, contrastive"), (name, key)
+            torch.testing.assert_close(first[name][key][~close], value[~close], atol=2e-4, rtol=1e-3)

@@ -230,4 +230,6 @@ def test_an_update_after_a_frozen_attack_is_the_one_without(make, tiny, monkeypa
     found, expected = gradients(updates), gradients(reference)
     largest = max(float(gradient.abs().max()) for gradient in expected)
     assert largest > 0
-    assert max(float((one - other).abs().max()) for one, other in zip(found, expected, strict=True)) < 1e-3 * largest
+    # TRADES attacks a divergence, whose gradient is small next to the clean image, and its direction mostly rounding.
+    allowed = (1e-3 if loss == "trades" else 1e-4) * largest
+    assert max(float((one - other).abs().max()) for one, other in zip(found, expected, strict=True)) < allowed
