@@ -185,7 +185,7 @@ def test_two_processes_train_what_one_trains(pair, run, name):
     for report, (metrics, adapter) in zip(alone, pair[0][name], strict=True):
         expected = numbers(report)
         assert metrics["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-4)
-        # Each process merges the update for its own attacks: a matrix product per layer.
+        # Merging the update, and the penalty, cost every process the same, however few its samples are.
         assert metrics.pop("cost/flops") == pytest.approx(expected.pop("cost/flops"), rel=5e-3)
         assert metrics == pytest.approx(expected, abs=1.01 / 32)
         torch.testing.assert_close(adapter, report.state["adapter"], rtol=0, atol=1e-4)
