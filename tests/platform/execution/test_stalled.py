@@ -63,7 +63,7 @@ def test_a_worker_that_hangs_is_killed_and_the_study_goes_on_and_ends(tmp_path, 
     monkeypatch.setenv("ADVLORA_STALLED_AFTER", str(LIMIT))
     listener, protocol = Hanging(), {**STUDY["protocol"], "guards": {"enabled": False}}
     arms = {"hanging": {"optimiser.epochs": 100}, "LoRA": {}}
-    _, records, _ = execute(tmp_path, listener, base=BASE, protocol=protocol, arms=arms)
+    _, records, *_ = execute(tmp_path, listener, base=BASE, protocol=protocol, arms=arms)
     failure = records["hanging"].failure
     assert failure.kind == "stalled"
     assert f"more than {LIMIT} s" in failure.message
