@@ -67,7 +67,7 @@ def test_a_worker_that_hangs_is_killed_and_the_study_goes_on_and_ends(tmp_path, 
     failure = records["hanging"].failure
     assert failure.kind == "stalled"
     assert f"more than {LIMIT} s" in failure.message
-    assert not records["hanging"].settled  # the next launch tries it again
+    assert records["hanging"].repeated  # the next launch tries it again
     assert listener.started == ["hanging"] * (1 + class_of(failure).retried) + ["LoRA"]
     assert records["LoRA"].status == "done"
     assert len(listener.stopped) == 2
