@@ -1,7 +1,7 @@
 """What the platform adds to a trial: warm path against the bare training loop, interleaved in one run.
 
 After every trial that comes out of the warm executor, the same trial is run in this process by `fine_tune` alone, while
-the executor waits. The overhead is all that lies between two free moments of the driver (Tune, mailbox, checkpoint,
+the executor waits. The overhead is all that lies between two free moments of the driver (Tune, slot, checkpoint,
 ledger), less the bare trial. Both must give the same numbers.
 
 Usage:

@@ -11,7 +11,7 @@ from advlora.adapters import save_trained
 from advlora.config import TrialConfig, parse, parse_override, read_yaml, vary, with_values
 from advlora.errors import ConfigError, UserError
 from advlora_platform.checking import check_study
-from advlora_platform.execution import rebuild
+from advlora_platform.execution.states import rebuild
 from advlora_platform.export import BestFile, check_reproduction
 from advlora_platform.launch import launch
 from advlora_platform.study import Ledger, Observer, StudyFolder, trials_of

@@ -2,6 +2,5 @@
 
 from advlora_platform.execution.resources import Node, available, concurrency
 from advlora_platform.execution.run import run
-from advlora_platform.execution.states import rebuild
 
-__all__ = ["Node", "available", "concurrency", "rebuild", "run"]
+__all__ = ["Node", "available", "concurrency", "run"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Any
 
 from advlora_platform.execution.places import Place
-from advlora_platform.study.failures import LOST_WORKER, Failure, class_of
+from advlora_platform.execution.tries import DIED, Tries
+from advlora_platform.study.failures import Failure
 from advlora_platform.study.messages import Failed, Message, Reported
 
 Job = tuple[int, dict[str, Any]]
@@ -19,9 +19,9 @@ class Mailbox:
     """One job at a time; what a cancelled job still reports is dropped. Runs as an asynchronous Ray actor."""
 
     def __init__(self) -> None:
-        self._number = self._settled = self._cancelled = self._failures = 0
+        self._number = self._settled = self._cancelled = 0
+        self._tries = Tries()
         self._taken = False
-        self._epoch = 0
         self._put = self._fetched = self._decided = 0
         self._places: set[Place] = set()
         self._heard: float | None = None
@@ -33,7 +33,7 @@ class Mailbox:
     async def submit(self, config: dict[str, Any]) -> int:
         """Puts a job in, in place of any earlier one, and returns its number."""
         async with self._changed:
-            self._cancelled, self._failures, self._epoch, self._taken = self._number, 0, 0, False
+            self._cancelled, self._tries, self._taken = self._number, Tries(), False
             self._number, self._config = self._number + 1, config
             if self._heard is not None:
                 self._heard = time.monotonic()
@@ -43,7 +43,7 @@ class Mailbox:
     async def group_started(self) -> None:
         """A worker group begins to serve. The job that an earlier one left unfinished, if any, has lost its workers."""
         self._places, self._heard = set(), time.monotonic()
-        await self.fail(self._number, Failure(LOST_WORKER.name, "its workers died (killed, or out of memory?)"))
+        await self.fail(self._number, DIED)
 
     async def enrol(self, place: Place) -> None:
         """A worker of the present group says where it runs."""
@@ -62,8 +62,8 @@ class Mailbox:
         self._heard = time.monotonic()
         if number != self._number or self._is_cancelled(number):
             return False
-        if isinstance(message, Reported) and message.epoch > self._epoch:
-            self._epoch, self._failures = message.epoch, 0  # it gets on, so the tries before were not in vain
+        if isinstance(message, Reported):
+            self._tries.completed(message.epoch)
         self._put += 1
         await self._messages.put((number, message))
         return True
@@ -87,12 +87,9 @@ class Mailbox:
         if number != self._number or number <= self._settled or not self._taken:
             return
         self._taken = False
-        if warm and class_of(failure).fresh:
-            return  # the next group is a fresh one
-        self._failures += 1
-        if self._failures > class_of(failure).retried:
-            tried = f"; tried {self._failures} times" if self._failures > 1 else ""
-            await self.report(number, Failed(replace(failure, message=f"{failure.message}{tried}")))
+        ended = self._tries.failed(failure, warm)
+        if ended is not None:
+            await self.report(number, Failed(ended))
             await self.settle(number)
 
     async def give_up(self, number: int, failure: Failure) -> None:

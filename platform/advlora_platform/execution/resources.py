@@ -11,8 +11,10 @@ import psutil
 from advlora.config import ResourcesConfig
 from advlora.errors import UserError
 
-SLOT_MEMORY = 600 * 2**20
-"""Bytes that the processes around the workers of one trial need: slot, mailbox and Ray Train's controller."""
+SOLO_SLOT_MEMORY = 150 * 2**20
+"""Bytes of the process of a slot, beside its one worker."""
+GROUP_SLOT_MEMORY = 1400 * 2**20
+"""Bytes of all that lies around a group of workers: slot, mailbox, and Ray Train's controller with its helpers."""
 ROUNDING = 1e-6
 
 
@@ -61,8 +63,25 @@ def concurrency(resources: ResourcesConfig, nodes: Sequence[Node], bound: int | 
     return trials if bound is None else min(trials, bound)
 
 
+def slot_bundles(resources: ResourcesConfig) -> list[dict[str, float]]:
+    """Returns what Tune reserves for one slot: the slot's own memory, and the single worker where there is one.
+
+    Ray Train reserves the workers of a group. A CPU for the slot would be missing for them, and deadlock them.
+    """
+    if resources.workers > 1:
+        return [{"memory": GROUP_SLOT_MEMORY}]
+    return [{"memory": SOLO_SLOT_MEMORY}, per_worker(resources)]
+
+
+def per_worker(resources: ResourcesConfig) -> dict[str, float]:
+    """Returns what Ray reserves for a worker."""
+    gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
+    return {"CPU": resources.cpus_per_worker, **gpus}
+
+
 def _workers_on(node: Node, resources: ResourcesConfig) -> int:
-    memory = resources.memory_gb_per_worker * 2**30 + SLOT_MEMORY / resources.workers
+    around = SOLO_SLOT_MEMORY if resources.workers == 1 else GROUP_SLOT_MEMORY / resources.workers
+    memory = resources.memory_gb_per_worker * 2**30 + around
     limits = [node.cpus / resources.cpus_per_worker, node.memory / memory]
     if resources.gpus_per_worker:
         limits.append(node.gpus / resources.gpus_per_worker)

@@ -1,4 +1,4 @@
-"""`run`: every trial of every verb, through Tune slots that own warm worker groups."""
+"""`run`: every trial of every verb, through Tune slots that own warm workers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from advlora.config import ResourcesConfig
 from advlora.errors import UserError
 from advlora_platform.execution.bridge import Bridge
-from advlora_platform.execution.resources import SLOT_MEMORY, available, concurrency
+from advlora_platform.execution.resources import available, concurrency, slot_bundles
 from advlora_platform.execution.session import session
-from advlora_platform.execution.worker import Work
+from advlora_platform.execution.work import Work
 from advlora_platform.search.contract import StudySearcher
 from advlora_platform.study.failures import LOST_WORKER, silences
 from advlora_platform.study.folder import StudyFolder
@@ -77,13 +77,14 @@ def _tuner(
 ) -> Any:
     from ray import tune
 
-    from advlora_platform.execution.slot import Slot
+    from advlora_platform.execution.group import GroupSlot
+    from advlora_platform.execution.solo import SoloSlot
 
     work = Work(factory, folder.path, stoppable=scheduler is not None)
-    trainable = tune.with_parameters(Slot, work=work, resources=resources, silences=silences())
+    slot = SoloSlot if resources.workers == 1 else GroupSlot
+    trainable = tune.with_parameters(slot, work=work, resources=resources, silences=silences())
     return tune.Tuner(
-        # The slot asks for memory alone: a CPU for it would be missing for the workers, and deadlock them.
-        tune.with_resources(trainable, {"memory": SLOT_MEMORY}),
+        tune.with_resources(trainable, tune.PlacementGroupFactory(slot_bundles(resources), strategy="PACK")),
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=scheduler,

@@ -21,7 +21,7 @@ SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports no metric
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the ledger makes Tune's slow goodbye unnecessary
     "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints a table even when told to be quiet
-    "RAY_worker_maximum_startup_concurrency": "8",  # a slot is eight processes; fewer draw a warning per study
+    "RAY_worker_maximum_startup_concurrency": "8",  # the slot of a group is eight processes; fewer draw a warning
 }
 
 PATIENCE = 10.0

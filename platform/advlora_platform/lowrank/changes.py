@@ -13,7 +13,7 @@ from advlora.evaluation.lowrank import Spectrum, spectra, summary, truncated_mod
 from advlora.metrics import Metric
 from advlora.models import VisionLanguageModel, tower_names
 from advlora.training.workbench import Workbench
-from advlora_platform.execution import rebuild
+from advlora_platform.execution.states import rebuild
 from advlora_platform.lowrank.trials import Trained
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from advlora.config import ResourcesConfig
 from advlora.errors import UserError
-from advlora_platform.execution.resources import Node, available, concurrency
+from advlora_platform.execution.resources import Node, available, concurrency, slot_bundles
 
 pytestmark = pytest.mark.unit
 GIB = 2**30
@@ -32,6 +32,21 @@ def node(cpus=8, gpus=0, memory=64) -> Node:
 )
 def test_concurrency_follows_from_what_is_scarcest(resources, nodes, trials):
     assert concurrency(ResourcesConfig(**resources), nodes) == trials
+
+
+@pytest.mark.parametrize(
+    ("resources", "worker"),
+    [
+        ({}, {"CPU": 1}),
+        ({"cpus_per_worker": 4, "gpus_per_worker": 1}, {"CPU": 4, "GPU": 1}),
+    ],
+)
+def test_a_slot_holds_its_single_worker_itself_and_leaves_a_group_to_ray_train(resources, worker):
+    own, beside = slot_bundles(ResourcesConfig(**resources))
+    assert beside == worker
+    assert own.keys() == {"memory"}
+    (alone,) = slot_bundles(ResourcesConfig(**resources, workers=2))
+    assert alone["memory"] > own["memory"]
 
 
 def test_the_user_may_bound_it_but_not_raise_it():

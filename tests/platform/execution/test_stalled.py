@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-import psutil
 import pytest
 
 from advlora.errors import UserError
 from advlora_platform.study.failures import Failure, class_of, overdue, silences
-from tests.platform.execution.test_run import STUDY, Listener, execute, is_worker
+from tests.platform.execution.test_run import STUDY, Listener, execute, processes
 
-LIMIT = 25
+LIMIT = 15
 """Seconds; a healthy trial of this study reports within a few."""
 BASE = {
     "data": {"train_samples": 32},
@@ -49,7 +48,7 @@ class Hanging(Listener):
     def trial_started(self, trial):
         super().trial_started(trial)
         if trial.arm == "hanging":
-            workers = [each for each in psutil.Process().children(recursive=True) if is_worker(each)]
+            workers = processes("SoloWorker")
             self.stopped += workers
             for worker in workers:
                 os.kill(worker.pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""A slot: the Tune trainable that owns one long-lived Ray Train worker group and passes trials on to it.
+"""The slot of trials with several workers: it owns one long-lived Ray Train group and passes trials on to it.
 
 Starting a worker group costs half a minute, a trial often less. Tune reuses the slot for one trial after the other,
 and the group stays, with model, data and k-means loaded.
@@ -15,9 +15,11 @@ import ray
 from ray import tune
 
 from advlora.config import ResourcesConfig
+from advlora_platform.execution.group_worker import serve
 from advlora_platform.execution.mailbox import Mailbox
 from advlora_platform.execution.places import kill
-from advlora_platform.execution.worker import Work, serve
+from advlora_platform.execution.resources import per_worker
+from advlora_platform.execution.work import Work
 from advlora_platform.study.failures import overdue
 from advlora_platform.study.folder import StudyFolder
 
@@ -27,7 +29,7 @@ GROUP_FAILURES = 5
 """How often Ray Train replaces a worker group that died before it gives up."""
 
 
-class Slot(tune.Trainable):
+class GroupSlot(tune.Trainable):
     """Runs the trials that Tune assigns to it, one at a time."""
 
     def setup(
@@ -101,15 +103,14 @@ class Slot(tune.Trainable):
         from ray.train.torch import TorchConfig, TorchTrainer
 
         wanted, folder = self._resources, StudyFolder(self._work.folder)
-        per_worker: dict[str, float] = {"CPU": wanted.cpus_per_worker}
-        if wanted.gpus_per_worker:
-            per_worker["GPU"] = wanted.gpus_per_worker
         gpu = wanted.gpus_per_worker > 0
         return TorchTrainer(
             serve,
             train_loop_config={"mailbox": self._mailbox, "work": self._work},
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-            scaling_config=ScalingConfig(num_workers=wanted.workers, use_gpu=gpu, resources_per_worker=per_worker),
+            scaling_config=ScalingConfig(
+                num_workers=wanted.workers, use_gpu=gpu, resources_per_worker=per_worker(wanted)
+            ),
             run_config=RunConfig(
                 name=f"slot-{uuid.uuid4().hex[:12]}",
                 storage_path=str(folder.ray),
