@@ -65,8 +65,13 @@ def _workers_on(node: Node, resources: ResourcesConfig) -> int:
     memory = resources.memory_gb_per_worker * 2**30 + SLOT_MEMORY / resources.workers
     limits = [node.cpus / resources.cpus_per_worker, node.memory / memory]
     if resources.gpus_per_worker:
-        limits.append(node.gpus / resources.gpus_per_worker)
+        limits.append(_workers_on_gpus(node.gpus, resources.gpus_per_worker))
     return int(min(limits) + ROUNDING)
+
+
+def _workers_on_gpus(gpus: float, each: float) -> float:
+    """Counts device by device: what two workers leave of a GPU each is of no use to a third."""
+    return gpus * int(1 / each + ROUNDING) if each < 1 else gpus / each
 
 
 def _refusal(resources: ResourcesConfig, nodes: Sequence[Node], places: int) -> str:
