@@ -15,6 +15,7 @@ from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution.places import here
 from advlora_platform.execution.states import load_state, save_state
+from advlora_platform.execution.storage import Mark
 from advlora_platform.study.failures import class_of, classify
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.messages import Message, Reported, Started
@@ -32,11 +33,13 @@ class Work:
     Attributes:
         factory: Resolves jobs into trials.
         folder: The study folder, on storage that every node sees.
+        mark: What the driver has left there.
         stoppable: Whether a scheduler may stop a trial after any epoch.
     """
 
     factory: TrialFactory
     folder: Path
+    mark: Mark
     stoppable: bool = False
 
 
@@ -98,12 +101,14 @@ class _Server:
             torch.cuda.empty_cache()
 
     def _run(self, number: int, trial: Trial) -> None:
+        self.work.mark.check()
         folder = StudyFolder(self.work.folder).trial(trial.id)
+        config, protocol = self.work.factory.located(trial)
         state = load_state(folder)
         wanted = self._tell(number, Started())
         reports = fine_tune(
-            trial.config,
-            self.work.factory.protocol_of(trial.phase),
+            config,
+            protocol,
             bench=self.bench,
             group=self.group,
             device=self.device,
