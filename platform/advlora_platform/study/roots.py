@@ -71,6 +71,17 @@ def _embedded() -> frozenset[str]:
     return frozenset(embedded_data())
 
 
+def relative_paths(config: TrialConfig) -> dict[str, str]:
+    """Returns key -> path of all that is looked for below the working folder, or the home, of the driver."""
+    data, model = config.data, config.model
+    found = {"data.name": data.name} if names_a_folder(data) else {}
+    if _in_folder(model):
+        found["model.name"] = model.name.removeprefix(LOCAL)
+    if model.pretrained and Path(model.pretrained).is_file():
+        found["model.pretrained"] = model.pretrained
+    return {key: path for key, path in found.items() if not os.path.isabs(path)}
+
+
 def _in_folder(model: ModelConfig) -> bool:
     return model.source != "embedded" and model.name.startswith(LOCAL)
 
