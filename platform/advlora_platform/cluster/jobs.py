@@ -197,7 +197,6 @@ def _client(address: str) -> JobSubmissionClient:
 @contextmanager
 def _explained(address: str) -> Iterator[None]:
     """Turns what Ray's client raises into one sentence."""
-    import requests
     from ray.exceptions import AuthenticationError
 
     try:
@@ -205,5 +204,5 @@ def _explained(address: str) -> Iterator[None]:
     except AuthenticationError as error:
         refused = "refuses the token that it is given" if "invalid" in str(error) else "asks for a token"
         raise UserError(f"the cluster at {address} {refused}: {WITH_TOKEN}") from None
-    except (ConnectionError, RuntimeError, requests.exceptions.RequestException) as error:
+    except (RuntimeError, OSError) as error:  # those of requests are OSErrors
         raise UserError(f"no job server at {address}: {first_line(error)}") from error
