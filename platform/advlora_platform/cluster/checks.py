@@ -48,7 +48,7 @@ def examine_cluster(address: str, out: PurePosixPath) -> Iterator[Check]:
 
 def _ask(cluster: Cluster, out: PurePosixPath) -> Facts:
     """Runs `facts` as a job and returns what it printed."""
-    command = entrypoint(f"python -m advlora_platform.cluster.facts {shlex.quote(str(out))}", out)
+    command = entrypoint(f"python -m advlora_platform.cluster.facts {shlex.quote(str(out))}", out / "study")
     with packed() as folder:
         job = cluster.start(command, folder, job_environment([]), {}, "doctor")
     ended = cluster.result(job, JOB_SECONDS)

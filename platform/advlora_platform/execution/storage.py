@@ -68,10 +68,8 @@ class Mark:
 
 @contextmanager
 def marked(folder: Path) -> Iterator[Mark]:
-    """Leaves a mark in a study folder as long as the context is open; the driver that holds the lease may do so."""
+    """Leaves a mark in a folder as long as the context is open; `remove_drafts` removes that of a killed driver."""
     mark = Mark(folder / "ray", f"driver-{uuid.uuid4().hex}")
-    for old in mark.folder.glob("driver-*"):  # of a driver that was killed
-        old.unlink(missing_ok=True)
     write_text(mark.file, "")
     try:
         yield mark
