@@ -37,7 +37,9 @@ ROOMS = {
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
         ["lowrank", "training", "doctor"],
+        ["cluster"],
         ["cli"],
+        ["__main__"],
     ],
 }
 """From the foundations up. Rooms of one storey do not know each other."""

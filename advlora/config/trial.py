@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from advlora.config.adapters import AdapterConfig, LoraAdapter
 from advlora.config.base import Count, Positive, Section, Share
@@ -14,6 +15,9 @@ from advlora.config.training_attacks import AnyTrainingAttack, TrainPgd
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """Of training. `bf16`: the passes of the towers under autocast, all else in true float32."""
+
+SMALLEST_SHARE = 1e-4
+"""Of a GPU, below which Ray does not count."""
 
 LOCAL = "local-dir:"
 """Begins the name of a model that lies in a folder."""
@@ -72,9 +76,21 @@ class ResourcesConfig(Section):
     cpus_per_worker: Count = 1
     """CPU cores, and torch threads, of each worker."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
-    """A fraction lets several trials share a GPU; several workers of one trial need a GPU each."""
+    """Whole GPUs, or a fraction of one, which several trials then share; several workers of a trial need whole ones."""
     memory_gb_per_worker: Positive = 1.0
     """Main memory that a worker is expected to need; bounds how many trials run at once."""
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _whole_or_a_part_of_one(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError(
+                f"{gpus:g} is not allowed: a worker takes whole GPUs, or a fraction of one; "
+                f"use {math.floor(gpus)} or {math.ceil(gpus)}"
+            )
+        if 0 < gpus < SMALLEST_SHARE:
+            raise ValueError(f"{gpus:g} is not allowed: Ray shares a GPU among at most {1 / SMALLEST_SHARE:g} workers")
+        return gpus
 
     @model_validator(mode="after")
     def _a_gpu_for_each_worker(self) -> Self:

@@ -24,8 +24,9 @@ from advlora_platform.study import (
     remove_drafts,
     reopened,
 )
+from advlora_platform.study.location import check_location
 from advlora_platform.study.outcomes import Shelf
-from advlora_platform.tracking import MlflowTracker, known_runs
+from advlora_platform.tracking import MlflowTracker, database_file, known_runs, tracking_uri
 
 
 def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False) -> Summary:
@@ -40,9 +41,10 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait:
         wait: Whether to wait until another process that drives the folder ends, rather than to refuse.
 
     Raises:
-        UserError: If the folder belongs to another study, another process drives it, the cluster cannot hold a
-            trial, or the tracking server does not answer.
+        UserError: If the folder cannot hold a study or belongs to another one, another process drives it, the cluster
+            cannot hold a trial, or the tracking server does not answer.
     """
+    _check_locations(out)
     concurrency(study.trial.resources, available(), study.max_concurrent)
     with Lease(StudyFolder(out.resolve()), wait=wait) as lease:
         remove_drafts(StudyFolder(out.resolve()))
@@ -53,6 +55,15 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait:
                 _run_missing(stage, kind, folder, observers, lease.check)
             lease.check()
             return conclude(study, folder, tracker)
+
+
+def _check_locations(out: Path) -> None:
+    shared = "on storage that every node sees"
+    check_location(out, "study folder", f"give --out a folder {shared}")
+    database = database_file(tracking_uri())
+    if database is not None:
+        server = "set MLFLOW_TRACKING_URI to a tracking server"
+        check_location(database, "MLflow store", f"{server}, or to sqlite:////FOLDER/mlflow.db {shared}")
 
 
 def _run_missing(

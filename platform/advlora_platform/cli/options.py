@@ -43,6 +43,15 @@ json_option = click.option(
     help="Print one machine-readable object on stdout.",
 )
 
+address_option = click.option(
+    "--address",
+    required=True,
+    envvar="RAY_API_SERVER_ADDRESS",
+    show_envvar=True,
+    metavar="http://HEAD:8265",
+    help="Address of the cluster's dashboard.",
+)
+
 
 def study_arguments(function: Function) -> Function:
     """Adds `NAME|FILE.yaml`, `--set`, `--out` and `--json` to a verb."""

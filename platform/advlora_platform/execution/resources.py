@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import psutil
+import yaml
+from pydantic import Field
 
-from advlora.config import ResourcesConfig
-from advlora.errors import UserError
+from advlora.config import ResourcesConfig, parse
+from advlora.config.base import Count, Positive, Section
+from advlora.errors import UserError, first_line
 
 SOLO_SLOT_MEMORY = 150 * 2**20
 """Bytes of the process of a slot, beside its one worker."""
 GROUP_SLOT_MEMORY = 1400 * 2**20
 """Bytes of all that lies around a group of workers: slot, mailbox, and Ray Train's controller with its helpers."""
 ROUNDING = 1e-6
+HEAD = "node:__internal_head__"
+"""The resource by which Ray marks the head."""
+GROWS_TO = "ADVLORA_GROWS_TO"
+"""Environment variable that says which nodes an autoscaler may start, such as
+`{nodes: 4, cpus: 8, gpus: 1, memory_gb: 28}`."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,10 @@ class Node:
 
 
 def available() -> list[Node]:
-    """Returns the nodes of the cluster that `RAY_ADDRESS` names or this process has joined; else this machine."""
+    """Returns the nodes of the cluster that `RAY_ADDRESS` names or this process has joined; else this machine.
+
+    A cluster that scales counts as large as `ADVLORA_GROWS_TO` says: what does not fit yet is what makes it grow.
+    """
     import ray
 
     if ray.is_initialized():
@@ -84,8 +96,13 @@ def _workers_on(node: Node, resources: ResourcesConfig) -> int:
     memory = resources.memory_gb_per_worker * 2**30 + around
     limits = [node.cpus / resources.cpus_per_worker, node.memory / memory]
     if resources.gpus_per_worker:
-        limits.append(node.gpus / resources.gpus_per_worker)
+        limits.append(_workers_on_gpus(node.gpus, resources.gpus_per_worker))
     return int(min(limits) + ROUNDING)
+
+
+def _workers_on_gpus(gpus: float, each: float) -> float:
+    """Counts device by device: what two workers leave of a GPU each is of no use to a third."""
+    return gpus * int(1 / each + ROUNDING) if each < 1 else gpus / each
 
 
 def _refusal(resources: ResourcesConfig, nodes: Sequence[Node], places: int) -> str:
@@ -110,5 +127,37 @@ def _this_machine() -> Node:
 def _cluster() -> list[Node]:
     import ray
 
-    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
-    return [Node(has.get("CPU", 0), has.get("GPU", 0), has.get("memory", 0)) for has in alive]
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    coming = to_come(os.environ.get(GROWS_TO, ""))
+    return [_node(has) for has in alive if not coming or HEAD in has] + coming
+
+
+def _node(has: Mapping[str, float]) -> Node:
+    return Node(has.get("CPU", 0), has.get("GPU", 0), has.get("memory", 0))
+
+
+class NodeGroup(Section):
+    """Equal nodes that an autoscaler may start; Ray itself does not tell a driver of them."""
+
+    nodes: Count
+    cpus: Positive
+    gpus: Annotated[float, Field(ge=0)] = 0
+    memory_gb: Positive
+
+
+def to_come(text: str) -> list[Node]:
+    """Returns the workers that a cluster may have, those that run already among them.
+
+    Args:
+        text: YAML of a `NodeGroup`, or a list of them; empty for a cluster that does not scale.
+
+    Raises:
+        UserError: If it is none.
+    """
+    try:
+        content = yaml.safe_load(text) or []
+    except yaml.YAMLError as error:
+        raise UserError(f"environment variable {GROWS_TO} is not YAML: {first_line(error)}") from error
+    groups = content if isinstance(content, list) else [content]
+    found = [parse(NodeGroup, group, where=f"{GROWS_TO}.") for group in groups]
+    return [Node(each.cpus, each.gpus, each.memory_gb * 2**30) for each in found for _ in range(each.nodes)]

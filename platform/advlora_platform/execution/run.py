@@ -10,6 +10,7 @@ from advlora.errors import UserError
 from advlora_platform.execution.bridge import Bridge
 from advlora_platform.execution.resources import available, concurrency, slot_bundles
 from advlora_platform.execution.session import session
+from advlora_platform.execution.storage import check_nodes, marked
 from advlora_platform.execution.work import Work
 from advlora_platform.search.contract import StudySearcher
 from advlora_platform.study.failures import LOST_WORKER, silences
@@ -45,13 +46,14 @@ def run(
         heartbeat: Called at every turn of Tune's loop.
 
     Raises:
-        UserError: If the machine or cluster cannot hold a trial.
+        UserError: If the machine or cluster cannot hold a trial, or a node does not see the study folder.
         OSError: If an observer could not write what happened.
     """
-    with session():
+    with session(), marked(folder.path) as mark:
+        check_nodes(mark)
         slots = min(concurrency(resources, available(), max_concurrent), search.remaining)
-        tuner = _tuner(search, factory, folder, Bridge(factory, observers, heartbeat), resources, scheduler, slots)
-        _fit(tuner)
+        work = Work(factory, folder.path, mark, stoppable=scheduler is not None)
+        _fit(_tuner(search, work, Bridge(factory, observers, heartbeat), resources, scheduler, slots))
 
 
 def _fit(tuner: Any) -> None:
@@ -68,8 +70,7 @@ def _fit(tuner: Any) -> None:
 
 def _tuner(
     search: StudySearcher,
-    factory: TrialFactory,
-    folder: StudyFolder,
+    work: Work,
     bridge: Bridge,
     resources: ResourcesConfig,
     scheduler: TrialScheduler | None,
@@ -80,7 +81,6 @@ def _tuner(
     from advlora_platform.execution.group import GroupSlot
     from advlora_platform.execution.solo import SoloSlot
 
-    work = Work(factory, folder.path, stoppable=scheduler is not None)
     slot = SoloSlot if resources.workers == 1 else GroupSlot
     trainable = tune.with_parameters(slot, work=work, resources=resources, silences=silences())
     return tune.Tuner(
@@ -94,7 +94,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(folder.ray),
+            storage_path=str(StudyFolder(work.folder).ray),
             verbose=0,
             callbacks=[bridge],
             failure_config=tune.FailureConfig(max_failures=LOST_WORKER.retried),

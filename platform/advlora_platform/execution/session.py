@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from urllib.parse import urlsplit
 
 from advlora.errors import UserError, first_line
+from advlora_platform.execution.address import expect_cluster
 
 SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays the end of every worker group
@@ -23,9 +22,6 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints a table even when told to be quiet
     "RAY_worker_maximum_startup_concurrency": "8",  # the slot of a group is eight processes; fewer draw a warning
 }
-
-PATIENCE = 10.0
-"""Seconds until a cluster's port has to answer."""
 
 
 @contextmanager
@@ -43,7 +39,7 @@ def session() -> Iterator[None]:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "local")
-    _expect_answer(address)
+    expect_cluster(address)
     # Without an address Ray would silently join whatever cluster runs on this machine.
     local = {"include_dashboard": False} if address == "local" else {}
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -76,13 +72,3 @@ def _own_sigterm() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, handler)
-
-
-def _expect_answer(address: str) -> None:
-    """Raises where nothing listens at `[ray://]HOST:PORT`: Ray itself goes on trying for minutes."""
-    target = urlsplit(address if "://" in address else f"ray://{address}")
-    try:
-        if target.scheme == "ray" and target.hostname and target.port:
-            socket.create_connection((target.hostname, target.port), timeout=PATIENCE).close()
-    except (OSError, ValueError) as error:  # a port that is no number is a ValueError
-        raise UserError(f"no Ray at RAY_ADDRESS={address}: {first_line(error)}") from error

@@ -25,12 +25,14 @@ def messages(
 
     Every worker of the trial gets the same messages.
     """
+    work.mark.check()
     folder = StudyFolder(work.folder).trial(trial.id)
+    config, protocol = work.factory.located(trial)
     state = load_state(folder)
     yield Started()
     for report in fine_tune(
-        trial.config,
-        work.factory.protocol_of(trial.phase),
+        config,
+        protocol,
         bench=bench,
         group=group,
         device=device,

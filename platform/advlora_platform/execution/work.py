@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from advlora_platform.execution.storage import Mark
 from advlora_platform.study.trials import TrialFactory
 
 TRIALS_PER_PROCESS = 200
@@ -18,9 +19,11 @@ class Work:
     Attributes:
         factory: Resolves what Tune carries into trials.
         folder: The study folder, on storage that every node sees.
+        mark: What the driver has left there.
         stoppable: Whether a scheduler may stop a trial after any epoch.
     """
 
     factory: TrialFactory
     folder: Path
+    mark: Mark
     stoppable: bool = False

@@ -137,8 +137,8 @@ def _flush_names(folder: Path) -> None:
 
 
 def remove_drafts(folder: StudyFolder) -> None:
-    """Removes what killed processes left half written; for the driver that holds the lease, since it has no rivals."""
-    for pattern in ("ledger/*.tmp", "trials/*/*.tmp"):
+    """Removes what killed processes left behind; for the driver that holds the lease, since it has no rivals."""
+    for pattern in ("ledger/*.tmp", "trials/*/*.tmp", "ray/driver-*"):
         for draft in folder.path.glob(pattern):
             draft.unlink(missing_ok=True)
 

@@ -7,12 +7,15 @@ the method's code. Keys that change no number, such as memory hints, are not a p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-from advlora.config import EvaluationProtocol, TrialConfig, parse, vary
+from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse, vary
+from advlora.data import load_manifest
 from advlora.errors import UserError
 from advlora.identity import code_version, fingerprint, local_content
+from advlora_platform.study.roots import Roots, identity
 
 Phase = Literal["ablate", "tune", "search", "confirm"]
 REPORTED = ("ablate", "confirm")
@@ -69,8 +72,11 @@ class TrialFactory:
     base: dict[str, Any]
     protocol: EvaluationProtocol
     data_hash: str
+    """Of the base's data set."""
     confirming: EvaluationProtocol | None = None
     """The evaluation in phase `confirm`."""
+    roots: Roots = field(default_factory=Roots.here)
+    """Where relative paths begin: where the factory was made, which is at the driver."""
 
     def protocol_of(self, phase: Phase) -> EvaluationProtocol:
         """Returns the evaluation of the trials of a phase."""
@@ -83,11 +89,24 @@ class TrialFactory:
             ConfigError: If a value is not allowed in the resolved configuration.
         """
         config = resolve(self.base, {"seed": seed, **values})
-        protocol = self.protocol_of(phase)
+        found, protocol = self.roots.trial(config), self.protocol_of(phase)
         purpose = (phase in REPORTED, phase != "tune")
-        identity = (config.identity(), protocol.model_dump(), self.data_hash, code_version(), purpose)
-        local = local_content(config.model)
-        return Trial(fingerprint(*identity, *([local] if local else [])), arm, seed, phase, dict(values), config)
+        known = (identity(config, found), protocol.model_dump(), self._data_hash(found.data), code_version(), purpose)
+        local = local_content(found.model)
+        return Trial(fingerprint(*known, *([local] if local else [])), arm, seed, phase, dict(values), config)
+
+    def located(self, trial: Trial) -> tuple[TrialConfig, EvaluationProtocol]:
+        """Returns configuration and evaluation of a trial with absolute paths, for whichever process runs it."""
+        return self.roots.trial(trial.config), self.roots.protocol(self.protocol_of(trial.phase))
+
+    def _data_hash(self, data: DataConfig) -> str:
+        """Returns what identifies the content of a data set, which may be another one than the base's."""
+        base = self._base_data
+        return self.data_hash if (data.name, data.layout) == (base.name, base.layout) else _content(data)
+
+    @cached_property
+    def _base_data(self) -> DataConfig:
+        return self.roots.trial(resolve(self.base, {})).data
 
     def from_tune(self, config: Mapping[str, Any]) -> Trial:
         """Builds the trial of a flat Tune configuration: id, arm, seed, phase and the values that vary.
@@ -103,6 +122,11 @@ class TrialFactory:
                 "one the study was started with; have the same on every node, and do not change it while a study runs"
             )
         return trial
+
+
+@lru_cache(maxsize=64)
+def _content(data: DataConfig) -> str:
+    return load_manifest(data).hash
 
 
 def to_tune(trial: Trial) -> dict[str, Any]:

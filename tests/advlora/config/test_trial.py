@@ -93,6 +93,14 @@ def test_tf32_needs_a_gpu():
     assert config.identity() != parse(TrialConfig, {}).identity()
 
 
+@pytest.mark.parametrize(("gpus", "said"), [(1.5, "use 1 or 2"), (2.25, "use 2 or 3"), (1e-5, "at most 10000 workers")])
+def test_a_worker_takes_whole_gpus_or_a_part_of_one(gpus, said):
+    with pytest.raises(ConfigError, match=rf"resources\.gpus_per_worker: {gpus:g} is not allowed: .*{said}"):
+        parse(TrialConfig, {"resources": {"gpus_per_worker": gpus}})
+    for allowed in (0, 0.25, 1, 2):
+        parse(TrialConfig, {"resources": {"gpus_per_worker": allowed}})
+
+
 def test_several_workers_do_not_share_a_gpu():
     with pytest.raises(ConfigError, match=r"gpus_per_worker: 0\.5 does not go with workers: 2") as refused:
         parse(TrialConfig, {"resources": {"workers": 2, "gpus_per_worker": 0.5}})

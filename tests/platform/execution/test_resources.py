@@ -6,7 +6,7 @@ import pytest
 
 from advlora.config import ResourcesConfig
 from advlora.errors import UserError
-from advlora_platform.execution.resources import Node, available, concurrency, slot_bundles
+from advlora_platform.execution.resources import Node, available, concurrency, slot_bundles, to_come
 
 pytestmark = pytest.mark.unit
 GIB = 2**30
@@ -26,6 +26,9 @@ def node(cpus=8, gpus=0, memory=64) -> Node:
         ({"workers": 8, "gpus_per_worker": 1}, [node(gpus=4), node(gpus=4)], 1),
         ({"gpus_per_worker": 0.25}, [node(gpus=1)], 4),
         ({"gpus_per_worker": 0.1}, [node(cpus=64, gpus=1)], 10),
+        ({"gpus_per_worker": 0.6}, [node(gpus=2)], 2),
+        ({"gpus_per_worker": 0.7}, [node(cpus=64, gpus=8)], 8),
+        ({"gpus_per_worker": 2}, [node(gpus=3), node(gpus=3)], 2),
         ({"memory_gb_per_worker": 20}, [node(memory=64)], 3),
         ({"cpus_per_worker": 3}, [node(cpus=4), node(cpus=4)], 2),
     ],
@@ -67,6 +70,27 @@ def test_an_impossible_request_is_refused_with_what_there_is(resources, said):
     with pytest.raises(UserError, match=said) as error:
         concurrency(ResourcesConfig(**resources), [node()])
     assert "8 CPU(s), 0 GPU(s), 64.0 GB" in str(error.value)
+
+
+def test_a_cluster_that_scales_from_nothing_counts_what_it_may_grow_to():
+    group = "{nodes: 3, cpus: 8, gpus: 4, memory_gb: 64}"
+    assert to_come(group) == [node(gpus=4)] * 3
+    assert concurrency(ResourcesConfig(gpus_per_worker=1), to_come(group)) == 12
+    assert to_come(f"[{group}, {{nodes: 1, cpus: 2, memory_gb: 4}}]")[3] == node(cpus=2, memory=4)
+    assert to_come("") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("{nodes: 3", "ADVLORA_GROWS_TO is not YAML"),
+        ("{nodes: 0, cpus: 8, memory_gb: 1}", "ADVLORA_GROWS_TO.nodes"),
+        ("{nodes: 1, cpu: 8, memory_gb: 1}", "ADVLORA_GROWS_TO.cpu"),
+    ],
+)
+def test_a_growth_that_cannot_be_read_is_refused(wrong, said):
+    with pytest.raises(UserError, match=said):
+        to_come(wrong)
 
 
 def test_this_machine_is_measured(monkeypatch):
