@@ -17,6 +17,8 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 LOCAL = "local-dir:"
 """Begins the name of a model that lies in a folder."""
+HUB = "hf-hub:"
+"""Begins the name of a model of open_clip that lies on the hub, with its own configuration."""
 
 
 class ModelConfig(Section):
@@ -27,7 +29,8 @@ class ModelConfig(Section):
     `transformers`: CLIP, SigLIP or BLIP image-text retrieval by the hub's name."""
     name: str = "tiny-clip"
     """Embedded name, open_clip architecture (`ViT-B-32`), name on the hub (`Salesforce/blip-itm-base-coco`), or
-    `local-dir:PATH` of a folder of the source's library."""
+    `local-dir:PATH` of a folder of the source's library; for open_clip also `hf-hub:NAME` of a model on the hub in its
+    layout. In paths, `~` and environment variables count."""
     pretrained: str | None = None
     """open_clip tag or checkpoint file, or revision on the hub; None for a `local-dir:` folder, an embedded model, or
     the newest revision."""
