@@ -45,6 +45,11 @@ class DataConfig(Section):
     """`auto`: by what the folder holds. `shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or
     MSCOCO with Karpathy's JSON. `folders`: a folder per class and `prompts.txt`. `msrvtt`: videos or their frames and
     `MSRVTT_data.json`."""
+    classes: Literal["openai-imagenet"] | None = None
+    """Names that stand in for the data set's own, in the order of the labels. `openai-imagenet`: open_clip's 1,000 of
+    ImageNet, whose folders are in this order when they are sorted by their codes."""
+    templates: Literal["openai", "simple"] | None = None
+    """Captions of a class that stand in for the data set's own: open_clip's 80 (`openai`) or 7 (`simple`)."""
     frames: Count = 8
     """Frames of a video, sampled uniformly."""
     store: Literal["memory", "disk"] = "memory"
