@@ -9,12 +9,12 @@ from advlora.adapters.methods import method_of
 from advlora.adapters.placement import layer_ranks
 from advlora.attacks import misfits
 from advlora.config import AdapterConfig, DataConfig, EvaluationProtocol, LowRankAdapter, ModelConfig, TrialConfig
-from advlora.config.losses import no_classes
+from advlora.config.losses import no_bias, no_classes
 from advlora.data import check_data, load_manifest
 from advlora.data.layouts import layout_of
 from advlora.errors import DataError, ModelError
 from advlora.evaluation.retrieval import check_protocol
-from advlora.models import blank_tower, has_matching_head, tower_names
+from advlora.models import blank_tower, has_logit_bias, has_matching_head, tower_names
 from advlora.models.base import Tower, TowerName
 
 
@@ -34,6 +34,8 @@ def check_trial(config: TrialConfig) -> list[str]:
             f"loss: image-text matching needs a model with a matching head, such as BLIP; "
             f"'{config.model.name}' has none"
         )
+    if config.loss.needs_bias and config.adapter.trains and not has_logit_bias(config.model):
+        problems.append(no_bias(config.loss.kind, config.model.name))
     return [*problems, *data, *([] if data else _loss_problems(config))]
 
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from advlora.config import LOCAL, ModelConfig
+from advlora.config import LOCAL, ModelConfig, expanded
 
 DIGITS = 16
 SOURCES = ("**/*.py", "embedded/*/*.safetensors", "embedded/*/*.json")
@@ -63,9 +63,10 @@ def local_content(config: ModelConfig) -> str:
 
 
 def _model_files(config: ModelConfig) -> list[Path]:
-    files = [Path(config.pretrained)] if config.pretrained and Path(config.pretrained).is_file() else []
+    weights = Path(expanded(config.pretrained or ""))
+    files = [weights] if config.pretrained and weights.is_file() else []
     if config.source != "embedded" and config.name.startswith(LOCAL):
-        inside = sorted(Path(config.name.removeprefix(LOCAL)).expanduser().glob("*"))
+        inside = sorted(Path(expanded(config.name).removeprefix(LOCAL)).glob("*"))
         files += [file for file in inside if file.suffix in MODEL_SUFFIXES and file.is_file()]
     return files
 

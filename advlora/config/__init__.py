@@ -5,6 +5,7 @@ from advlora.config.attack_base import EvaluationAttackConfig
 from advlora.config.inits import InitConfig
 from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
 from advlora.config.losses import BaseLossConfig, LossConfig
+from advlora.config.paths import expanded
 from advlora.config.poison import BackdoorConfig, PoisonConfig
 from advlora.config.protocol import EvaluationProtocol, GuardConfig, SamplesConfig
 from advlora.config.renamed import renamed_key
@@ -21,6 +22,7 @@ from advlora.config.schema import (
 )
 from advlora.config.training_attacks import OverfittingConfig, TrainingAttackConfig
 from advlora.config.trial import (
+    HUB,
     LOCAL,
     DataConfig,
     ModelConfig,
@@ -30,6 +32,7 @@ from advlora.config.trial import (
 )
 
 __all__ = [
+    "HUB",
     "LOCAL",
     "AdapterConfig",
     "AdaptiveConfig",
@@ -54,6 +57,7 @@ __all__ = [
     "TrialConfig",
     "all_keys",
     "applicable",
+    "expanded",
     "in_effect",
     "kind_path",
     "leaves",

@@ -22,6 +22,7 @@ class BaseLossConfig(Section):
         needs_classes: Whether it compares images with the classes of the data set.
         needs_stills: Whether it takes images only, no videos.
         needs_random_start: Whether it has no gradient at the clean image, so that the attack must start elsewhere.
+        needs_bias: Whether it takes the bias that a model adds to its logits.
         needs_originals: Whether it asks the pretrained model for its opinion in every step.
         trains_images_only: Whether it is a loss of image embeddings against fixed ones, so that a text tower learns
             nothing from it.
@@ -32,6 +33,7 @@ class BaseLossConfig(Section):
     needs_classes: ClassVar[bool] = False
     needs_stills: ClassVar[bool] = False
     needs_random_start: ClassVar[bool] = False
+    needs_bias: ClassVar[bool] = False
     needs_originals: ClassVar[bool] = False
     trains_images_only: ClassVar[bool] = False
     once_forwards: ClassVar[int] = 0
@@ -140,6 +142,18 @@ class ContrastiveConfig(BaseLossConfig):
         return self.itm > 0
 
 
+class SigmoidConfig(BaseLossConfig):
+    """Every image with every caption of the batch, as a question of yes or no, as SigLIP was trained.
+
+    For models with a bias of their logits.
+    """
+
+    title: ClassVar[str] = "SigLIP"
+    needs_bias: ClassVar[bool] = True
+
+    kind: Literal["sigmoid"] = "sigmoid"
+
+
 class MatchingConfig(BaseLossConfig):
     """Image-text matching alone (ITM, BLIP, Li et al. 2022)."""
 
@@ -188,6 +202,7 @@ class ParConfig(BaseLossConfig):
 LossConfig = Annotated[
     CrossEntropyConfig
     | ContrastiveConfig
+    | SigmoidConfig
     | FareConfig
     | TradesConfig
     | PmgAftConfig
@@ -201,6 +216,14 @@ LossConfig = Annotated[
 
 LOSSES = {kind: loss for kind, loss in kinds(sections(LossConfig)).items() if issubclass(loss, BaseLossConfig)}
 """Kind -> section."""
+
+
+def no_bias(kind: str, model: str) -> str:
+    """Says that a loss with a bias of the logits does not fit a model without one."""
+    return (
+        f"loss.kind: '{kind}' needs a model with a bias of its logits, such as SigLIP, but '{model}' has none; "
+        "use 'contrastive'"
+    )
 
 
 def no_classes(kind: str, data: str) -> str:

@@ -21,6 +21,8 @@ SMALLEST_SHARE = 1e-4
 
 LOCAL = "local-dir:"
 """Begins the name of a model that lies in a folder."""
+HUB = "hf-hub:"
+"""Begins the name of a model of open_clip that lies on the hub, with its own configuration."""
 
 
 class ModelConfig(Section):
@@ -31,7 +33,8 @@ class ModelConfig(Section):
     `transformers`: CLIP, SigLIP or BLIP image-text retrieval by the hub's name."""
     name: str = "tiny-clip"
     """Embedded name, open_clip architecture (`ViT-B-32`), name on the hub (`Salesforce/blip-itm-base-coco`), or
-    `local-dir:PATH` of a folder of the source's library."""
+    `local-dir:PATH` of a folder of the source's library; for open_clip also `hf-hub:NAME` of a model on the hub in its
+    layout. In paths, `~` and environment variables count."""
     pretrained: str | None = None
     """open_clip tag or checkpoint file, or revision on the hub; None for a `local-dir:` folder, an embedded model, or
     the newest revision."""
@@ -46,6 +49,11 @@ class DataConfig(Section):
     """`auto`: by what the folder holds. `shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or
     MSCOCO with Karpathy's JSON. `folders`: a folder per class and `prompts.txt`. `msrvtt`: videos or their frames and
     `MSRVTT_data.json`."""
+    classes: Literal["openai-imagenet"] | None = None
+    """Names that stand in for the data set's own, in the order of the labels. `openai-imagenet`: open_clip's 1,000 of
+    ImageNet, whose folders are in this order when they are sorted by their codes."""
+    templates: Literal["openai", "simple"] | None = None
+    """Captions of a class that stand in for the data set's own: open_clip's 80 (`openai`) or 7 (`simple`)."""
     frames: Count = 8
     """Frames of a video, sampled uniformly."""
     store: Literal["memory", "disk"] = "memory"

@@ -32,7 +32,7 @@ def folders(folder: Path) -> Listing:
     records = {}
     for split in present:
         records[split] = tuple(
-            Entry(file, (templates[0].replace("{}", names[label]),), label)
+            Entry(file, ((*templates, "{}")[0].replace("{}", names[label]),), label)
             for label, code in enumerate(codes)
             for file in _images(folder / split / code)
         )
@@ -64,8 +64,8 @@ def _names(folder: Path, codes: list[str]) -> tuple[list[str], list[str]]:
 
 def _prompts(folder: Path) -> tuple[tuple[str, ...], list[str]]:
     file = folder / PROMPTS
-    if not file.is_file():
-        raise DataError(f"folder '{folder}' holds no {PROMPTS}; write one prompt per line, such as 'a photo of a {{}}'")
+    if not file.is_file():  # the configuration may name templates
+        return (), []
     lines = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
     if not lines:
         raise DataError(f"{file} holds no prompt, such as 'a photo of a {{}}'")

@@ -6,10 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from advlora.config import DataConfig
+from advlora.data.clip_benchmark import is_clip_benchmark
 from advlora.data.folders import folders
 from advlora.data.karpathy import karpathy
 from advlora.data.manifest import MANIFEST_FILE, SPLITS, Manifest, embedded_data, read_manifest
 from advlora.data.msrvtt import DESCRIPTIONS, msrvtt
+from advlora.data.names import named
 from advlora.data.records import Listing
 from advlora.errors import DataError
 
@@ -23,11 +25,11 @@ def load_manifest(config: DataConfig) -> Manifest:
         DataError: If the data set is unknown, or what describes it is missing or malformed.
     """
     if layout_of(config) == "shards":
-        return read_manifest(config)
+        return named(read_manifest(config), config)
     found = listing(config)
     if found.problems:
         raise DataError(found.problems)
-    return found.manifest
+    return named(found.manifest, config)
 
 
 def listing(config: DataConfig) -> Listing:
@@ -47,7 +49,7 @@ def layout_of(config: DataConfig) -> str:
     folder = Path(config.name).expanduser()
     if config.layout != "auto":
         return config.layout
-    if config.name in embedded_data() or not folder.is_dir():
+    if config.name in embedded_data() or not folder.is_dir() or is_clip_benchmark(folder):
         return "shards"
     if any((folder / name).is_file() for name in DESCRIPTIONS):
         return "msrvtt"

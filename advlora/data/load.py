@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,10 @@ def load_split(config: DataConfig, split: str, preprocessing: Preprocessing, lim
         DataError: If the data set, the split or a file is missing or damaged.
     """
     data = _clean(config, split, preprocessing, limit)
+    if config.classes or config.templates:
+        manifest = load_manifest(config)
+        captions = tuple(manifest.captions(label)[0] for label in data.labels.tolist())
+        data = replace(data, captions=captions, others=())
     if split == "train" and config.poison.kind != "none" and config.poison.rate:
         from advlora.data.poisoning import poison
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from advlora.config import DataConfig, parse
 from advlora.config.base import Count, Section
+from advlora.data.clip_benchmark import described, is_clip_benchmark
 from advlora.errors import ConfigError, DataError, did_you_mean
 from advlora.identity import fingerprint
 
@@ -47,9 +48,9 @@ class Shard(Section):
 
 
 class Split(Section):
-    """The shards of one split, in order."""
+    """The shards of one split, in order; a set that is only measured may have empty ones."""
 
-    samples: Count
+    samples: Annotated[int, Field(ge=0)]
     shards: tuple[Shard, ...]
 
     @model_validator(mode="after")
@@ -125,28 +126,34 @@ def data_folder(config: DataConfig) -> Path:
     if not folder.is_dir():
         nearest = did_you_mean(config.name, known) or f"; embedded: {', '.join(known)}"
         raise DataError(f"data.name: '{config.name}' is neither an embedded data set nor a folder{nearest}")
-    if not (folder / MANIFEST_FILE).is_file():
+    if not (folder / MANIFEST_FILE).is_file() and not is_clip_benchmark(folder):
         raise DataError(f"data.name: folder '{config.name}' holds no {MANIFEST_FILE}")
     return folder
 
 
 def read_manifest(config: DataConfig) -> Manifest:
-    """Reads and validates the `dataset.json` of a data set.
+    """Reads and validates the `dataset.json` of a data set, or what CLIP_benchmark writes instead.
 
     Raises:
         DataError: If the data set is unknown, or its manifest is missing or malformed.
     """
-    file = data_folder(config) / MANIFEST_FILE
+    folder = data_folder(config)
+    file = folder / MANIFEST_FILE
+    try:
+        return parse(Manifest, _content(file) if file.is_file() else described(folder, SPLITS))
+    except ConfigError as error:
+        where = file if file.is_file() else folder
+        raise DataError([f"{where}: {problem}" for problem in error.problems]) from None
+
+
+def _content(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"{file} is not readable JSON: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{file} must hold a mapping, but holds {type(content).__name__}")
-    try:
-        return parse(Manifest, content)
-    except ConfigError as error:
-        raise DataError([f"{file}: {problem}" for problem in error.problems]) from None
+    return content
 
 
 def _shelf() -> Path:

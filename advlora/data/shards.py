@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from advlora.models.preprocessing import Preprocessing
 
-IMAGE_SUFFIXES = ("png", "jpg", "jpeg")
+IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "webp")
 Content = TypeVar("Content")
 
 
@@ -76,6 +76,8 @@ def shards_of(manifest: Manifest, split: str) -> tuple[Shard, ...]:
     """
     if split not in manifest.splits:
         raise DataError(f"data set '{manifest.name}' has no split '{split}'{did_you_mean(split, manifest.splits)}")
+    if not manifest.splits[split].shards:
+        raise DataError(f"data set '{manifest.name}' has no samples in split '{split}'")
     return manifest.splits[split].shards
 
 

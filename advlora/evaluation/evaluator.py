@@ -138,7 +138,8 @@ class Evaluator:
                 return Measurement(rankings.metrics(split), rankings.by_example(split))
             classifier, epsilons = self._classifier(), (self.protocol.epsilon, *(self.protocol.curve if curve else ()))
             outcomes = self._classification(classifier, self.group).outcomes(data, epsilons)
-            metrics = outcomes.metrics(split) | self._backdoor(split, classifier, data)
+            metrics = outcomes.metrics(split) | outcomes.mean_per_class(split, data.labels)
+            metrics |= self._backdoor(split, classifier, data)
             return Measurement(metrics, outcomes.by_example(split), outcomes)
 
     @computing()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from advlora.metrics import Metric, epsilon_label
+from advlora.metrics import MEAN_PER_CLASS, Metric, epsilon_label
 
 WITHSTOOD, BROKEN, SPARED = 1, 0, -1
 """What an attack did to an example. It spares those that count as broken before its turn."""
@@ -35,6 +36,17 @@ class Outcomes:
         """Returns what the accuracies of `metrics` are the means of, `(N,)` booleans, under their names."""
         rows = {str(Metric.clean(split)): self.clean}
         return rows | {str(Metric.robust(split, epsilon)): right for epsilon, right in self.robust.items()}
+
+    def mean_per_class(self, split: str, labels: Tensor) -> dict[str, float]:
+        """Returns the mean over the classes of the accuracies within each, under their metric names.
+
+        Args:
+            split: The split.
+            labels: `(N,)`, the class of every example; classes without examples do not count.
+        """
+        found = {Metric.clean(split, MEAN_PER_CLASS): self.clean}
+        found |= {Metric.robust(split, epsilon, MEAN_PER_CLASS): right for epsilon, right in self.robust.items()}
+        return {str(metric): _by_class(right, labels) for metric, right in found.items()}
 
     def accuracies(self, epsilon: float) -> dict[str, float]:
         """Returns robust accuracy by attack, in order.
@@ -68,6 +80,13 @@ class Outcomes:
 
 def _share(right: Tensor) -> float:
     return right.double().mean().item()
+
+
+def _by_class(right: Tensor, labels: Tensor) -> float:
+    counts = torch.bincount(labels)  # (N,) -> (C,)
+    hits = torch.bincount(labels, weights=right.double())  # (N,) -> (C,)
+    there = counts > 0
+    return (hits[there] / counts[there]).mean().item()
 
 
 def _digits(outcome: Tensor) -> str:

@@ -7,7 +7,7 @@ from advlora.config import TrialConfig
 from advlora.data import ImageTextSet
 from advlora.distributed import SOLO, Group
 from advlora.errors import DataError, ModelError
-from advlora.losses import classes, cleaning, fare, matching  # noqa: F401 - each registers its builders
+from advlora.losses import captions, classes, cleaning, fare, matching  # noqa: F401 - each registers its builders
 from advlora.losses.base import FrozenFeatures, Loss
 from advlora.losses.parts import Parts, built
 
@@ -26,7 +26,7 @@ def build_loss(
 
     Raises:
         DataError: If the data set has no classes, or no images, and the loss needs them.
-        ModelError: If the model has no matching head, and the loss needs one.
+        ModelError: If the model has no matching head, or no bias of its logits, and the loss needs one.
     """
     loss, stills = config.loss, data.images.dim() == 4  # videos: (N, F, 3, H, W)
     if loss.matches and not (adapted.model.matches and stills):

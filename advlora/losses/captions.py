@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import logsigmoid, normalize
 from torch.nn.utils.rnn import pad_sequence
 
+from advlora.config.losses import SigmoidConfig, no_bias
 from advlora.distributed import SOLO, Group
+from advlora.errors import ModelError
 from advlora.losses.base import Loss, Step
 from advlora.losses.encoder import Encoder
-from advlora.losses.parts import Parts
+from advlora.losses.parts import Parts, built
 from advlora.randomness import generator
 
 
@@ -124,6 +127,38 @@ class Contrastive(Loss):
     def _texts(self, samples: Tensor) -> Tensor:
         ids = self.caption_ids[samples]
         return self.captions[self.rows[ids] if self.live else ids]
+
+
+class Sigmoid(Contrastive):
+    """Sigmoid loss over all pairs of an image and a caption of the batch (SigLIP, Zhai et al. 2023, algorithm 1).
+
+    l_i = sum_j -log sigmoid(z_ij (s(i, caption_j) + bias)), z_ij = 1 where caption j is that of sample i, which every
+    copy of it is, else -1. A caption that is the sample's own, but was drawn for another one, is left out of j. Each
+    pair counts once, in the loss of its image, so that the mean over the batch is the published loss in one direction.
+    """
+
+    def __init__(self, *arguments: Any, bias: Tensor, **options: Any) -> None:
+        """Takes what `Contrastive` does, and the bias of the logits."""
+        super().__init__(*arguments, **options)
+        self.bias = bias
+
+    def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
+        """See `Loss`."""
+        images = self.scale * normalize(features.float(), dim=-1)  # (b, D)
+        logits = images @ self._texts(batch).T + self.bias  # (b, D) @ (D, B) -> (b, B)
+        own = self.caption_ids[samples][:, None] == self.caption_ids[batch]  # (b, 1) == (B,) -> (b, B)
+        losses = -logsigmoid(torch.where(own, logits, -logits))
+        return losses.masked_fill(self._left_out(samples, batch), 0).sum(-1)  # (b, B) -> (b,)
+
+
+@built.register
+def _sigmoid(loss: SigmoidConfig, parts: Parts) -> Loss:
+    bias = parts.adapted.model.logit_bias
+    if bias is None:
+        raise ModelError(no_bias(loss.kind, parts.config.model.name))
+    table, texts = captions_of(parts)
+    live = parts.adapted.trains_text
+    return Sigmoid(texts, table.ids, parts.scale, bias=bias, table=table, live=live, group=parts.group)
 
 
 def captions_of(parts: Parts) -> tuple[CaptionTable, Tensor]:

@@ -29,6 +29,7 @@ class Tower:
         roles: What the layers of its blocks are called.
         parts: Prefixes of the names inside `module` that belong to the tower; empty if all do.
         projection: Prefix of the parameters of the final projection into the joint space; empty if there is none.
+        model: Name of its model, for messages.
     """
 
     name: TowerName
@@ -36,10 +37,16 @@ class Tower:
     roles: RoleMap
     parts: tuple[str, ...] = ()
     projection: str = ""
+    model: str = ""
 
     def owns(self, name: str) -> bool:
         """Whether a parameter, buffer or layer of the module belongs to this tower."""
         return not self.parts or name.startswith(self.parts)
+
+    @property
+    def _title(self) -> str:
+        family = type(getattr(self.module, "trunk", self.module)).__name__
+        return f"{self.name} tower {family}" + (f" of '{self.model}'" if self.model else "")
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Returns name -> parameter."""
@@ -51,7 +58,7 @@ class Tower:
         Raises:
             ModelError: If the tower has no such layers, or not so many blocks.
         """
-        return target_layers(self.module, target, self.roles, blocks=blocks, parts=self.parts, tower=self.name)
+        return target_layers(self.module, target, self.roles, blocks=blocks, parts=self.parts, tower=self._title)
 
 
 class VisionLanguageModel(nn.Module):
@@ -61,12 +68,14 @@ class VisionLanguageModel(nn.Module):
         image_size: Height and width H = W of the images, in pixels.
         embed_dim: Dimension D of the joint space.
         logit_scale: Scalar that multiplies cosine similarities (the exponential is already applied); frozen.
+        logit_bias: Scalar that is added to them by a model that a sigmoid loss trained, as SigLIP; frozen, else None.
         matches: Whether the model has an image-text matching head, so that `match` works.
     """
 
     image_size: int
     embed_dim: int
     logit_scale: Tensor
+    logit_bias: Tensor | None
     matches: bool = False
 
     @property

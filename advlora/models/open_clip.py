@@ -7,18 +7,21 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from advlora.config import LOCAL
+from advlora.config import HUB, LOCAL
 from advlora.errors import ModelError, first_line
 from advlora.models.attention import fused_state_dict, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
+from advlora.models.checkpoint import reason
 from advlora.models.preprocessing import Preprocessing, of_open_clip
 from advlora.models.quiet import contained
 from advlora.models.roles import OPEN_CLIP, TIMM
+from advlora.models.vocabulary import check_vocabulary
 
 SETTINGS_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
@@ -46,6 +49,8 @@ class OpenClipModel(VisionLanguageModel):
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("logit_scale", clip.get_parameter("logit_scale").detach().exp().squeeze())
+        bias = getattr(clip, "logit_bias", None)
+        self.register_buffer("logit_bias", None if bias is None else bias.detach().clone().squeeze())
         pixel_statistics(self, settings["preprocess_cfg"]["mean"], settings["preprocess_cfg"]["std"])
         self.eval()
 
@@ -77,7 +82,7 @@ class OpenClipModel(VisionLanguageModel):
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Embeds images `(B, 3, H, W)` in [0, 1] as `(B, D)`, not normalised."""
-        features: Tensor = self.clip.encode_image((images - self.mean) / self.std)
+        features: Tensor = self.clip.encode_image((images - self.mean) / self.std, normalize=False)
         return features
 
     @torch.no_grad()
@@ -88,7 +93,7 @@ class OpenClipModel(VisionLanguageModel):
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
         """See `VisionLanguageModel`."""
         tokens = self.tokenizer(list(captions)).to(self.logit_scale.device)
-        return torch.cat([self.clip.encode_text(part) for part in tokens.split(TEXT_BATCH)])
+        return torch.cat([self.clip.encode_text(part, normalize=False) for part in tokens.split(TEXT_BATCH)])
 
     def save(self, folder: Path) -> None:
         """Writes what `open_clip.create_model("local-dir:FOLDER")` and `get_tokenizer` read."""
@@ -114,7 +119,7 @@ def load_open_clip(
     """Loads a checked reference.
 
     Args:
-        name: Architecture, or `local-dir:PATH`.
+        name: Architecture, `local-dir:PATH`, or `hf-hub:NAME`.
         pretrained: Tag or file; None for a folder.
         split: Whether the attention of the vision tower is split; if not, every module is open_clip's own.
         projections: Whether the `qkv` of timm towers is split too, as for training.
@@ -130,11 +135,29 @@ def load_open_clip(
             tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:  # open_clip, the hub, safetensors and pickle share no base class of errors
             raise ModelError(_unreadable(name, pretrained, error)) from error
+    if (words := getattr(tokenizer, "tokenizer", None)) is not None:
+        check_vocabulary(name, len(words), _vocabulary(clip))
     if split:
         split_attention(clip.visual, projections=projections)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     settings = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": preprocess}
     return OpenClipModel(clip, tokenizer, settings, Path(name.removeprefix(LOCAL)) if name.startswith(LOCAL) else None)
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Returns the `model_cfg` of an architecture, folder or model of the hub.
+
+    Raises:
+        ModelError: If the hub is not reachable, or holds no such model in open_clip's layout.
+    """
+    import open_clip
+
+    with contained():
+        try:
+            settings: dict[str, Any] = open_clip.get_model_config(name)
+        except Exception as error:  # the hub's errors share no base class
+            raise ModelError(_unreadable(name, None, error)) from error
+    return settings
 
 
 def blank_open_clip(name: str, tower: TowerName) -> Tower:
@@ -145,9 +168,13 @@ def blank_open_clip(name: str, tower: TowerName) -> Tower:
     """
     import open_clip
 
-    with contained(), torch.device("meta"):
+    settings = settings_of(name)
+    with TemporaryDirectory() as folder, contained(), torch.device("meta"):
+        if name.startswith(HUB):  # by its own name, open_clip would download the weights
+            Path(folder, SETTINGS_FILE).write_text(json.dumps({"model_cfg": settings}))
+        place = f"{LOCAL}{folder}" if name.startswith(HUB) else name
         try:
-            clip = open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta")
+            clip = open_clip.create_model(place, load_weights=False, pretrained_text=False, device="meta")
         except Exception as error:  # a malformed description fails in as many ways as it has keys
             raise ModelError(f"open_clip cannot build model '{name}': {first_line(error)}") from error
         split_attention(clip)
@@ -166,6 +193,13 @@ def open_clip_tower(clip: Any, name: TowerName) -> Tower:
     return Tower(name, clip.visual, OPEN_CLIP, projection="proj")
 
 
+def _vocabulary(clip: Any) -> int:
+    """Returns how many tokens the text tower has embeddings for."""
+    text = getattr(clip, "text", None) or clip
+    table = text.token_embedding if hasattr(text, "token_embedding") else text.transformer.get_input_embeddings()
+    return int(table.num_embeddings)
+
+
 def _square(clip: Any) -> int:
     size = clip.visual.image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
@@ -175,9 +209,7 @@ def _square(clip: Any) -> int:
 
 
 def _unreadable(name: str, pretrained: str | None, error: Exception) -> str:
-    if pretrained is None or Path(pretrained).is_file():
-        return f"model '{name}' cannot be read{f' from {pretrained!r}' if pretrained else ''}: {first_line(error)}"
-    return (
-        f"the weights '{pretrained}' of model '{name}' cannot be downloaded or read "
-        f"(is the Hugging Face hub reachable?): {first_line(error)}"
-    )
+    if not name.startswith(HUB) and (pretrained is None or Path(pretrained).is_file()):
+        return f"model '{name}' cannot be read{f' from {pretrained!r}' if pretrained else ''}: {reason(error)}"
+    what = f"the weights '{pretrained}' of model '{name}'" if pretrained else f"model '{name}'"
+    return f"{what} cannot be downloaded or read (is the Hugging Face hub reachable?): {reason(error)}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from advlora.config import LOCAL, ModelConfig
+from advlora.config import HUB, LOCAL, ModelConfig, expanded
 from advlora.errors import ModelError, did_you_mean
 from advlora.models.base import Tower, TowerName, VisionLanguageModel
-from advlora.models.open_clip import SETTINGS_FILE, blank_open_clip, load_open_clip
+from advlora.models.checkpoint import check_whole
+from advlora.models.open_clip import SETTINGS_FILE, blank_open_clip, load_open_clip, settings_of
+from advlora.models.quiet import contained
 from advlora.models.transformers import load_transformers
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")
@@ -33,11 +36,10 @@ def load_model(config: ModelConfig, *, split: bool = True) -> VisionLanguageMode
     Raises:
         ModelError: If the model is unknown, or its weights are missing or unreadable.
     """
+    config = _located(config)
     if config.source == "transformers":
         return load_transformers(config.name, config.pretrained, split=split)
-    name = _reference(config)
-    _check_weights(name, config.pretrained)
-    return load_open_clip(name, config.pretrained, split=split)
+    return load_open_clip(_reference(config), config.pretrained, split=split)
 
 
 def load_for_adapter(config: ModelConfig) -> VisionLanguageModel:
@@ -46,11 +48,10 @@ def load_for_adapter(config: ModelConfig) -> VisionLanguageModel:
     Raises:
         ModelError: If the model is unknown, or its weights are missing or unreadable.
     """
+    config = _located(config)
     if config.source == "transformers":
         return load_model(config, split=False)
-    name = _reference(config)
-    _check_weights(name, config.pretrained)
-    return load_open_clip(name, config.pretrained, projections=False)
+    return load_open_clip(_reference(config), config.pretrained, projections=False)
 
 
 def linear_shapes(
@@ -86,11 +87,12 @@ def blank_tower(config: ModelConfig, tower: TowerName) -> Tower:
     Raises:
         ModelError: If the model is unknown, or its weights are known to be missing.
     """
+    config = _located(config)
     if config.source == "transformers":
-        return load_transformers(config.name, config.pretrained, device="meta").tower(tower)
-    name = _reference(config)
-    _check_weights(name, config.pretrained)
-    return blank_open_clip(name, tower)
+        found = load_transformers(config.name, config.pretrained, device="meta").tower(tower)
+    else:
+        found = blank_open_clip(_reference(config), tower)
+    return replace(found, model=config.name)
 
 
 def has_matching_head(config: ModelConfig) -> bool:
@@ -101,7 +103,25 @@ def has_matching_head(config: ModelConfig) -> bool:
     """
     if config.source != "transformers":
         return False
-    return load_transformers(config.name, config.pretrained, device="meta").matches
+    return load_transformers(_located(config).name, config.pretrained, device="meta").matches
+
+
+def has_logit_bias(config: ModelConfig) -> bool:
+    """Whether a model adds a bias to its logits, as those do that were trained by a sigmoid loss.
+
+    Raises:
+        ModelError: If the model is unknown.
+    """
+    config = _located(config)
+    if config.source == "transformers":
+        return load_transformers(config.name, config.pretrained, device="meta").logit_bias is not None
+    return settings_of(_reference(config)).get("init_logit_bias") is not None
+
+
+def _located(config: ModelConfig) -> ModelConfig:
+    """Returns the configuration with the paths that its name and weights mean on this machine."""
+    pretrained = None if config.pretrained is None else expanded(config.pretrained)
+    return config.model_copy(update={"name": expanded(config.name), "pretrained": pretrained})
 
 
 def _shelf() -> Path:
@@ -109,7 +129,13 @@ def _shelf() -> Path:
 
 
 def _reference(config: ModelConfig) -> str:
-    """Returns open_clip's name of the architecture, after checking that there is one."""
+    """Returns open_clip's name of the architecture, after checking that there is one, and its weights."""
+    name = _architecture(config)
+    _check_weights(name, config.pretrained)
+    return name
+
+
+def _architecture(config: ModelConfig) -> str:
     import open_clip
 
     if config.source == "embedded":
@@ -122,6 +148,8 @@ def _reference(config: ModelConfig) -> str:
         return f"{LOCAL}{_shelf() / config.name}"
     if config.name.startswith(LOCAL):
         _check_folder(Path(config.name.removeprefix(LOCAL)))
+        return config.name
+    if config.name.startswith(HUB):
         return config.name
     name, known = config.name.replace("/", "-"), open_clip.list_models()
     if name not in known:
@@ -139,19 +167,29 @@ def _check_folder(folder: Path) -> None:
         settings = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} is not readable JSON: {error}") from error
-    if not isinstance(settings, dict) or not isinstance(settings.get("model_cfg"), dict):
-        raise ModelError(f"{file} holds no 'model_cfg'")
+    model = settings.get("model_cfg") if isinstance(settings, dict) else None
+    if not isinstance(model, dict) or not all(isinstance(model.get(key), dict) for key in ("vision_cfg", "text_cfg")):
+        raise ModelError(f"{file} holds no 'model_cfg' with 'vision_cfg' and 'text_cfg'")
 
 
 def _check_weights(name: str, pretrained: str | None) -> None:
-    if not name.startswith(LOCAL):
+    if pretrained is not None and name.startswith((LOCAL, HUB)):
+        where = f"folder '{name.removeprefix(LOCAL)}'" if name.startswith(LOCAL) else f"model '{name}' of the hub"
+        raise ModelError(f"model.pretrained: '{pretrained}' has no effect with {where}; leave it out")
+    if name.startswith(LOCAL):
+        _check_stored(Path(name.removeprefix(LOCAL)))
+    elif not name.startswith(HUB):
         _check_pretrained(name, pretrained)
-        return
-    folder = Path(name.removeprefix(LOCAL))
-    if pretrained is not None:
-        raise ModelError(f"model.pretrained: '{pretrained}' has no effect with folder '{folder}'; leave it out")
-    if not any(file.suffix in WEIGHT_SUFFIXES for file in folder.iterdir()):
+
+
+def _check_stored(folder: Path) -> None:
+    from open_clip.factory import _find_checkpoint_in_dir
+
+    with contained():
+        file = _find_checkpoint_in_dir(folder)
+    if file is None:
         raise ModelError(f"model.name: folder '{folder}' holds no weights ({', '.join(WEIGHT_SUFFIXES)})")
+    check_whole(Path(file), folder.name, settings_of(f"{LOCAL}{folder}"))
 
 
 def _check_pretrained(name: str, pretrained: str | None) -> None:
@@ -163,6 +201,7 @@ def _check_pretrained(name: str, pretrained: str | None) -> None:
             f"model.pretrained is required for architecture '{name}': a file, or one of {', '.join(tags) or 'no tags'}"
         )
     if Path(pretrained).is_file():
+        check_whole(Path(pretrained), name, settings_of(name))
         return
     if pretrained.endswith(FILE_SUFFIXES) or "/" in pretrained:
         raise ModelError(f"model.pretrained: file '{pretrained}' does not exist")

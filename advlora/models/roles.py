@@ -83,7 +83,7 @@ def target_layers(
     *,
     blocks: tuple[int, int] | None = None,
     parts: tuple[str, ...] = (),
-    tower: str = "vision",
+    tower: str = "",
 ) -> dict[str, nn.Linear]:
     """Returns name -> layer of the linear layers of a target in every block, or in a range of blocks.
 
@@ -93,7 +93,7 @@ def target_layers(
         roles: The names of the library.
         blocks: First and last block, both included; negative ones count from the end. None for all.
         parts: Prefixes of the names that count; empty for all.
-        tower: Names the tower in messages.
+        tower: Names the tower in messages; empty for the class of `module`.
 
     Raises:
         ModelError: If the tower has no such layers, or not so many blocks.
@@ -112,7 +112,8 @@ def target_layers(
         absent += [] if matches else [layer]
     if absent:
         raise ModelError(f"adapter.target '{target}' needs transformer blocks with {', '.join(absent)}, "
-                         f"which the {tower} tower {type(module).__name__} does not have")  # fmt: skip
+                         f"which the {tower or type(module).__name__} does not have; no low-rank adapter fits there, "
+                         "but adapter.kind: full does")  # fmt: skip
     chosen = _range(blocks, {block for _, block in found.values()})
     return {name: found[name][0] for name, _ in named if name in found and found[name][1] in chosen}
 

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlora.config import LOCAL
+from advlora.config import LOCAL, expanded
 from advlora.errors import ModelError, first_line
 from advlora.models.attention import fuse_projections, split_attention
 from advlora.models.base import Tower, TowerName, VisionLanguageModel, pixel_statistics
 from advlora.models.preprocessing import Preprocessing, of_processor
 from advlora.models.quiet import contained_transformers
 from advlora.models.roles import RoleMap
+from advlora.models.vocabulary import check_vocabulary
 
 TEXT_BATCH = 256
 BLIP_TOKENS = 35
@@ -73,6 +74,7 @@ class TransformersModel(VisionLanguageModel):
         self.std: Tensor
         pixel_statistics(self, processor.image_mean, processor.image_std)
         self.register_buffer("logit_scale", self._scale())
+        self.register_buffer("logit_bias", self._bias())
         self.eval()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TransformersModel:
@@ -135,6 +137,9 @@ class TransformersModel(VisionLanguageModel):
         scale: Tensor = self.net.logit_scale.detach().exp().squeeze()
         return scale
 
+    def _bias(self) -> Tensor | None:
+        return None
+
     @abstractmethod
     def _padding(self) -> dict[str, Any]:
         """Returns how captions are padded and cut."""
@@ -186,6 +191,10 @@ class Siglip(Clip):
 
     def _inputs(self) -> tuple[str, ...]:
         return ("input_ids",)
+
+    def _bias(self) -> Tensor:
+        bias: Tensor = self.net.logit_bias.detach().clone().squeeze()
+        return bias
 
 
 class Blip(TransformersModel):
@@ -297,11 +306,13 @@ def load_transformers(
             if device == "meta":
                 with torch.device("meta"):
                     net = getattr(transformers, kind)(config)
-                tokenizer, processor = None, transformers.CLIPImageProcessor()
             else:
                 net = weights(getattr(transformers, kind), place, where)
-                tokenizer = transformers.AutoTokenizer.from_pretrained(place, **where)
+            tokenizer, processor = None, transformers.CLIPImageProcessor()
+            if device != "meta" or name.startswith(LOCAL):
+                tokenizer = _tokenizer(name, place, where)
                 processor = transformers.AutoImageProcessor.from_pretrained(place, **where)
+                check_vocabulary(name, len(tokenizer), config.text_config.vocab_size)
         except ModelError:
             raise
         except Exception as error:  # transformers, the hub, safetensors and tokenizers share no base class of errors
@@ -309,7 +320,7 @@ def load_transformers(
     if split:
         split_attention(net, multihead=False)  # SigLIP's pooling head has one; no adapter belongs there
     model = wrapper(net, tokenizer, processor)
-    if device != "meta":
+    if tokenizer is not None:
         of_processor(processor, model.image_size)  # refuses one that does not fit the model
     return model
 
@@ -327,13 +338,15 @@ def place_of(name: str, revision: str | None, key: str = "model.name") -> str:
     """
     if not name.startswith(LOCAL):
         return name
-    folder = Path(name.removeprefix(LOCAL)).expanduser()
+    folder = Path(expanded(name).removeprefix(LOCAL))
     if revision is not None:
         raise ModelError(f"model.pretrained: '{revision}' has no effect with folder '{folder}'; leave it out")
     if not folder.is_dir():
         raise ModelError(f"{key}: folder '{folder}' does not exist")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{key}: folder '{folder}' holds no config.json")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise ModelError(f"{key}: folder '{folder}' holds no weights (*.safetensors or *.bin)")
     return str(folder)
 
 
@@ -359,6 +372,19 @@ def weights(kind: Any, place: str, where: dict[str, str]) -> nn.Module:
         )
     loaded: nn.Module = net
     return loaded
+
+
+def _tokenizer(name: str, place: str, where: dict[str, str]) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(place, **where)
+    except Exception as error:  # tokenizers and transformers share no base class of errors
+        if not name.startswith(LOCAL):
+            raise
+        raise ModelError(
+            f"the tokenizer of model '{name}' cannot be read (are the tokenizer's files missing?): {first_line(error)}"
+        ) from error
 
 
 def _family(name: str, kind: str) -> tuple[str, type[TransformersModel]]:

@@ -54,6 +54,8 @@ def captioned(folder: Path) -> None:
 
 def test_losses_that_do_not_fit_are_known(tiny, tmp_path: Path) -> None:
     assert "needs a model with a matching head" in problems(loss={"kind": "itm"})[0]
+    assert "'sigmoid' needs a model with a bias of its logits" in problems(loss={"kind": "sigmoid"})[0]
+    assert problems(model=tiny("siglip").model_dump(), loss={"kind": "sigmoid"}) == []
     assert problems(model=tiny("blip").model_dump(), loss={"kind": "itm"}) == []
     captioned(tmp_path)
     assert "needs classes" in problems(data={"name": str(tmp_path)})[0]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @click.command("evaluate", epilog="Example: advlora evaluate runs/best/model --protocol strong --split test")
 @click.argument("model", metavar="MODEL")
 @click.option("--data", default="fashion-mnist", show_default=True, help="Embedded name or folder of a data set.")
+@click.option("--classes", metavar="NAME", help="Class names of open_clip for DATA: openai-imagenet.")
+@click.option("--templates", metavar="NAME", help="Captions of open_clip for the classes of DATA: openai or simple.")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["val", "test"]))
 @click.option(
     "--protocol",
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 def command(
     model: str,
     data: str,
+    classes: str | None,
+    templates: str | None,
     split: str,
     protocol: str,
     base: str | None,
@@ -54,15 +58,18 @@ def command(
 
     MODEL is a model/ folder that `advlora train` wrote, a PEFT adapter, a merged or any other checkpoint folder of
     open_clip or transformers; the MLflow run id of a finished trial; an embedded model; ARCHITECTURE:TAG or
-    ARCHITECTURE:FILE of open_clip; transformers:NAME; or a file that holds a vision tower alone, with --base.
+    ARCHITECTURE:FILE of open_clip; hf-hub:NAME; transformers:NAME; or a file that holds a vision tower alone, with
+    --base.
 
     The record holds the outcome of every example, so that `advlora compare` can set two records against each other.
     With --json it is printed without them.
     """
+    from advlora.config import DataConfig, parse
     from advlora_platform.measure import Evaluation
 
+    asked = parse(DataConfig, {"name": data, "classes": classes, "templates": templates})
     with status("loading the model, checking the data"):
-        evaluation = Evaluation.prepare(model, data, split, protocol, base, study)
+        evaluation = Evaluation.prepare(model, asked, split, protocol, base, study)
     record, file = _measure(evaluation, out, track=not no_track)
     if as_json:
         print_json(record.brief())

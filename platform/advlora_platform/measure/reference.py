@@ -12,7 +12,7 @@ import torch
 
 from advlora.adapters import load_adapter, load_trained
 from advlora.adapters.trained import ADAPTER, RECORD, TEXT_ADAPTER
-from advlora.config import LOCAL, ModelConfig, parse
+from advlora.config import HUB, LOCAL, ModelConfig, expanded, parse
 from advlora.errors import ConfigError, ModelError, did_you_mean
 from advlora.identity import DIGITS
 from advlora.models import VisionLanguageModel, embedded_models, load_model, load_vision_weights
@@ -29,7 +29,7 @@ def load_subject(reference: str, base: str | None = None, study: Path | None = N
     Args:
         reference: A `model/` folder, an adapter, a merged checkpoint, a file of vision weights, the run id of a
             finished trial, or a name: `NAME` of an embedded model, `ARCHITECTURE:TAG` or `ARCHITECTURE:FILE` of
-            open_clip, `transformers:NAME`.
+            open_clip, `hf-hub:NAME`, `transformers:NAME`.
         base: The pretrained model that it started from, by name or folder.
         study: Where the study of a run lies.
 
@@ -37,7 +37,7 @@ def load_subject(reference: str, base: str | None = None, study: Path | None = N
         UserError: If there is no such model, or what it needs is missing.
     """
     pretrained = None if base is None else model_config(base)
-    path = Path(reference).expanduser()
+    path = Path(expanded(reference))
     if path.is_dir():
         return _folder(path, pretrained)
     if path.is_file():
@@ -50,17 +50,24 @@ def load_subject(reference: str, base: str | None = None, study: Path | None = N
 
 
 def model_config(reference: str) -> ModelConfig:
-    """Returns the configuration of a pretrained model: `[SOURCE:]NAME[:TAG, FILE or REVISION]`, or a folder.
+    """Returns the configuration of a pretrained model.
+
+    Args:
+        reference: `[SOURCE:]NAME[:TAG, FILE or REVISION]`, `hf-hub:NAME`, or a folder.
 
     Raises:
         ConfigError: If neither an embedded model nor an architecture has that name, or the folder holds no model.
     """
-    folder = Path(reference).expanduser()
+    folder = Path(expanded(reference))
     if folder.is_dir():
         return _stored(folder)
+    if reference.startswith(HUB):
+        return ModelConfig(source="open_clip", name=reference)
     first, _, rest = reference.partition(":")
     if first in get_args(Source):
-        name, _, pretrained = rest.partition(":")
+        prefix = next((prefix for prefix in (HUB, LOCAL) if rest.startswith(prefix)), "")
+        name, _, pretrained = rest.removeprefix(prefix).partition(":")
+        name = prefix + name
         return parse(ModelConfig, {"source": first, "name": name, "pretrained": pretrained or None})
     if reference in embedded_models():
         return ModelConfig(source="embedded", name=reference)
@@ -71,7 +78,7 @@ def model_config(reference: str) -> ModelConfig:
         nearest = did_you_mean(first, [*embedded_models(), *known])
         raise ConfigError(
             f"'{reference}' is no folder, file, run id, embedded model or open_clip architecture "
-            f"(one of transformers is named transformers:NAME){nearest}"
+            f"(one of transformers is named transformers:NAME, one of open_clip on the hub hf-hub:NAME){nearest}"
         )
     return ModelConfig(source="open_clip", name=first, pretrained=rest or None)
 
@@ -89,10 +96,10 @@ def weights_hash(network: VisionLanguageModel) -> str:
 def name_of(config: ModelConfig) -> str:
     """Names a pretrained model for people: of folders and files no more than their last parts."""
     if config.name.startswith(LOCAL):
-        return _short(Path(config.name.removeprefix(LOCAL)))
+        return _short(Path(expanded(config.name).removeprefix(LOCAL)))
     if config.pretrained is None:
         return config.name
-    file = Path(config.pretrained)
+    file = Path(expanded(config.pretrained))
     return f"{config.name}:{file.stem if file.is_file() else config.pretrained}"
 
 
@@ -129,7 +136,7 @@ def _vision_weights(file: Path, base: ModelConfig | None) -> Subject:
 
 def _named(reference: str, base: ModelConfig | None) -> Subject:
     config = model_config(reference)
-    on_disk = config.pretrained is not None and Path(config.pretrained).is_file()
+    on_disk = config.pretrained is not None and Path(expanded(config.pretrained)).is_file()
     try:
         network = load_model(config)
     except ModelError as error:

@@ -53,14 +53,20 @@ class Evaluation:
 
     @classmethod
     def prepare(
-        cls, model: str, data: str, split: str, protocol: str, base: str | None = None, study: Path | None = None
+        cls,
+        model: str,
+        data: str | DataConfig,
+        split: str,
+        protocol: str,
+        base: str | None = None,
+        study: Path | None = None,
     ) -> Evaluation:
         """Finds everything; see `load_subject` and `read_protocol`.
 
         Raises:
             UserError: If model, data set or protocol is unknown or unreadable, or they do not fit.
         """
-        evaluation, config = read_protocol(protocol), DataConfig(name=data)
+        evaluation, config = read_protocol(protocol), DataConfig(name=data) if isinstance(data, str) else data
         if problems := check_data(config):
             raise UserError(problems)
         subject = load_subject(model, base, study)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from advlora.config import EvaluationProtocol
-from advlora.metrics import ATTACK_SUCCESS, COSTS, MEAN_RECALL, RERANKED, SIZES, Metric, recall_names
+from advlora.metrics import ATTACK_SUCCESS, COSTS, MEAN_PER_CLASS, MEAN_RECALL, RERANKED, SIZES, Metric, recall_names
 
 
 def selectable(protocol: EvaluationProtocol) -> tuple[Metric, ...]:
@@ -15,7 +15,8 @@ def selectable(protocol: EvaluationProtocol) -> tuple[Metric, ...]:
 def reportable(protocol: EvaluationProtocol) -> tuple[Metric, ...]:
     """Returns what an ablation may report beside robust and clean accuracy.
 
-    Which of them a trial has follows from its data: recalls with captions, `attack_success_rate` with a backdoor.
+    Which of them a trial has follows from its data: means over the classes with classes, recalls with captions,
+    `attack_success_rate` with a backdoor.
     """
     return tuple(metric for split in ("test", "val") for metric in _measured(split, protocol))
 
@@ -27,6 +28,8 @@ def _measured(split: str, protocol: EvaluationProtocol) -> tuple[Metric, ...]:
     return (
         Metric.clean(split),
         *(Metric.robust(split, epsilon) for epsilon in epsilons),
+        Metric.clean(split, MEAN_PER_CLASS),
+        *(Metric.robust(split, epsilon, MEAN_PER_CLASS) for epsilon in epsilons),
         Metric(split, ATTACK_SUCCESS),
         *(Metric.clean(split, name) for name in recalls),
         *(Metric.robust(split, epsilon, name) for epsilon in epsilons for name in recalls),

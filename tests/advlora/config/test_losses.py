@@ -14,6 +14,7 @@ pytestmark = pytest.mark.unit
 COSTS: dict[str, tuple[int, int]] = {
     "cross_entropy": (0, 0),
     "contrastive": (0, 0),
+    "sigmoid": (0, 0),
     "fare": (0, 1),
     "trades": (1 + 3, 0),
     "pmg_aft": (1 + 3, 0),
@@ -78,7 +79,7 @@ def test_trades_needs_a_random_start() -> None:
 def test_what_needs_no_classes_is_proposed_where_there_are_none() -> None:
     sentence = no_classes("trades", "flickr30k")
     assert "'trades' needs classes, but data set 'flickr30k' has captions only" in sentence
-    assert sentence.endswith("use 'contrastive', 'fare', 'itm', 'cleanclip' or 'par'")
+    assert sentence.endswith("use 'contrastive', 'sigmoid', 'fare', 'itm', 'cleanclip' or 'par'")
 
 
 def test_negatives_without_matching_are_refused() -> None:

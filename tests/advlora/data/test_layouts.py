@@ -167,6 +167,7 @@ def test_everything_that_is_wrong_with_image_folders_is_said(classes: Path) -> N
     assert "prompts.txt: 'a photo' must hold {} exactly once" in found
     assert "folder 'n02' has no name" in found
     (classes / "prompts.txt").unlink()
+    (classes / "classes.json").unlink()
     from advlora.data.layouts import _listing
 
     _listing.cache_clear()

@@ -70,10 +70,12 @@ def names(findings):
 
 def test_metrics_are_the_means_of_the_outcomes(evaluator):
     short, full = (evaluator().measure("val", curve=curve) for curve in (False, True))
-    assert set(short.metrics) == {"val/clean_r1", "val/robust_r1:4_255"}
-    assert set(full.metrics) == {*short.metrics, "val/robust_r1:8_255"}
+    means = {"val/clean_mean_per_class", "val/robust_mean_per_class:4_255"}
+    assert set(short.metrics) == {"val/clean_r1", "val/robust_r1:4_255", *means}
+    assert set(full.metrics) == {*short.metrics, "val/robust_r1:8_255", "val/robust_mean_per_class:8_255"}
     assert len(short.outcomes.clean) == 12
-    assert short.metrics == short.outcomes.metrics("val")
+    labels = evaluator().examples("val").labels
+    assert short.metrics == short.outcomes.metrics("val") | short.outcomes.mean_per_class("val", labels)
     assert len(evaluator().measure("test", curve=False).outcomes.clean) == 8
 
 

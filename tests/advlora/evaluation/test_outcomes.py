@@ -176,3 +176,15 @@ def test_the_planned_cost_is_what_an_unbroken_model_costs(evaluate, data, values
     facing = int(found.clean.sum())
     assert int(found.robust[epsilon].sum()) == facing > 0
     assert model.passes == COUNT + facing * evaluation_attack(**values).forwards(CLASSES)
+
+
+def test_the_mean_per_class_weighs_every_class_that_is_there_alike():
+    right = torch.tensor([True, True, True, False, False, True])
+    broken = torch.tensor([True, False, False, False, False, False])
+    labels = torch.tensor([0, 0, 0, 0, 2, 2])  # no example of class 1
+    found = Outcomes(right, {EPSILON: broken}).mean_per_class("test", labels)
+    assert found == {
+        "test/clean_mean_per_class": pytest.approx((3 / 4 + 1 / 2) / 2),
+        "test/robust_mean_per_class:4_255": pytest.approx((1 / 4 + 0) / 2),
+    }
+    assert Outcomes(right, {}).metrics("test") == {"test/clean_r1": pytest.approx(4 / 6)}

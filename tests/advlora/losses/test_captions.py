@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from open_clip.loss import SigLipLoss
 from torch.nn.functional import cross_entropy, normalize
 
+from advlora.errors import ModelError
 from advlora.losses import Contrastive, Encoder
+from advlora.losses.captions import Sigmoid
 from tests.advlora.losses.made_up import BATCH, CAPTION_IDS, CAPTIONS, SCALE, contrastive_of, perturb, step, table
 from tests.advlora.short_trials import trial
 
@@ -96,3 +99,45 @@ def test_an_own_caption_that_was_drawn_for_another_sample_is_no_negative(made) -
     torch.testing.assert_close(
         loss(adapted.model.encode_images(now.clean), now.samples, now.batch), expected, atol=1e-5, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("tower", ["vision", "both"])
+def test_the_sigmoid_loss_is_that_of_open_clip_with_the_models_own_scale_and_bias(made, tower: str) -> None:
+    adapted, now = made("siglip", tower=tower), step()
+    perturb(adapted)
+    captions, model = table(), adapted.model
+    assert model.logit_bias is not None
+    texts = normalize(model.embed_texts(CAPTIONS), dim=1)
+    loss = Sigmoid(
+        texts.detach(), captions.ids, model.logit_scale, bias=model.logit_bias, table=captions, live=tower == "both"
+    )
+    encoder = Encoder(adapted, bf16=False)
+    loss.prepare(encoder, now, update=True)
+    images = normalize(model.encode_images(now.clean), dim=1)
+    expected = SigLipLoss()(images, texts, model.logit_scale, model.logit_bias)
+    objective = loss.objective(encoder, now.clean, now)
+    torch.testing.assert_close(objective.mean(), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(objective[1:3], loss(images[1:3], now.samples[1:3], now.batch))
+    objective.sum().backward()
+    assert all(parameter.grad is not None for parameter in adapted.parameters())
+
+
+def test_copies_of_a_caption_are_positives_of_the_sigmoid_loss_and_an_undrawn_own_one_is_left_out() -> None:
+    shared = table([("a dog", "the red boot"), ("the red boot",), ("a cat",), ("a cat",)])
+    texts, bias = normalize(torch.randn(3, 6, generator=torch.Generator().manual_seed(3)), dim=1), torch.tensor(-2.0)
+    features, samples = torch.randn(4, 6, generator=torch.Generator().manual_seed(4)), torch.arange(4)
+    found = Sigmoid(texts, shared.ids, torch.tensor(7.0), bias=bias, table=shared)(features, samples, samples)
+    logits = 7 * normalize(features, dim=1) @ texts.T - 2  # against a dog, the red boot, a cat
+    yes, no = logits.sigmoid().log(), (-logits).sigmoid().log()
+    expected = [
+        yes[0, 0] + 2 * no[0, 2],  # the red boot is its own too
+        no[1, 0] + yes[1, 1] + 2 * no[1, 2],
+        no[2, 0] + no[2, 1] + 2 * yes[2, 2],
+        no[3, 0] + no[3, 1] + 2 * yes[3, 2],
+    ]
+    torch.testing.assert_close(found, -torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_the_sigmoid_loss_needs_a_bias(built) -> None:
+    with pytest.raises(ModelError, match="needs a model with a bias of its logits, such as SigLIP, but 'tiny-clip'"):
+        built({"loss.kind": "sigmoid"})

@@ -3,17 +3,22 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import shutil
 from pathlib import Path
 
+import huggingface_hub
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from advlora.config import ModelConfig
 from advlora.errors import ModelError
+from advlora.identity import local_content
 from advlora.models import VisionLanguageModel, embedded_models, linear_shapes, load_model
 from advlora.models.quiet import contained
+from tests.advlora.models.conftest import TINY
 
 pytestmark = pytest.mark.unit
 
@@ -113,10 +118,65 @@ def test_shapes_are_those_of_the_layers(folder: Path, target: str, layers: list[
         assert shapes["transformer.resblocks.1.mlp.c_fc"] == (128, 32)
 
 
-def test_shapes_read_no_weights(folder: Path) -> None:
+@pytest.mark.parametrize("call", [load_model, lambda config: linear_shapes(config, "mlp")])
+def test_weights_that_cannot_be_read_are_told_before_a_trial(folder: Path, call) -> None:
     (folder / "model.safetensors").write_bytes(b"not weights")
-    assert len(linear_shapes(local(folder), "all-linear")) == 12
-    assert "cannot be read" in reason(local(folder))
+    assert f"file '{folder / 'model.safetensors'}' cannot be read" in reason(local(folder), call)
+
+
+def test_paths_may_hold_the_home_folder_and_variables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("MODELS", str(folder.parent))
+    names = [f"local-dir:~/{folder.name}", f"local-dir:$MODELS/{folder.name}", f"local-dir:${{MODELS}}/{folder.name}"]
+    for name in names:
+        config = ModelConfig(source="open_clip", name=name)
+        assert len(linear_shapes(config, "mlp")) == 4
+        assert local_content(config) == local_content(local(folder)) != ""
+    assert torch.equal(load_model(config).encode_texts(CAPTIONS), load_model(local(folder)).encode_texts(CAPTIONS))
+    missing = ModelConfig(source="open_clip", name="ViT-B-32", pretrained="~/absent.pt")
+    assert f"file '{folder.parent}/absent.pt' does not exist" in reason(missing)
+
+
+def test_a_model_of_the_hub_brings_its_own_configuration(folder: Path, tmp_path_factory, monkeypatch) -> None:
+    """As it lies in the hub's cache, where it is found without a network."""
+    cache = tmp_path_factory.mktemp("hub")
+    snapshot = cache / "models--org--tiny" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (cache / "models--org--tiny" / "refs").mkdir()
+    (cache / "models--org--tiny" / "refs" / "main").write_text("0" * 40)
+    shutil.copyfile(folder / "open_clip_config.json", snapshot / "open_clip_config.json")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    hub = ModelConfig(source="open_clip", name="hf-hub:org/tiny")
+    assert linear_shapes(hub, "mlp") == linear_shapes(local(folder), "mlp")
+    assert "'hf-hub:org/tiny' cannot be downloaded or read" in reason(hub)
+    shutil.copyfile(folder / "model.safetensors", snapshot / "open_clip_model.safetensors")
+    assert torch.equal(load_model(hub).encode_texts(CAPTIONS), load_model(local(folder)).encode_texts(CAPTIONS))
+    assert "has no effect with model 'hf-hub:org/tiny' of the hub" in reason(hub.model_copy(update={"pretrained": "x"}))
+    absent = ModelConfig(source="open_clip", name="hf-hub:org/absent")
+    for call in (load_model, lambda config: linear_shapes(config, "mlp")):
+        assert "is the Hugging Face hub reachable?" in reason(absent, call)
+
+
+def test_a_tokenizer_without_its_files_is_refused(tmp_path: Path) -> None:
+    load_model(ModelConfig()).save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    assert "tokenizer" in reason(local(tmp_path))
+
+
+def test_embeddings_are_not_normalised_in_coca_either(tmp_path: Path) -> None:
+    text = {**TINY["text_cfg"], "embed_cls": True, "output_tokens": True}
+    vision = {**TINY["vision_cfg"], "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+    settings = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text, "custom_text": True}
+    settings["multimodal_cfg"] = TINY["text_cfg"]
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": settings, "preprocess_cfg": {}}))
+    clip = open_clip.create_model(f"local-dir:{tmp_path}", load_weights=False)
+    save_file({name: value.clone() for name, value in clip.state_dict().items()}, tmp_path / "model.safetensors")
+    model, images = load_model(local(tmp_path)), torch.rand(2, 3, 16, 16)
+    found, unit = model.encode_images(images), clip.eval().encode_image((images - model.mean) / model.std)
+    assert (found.norm(dim=1) - 1).abs().min() > 0.1
+    torch.testing.assert_close(nn.functional.normalize(found, dim=1), unit, atol=1e-5, rtol=0)
+    assert (model.encode_texts(CAPTIONS).norm(dim=1) - 1).abs().min() > 0.1
 
 
 def test_shapes_of_a_known_tag_need_no_download() -> None:
@@ -126,12 +186,22 @@ def test_shapes_of_a_known_tag_need_no_download() -> None:
     assert shapes["transformer.resblocks.11.mlp.c_proj"] == (768, 3072)
 
 
-def test_tower_without_blocks_is_refused() -> None:
-    config = ModelConfig(source="open_clip", name="RN50-quickgelu", pretrained="yfcc15m")
-    with pytest.raises(
-        ModelError, match=r"mlp\.c_fc, mlp\.c_proj, which the vision tower ModifiedResNet does not have"
-    ):
-        linear_shapes(config, "mlp")
+@pytest.mark.parametrize(
+    ("name", "tag", "family"),
+    [
+        ("RN50-quickgelu", "yfcc15m", "ModifiedResNet"),
+        ("EVA02-B-16", "merged2b_s8b_b131k", "Eva"),
+        ("ViTamin-S", "datacomp1b", "VisionTransformer"),
+        pytest.param("convnext_base", "laion400m_s13b_b51k", "ConvNeXt", marks=pytest.mark.slow),
+        pytest.param("MobileCLIP-S1", "datacompdr", "FastVit", marks=pytest.mark.slow),
+    ],
+)
+def test_families_that_no_low_rank_adapter_fits_are_named(name: str, tag: str, family: str) -> None:
+    sentence = reason(
+        ModelConfig(source="open_clip", name=name, pretrained=tag), lambda config: linear_shapes(config, "all-linear")
+    )
+    assert "adapter.target 'all-linear' needs transformer blocks with " in sentence
+    assert f"which the vision tower {family} of '{name}' does not have; no low-rank adapter fits there" in sentence
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from advlora.config import ModelConfig
 from advlora.errors import ModelError
-from advlora.models import VisionLanguageModel, linear_shapes, load_for_adapter, load_model
+from advlora.models import VisionLanguageModel, has_logit_bias, linear_shapes, load_for_adapter, load_model
 from advlora.models.attention import SplitProjection
 
 pytestmark = pytest.mark.unit
@@ -61,7 +61,8 @@ def test_similarities_are_those_of_transformers(tiny, family: str) -> None:
         expected = torch.stack([net(**outputs, use_itm_head=False).itm_score])[0]
         torch.testing.assert_close(cosine, expected, atol=1e-5, rtol=0)
     else:
-        bias = net.logit_bias if family == "siglip" else 0
+        bias = 0 if model.logit_bias is None else model.logit_bias
+        assert (family == "siglip") == (model.logit_bias is not None) == has_logit_bias(config)
         expected = net(**outputs).logits_per_image
         torch.testing.assert_close(model.logit_scale * cosine + bias, expected, atol=1e-4, rtol=1e-4)
     assert model.encode_images(images).shape == (2, model.embed_dim)
@@ -241,8 +242,20 @@ def test_wrong_folders_are_one_sentence(tiny, tmp_path: Path) -> None:
     settings["vision_config"]["num_hidden_layers"] = 3
     (copied / "config.json").write_text(json.dumps(settings))
     assert "lack 16 tensors that CLIPModel needs" in reason(at(copied))
-    (copied / "model.safetensors").unlink()
+    (copied / "model.safetensors").write_bytes(b"not weights")
     assert "cannot be read" in reason(at(copied))
+    (copied / "model.safetensors").unlink()
+    assert "holds no weights" in reason(at(copied))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("call", [load_model, lambda config: linear_shapes(config, "mlp")])
+def test_a_folder_without_tokenizer_files_is_refused(tiny, family: str, call, tmp_path: Path) -> None:
+    copied = shutil.copytree(folder(tiny(family)), tmp_path / "copied")
+    for file in copied.glob("tokenizer*"):
+        file.unlink()
+    sentence = reason(ModelConfig(source="transformers", name=f"local-dir:{copied}"), call)
+    assert "are the tokenizer's files missing" in sentence
 
 
 def test_loading_leaves_messages_and_randomness_alone(tiny) -> None:

@@ -30,8 +30,12 @@ SIZES = ("params/trainable", "params/trainable_fraction")
 ADAPTED = ("train/misfit", "train/adaptive_mean", "train/adaptive_min", "train/adaptive_max")
 EACH = ("train/loss", *ADAPTED, *SIZES, *WATCHED)
 COSTS = ("cost/seconds", "cost/flops", "cost/vision_forwards", "cost/peak_memory_mb")
-VAL = ("val/clean_r1", "val/robust_r1:4_255")
-FINAL = ("val/robust_r1:8_255", "test/clean_r1", "test/robust_r1:4_255", "test/robust_r1:8_255")
+VAL = tuple(f"val/{name}" for of in ("r1", "mean_per_class") for name in (f"clean_{of}", f"robust_{of}:4_255"))
+FINAL = tuple(
+    name
+    for of in ("r1", "mean_per_class")
+    for name in (f"val/robust_{of}:8_255", f"test/clean_{of}", f"test/robust_{of}:4_255", f"test/robust_{of}:8_255")
+)
 
 
 def through_a_file(state):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+
+from tests.advlora.data.shard_files import image_bytes, write_shard
 
 pytestmark = pytest.mark.unit
 
@@ -118,3 +121,25 @@ def test_the_header_and_the_record_name_the_attacks_that_ran(advlora):
     assert record["protocol_text"] == "APGD-CE-2 (L-inf 8/255), 12 val / 12 test images"
     assert set(record["examples"]["attacks"]["8_255"]) == {"apgd-ce-2"}
     assert "apgd-t" not in answer.out.lower()
+
+
+def test_a_set_of_clip_benchmark_is_measured_with_captions_of_open_clip(measured):
+    source, folder = np.random.default_rng(0), Path("wds_tiny")
+    (folder / "test").mkdir(parents=True)
+    (folder / "classnames.txt").write_text("boot\nbag\ndress\n")
+    (folder / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\n")
+    images = [image_bytes(source.integers(0, 256, (20, 30, 3), np.uint8), "WEBP") for _ in range(6)]
+    write_shard(folder / "test" / "0.tar", [{"webp": image, "cls": b"%d" % (n % 3)} for n, image in enumerate(images)])
+    plain, simple = (
+        json.loads(measured("--no-track", "--json", "--data", str(folder), *options).out)
+        for options in ((), ("--templates", "simple"))
+    )
+    assert plain["data"]["samples"] == simple["data"]["samples"] == 6
+    assert plain["data"]["hash"] != simple["data"]["hash"]
+    assert {"test/clean_mean_per_class", "test/robust_mean_per_class:8_255"} < simple["metrics"].keys()
+    refusal = measured("--data", str(folder), "--classes", "openai-imagenet")
+    assert refusal.code == 2
+    assert "names 1000 classes, but data set 'wds_tiny' has 3" in refusal.err
+    refusal = measured("--data", str(folder), "--templates", "simpl")
+    assert refusal.code == 2
+    assert "did you mean 'simple'" in refusal.err

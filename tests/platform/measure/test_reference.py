@@ -77,17 +77,12 @@ def test_a_file_of_a_vision_tower_is_laid_onto_its_base(vision_file, trained, pl
     assert torch.equal(subject.network.encode_texts(["a boot"]), plain.encode_texts(["a boot"]))
 
 
-@pytest.mark.parametrize(
-    "stored",
-    [
-        lambda state: {f"module.{name}": value for name, value in state.items()},
-        lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {"vision_encoder_state_dict": state, "epoch": 3},
-    ],
-)
-def test_the_tower_may_be_wrapped_as_training_scripts_do(stored, tower, trained, tmp_path):
-    torch.save(stored(tower), tmp_path / "wrapped.pt")
-    assert same(load_subject(str(tmp_path / "wrapped.pt"), "tiny-clip").network, load_subject(str(trained)).network)
+def test_the_file_that_tecoas_training_writes_is_found_below_the_home_folder(tower, trained, tmp_path, monkeypatch):
+    torch.save({"state_dict": {}, "vision_encoder_state_dict": tower, "epoch": 3}, tmp_path / "tecoa.pth.tar")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WEIGHTS", str(tmp_path))
+    for reference in ("~/tecoa.pth.tar", "$WEIGHTS/tecoa.pth.tar"):
+        assert same(load_subject(reference, "tiny-clip").network, load_subject(str(trained)).network)
 
 
 def test_a_file_that_does_not_say_enough_or_does_not_fit_is_one_sentence(vision_file, trained, tmp_path):
@@ -95,7 +90,7 @@ def test_a_file_that_does_not_say_enough_or_does_not_fit_is_one_sentence(vision_
     whole = trained / "merged" / "open_clip_model.safetensors"
     assert "does not hold the vision tower of 'tiny-clip'" in refused(str(whole), "tiny-clip")
     (tmp_path / "x.pt").write_text("no weights")
-    assert "does not hold the vision tower" in refused(str(tmp_path / "x.pt"), "tiny-clip")
+    assert "x.pt' cannot be read" in refused(str(tmp_path / "x.pt"), "tiny-clip")
     base = written("clip", tmp_path / "hub")
     assert "is one of transformers" in refused(str(vision_file), base.name.removeprefix("local-dir:"))
 
@@ -151,6 +146,8 @@ def test_a_folder_of_transformers_is_a_model_too(tmp_path):
             {"source": "open_clip", "name": "ViT-B-32", "pretrained": "laion2b_e16"},
             "ViT-B-32:laion2b_e16",
         ),
+        ("hf-hub:org/fare", {"source": "open_clip", "name": "hf-hub:org/fare"}, "hf-hub:org/fare"),
+        ("open_clip:hf-hub:org/fare", {"source": "open_clip", "name": "hf-hub:org/fare"}, "hf-hub:org/fare"),
         (
             "open_clip:ViT-B-32:a/b.pt",
             {"source": "open_clip", "name": "ViT-B-32", "pretrained": "a/b.pt"},

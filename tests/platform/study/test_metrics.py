@@ -29,6 +29,7 @@ def test_an_ablation_may_report_what_an_evaluation_measures():
     measured += [f"test/robust_itm_{name}:4_255" for name in RANKS.recalls()]
     measured += [f"val/success_{name}:8_255" for name in RANKS.success_rates(RANKS)]
     found = names(reportable(PROTOCOL))
+    measured += ["test/clean_mean_per_class", "val/robust_mean_per_class:4_255"]
     assert {*measured, "test/attack_success_rate", "test/clean_r1", "val/robust_r1:4_255"} <= set(found)
     assert len(found) == len(set(found))
 

@@ -1,0 +1,70 @@
+"""Zero-shot sets as CLIP_benchmark publishes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advlora.config import DataConfig
+from advlora.data import check_data, load_manifest, load_split
+from advlora.errors import DataError
+from advlora.models import Preprocessing
+from tests.advlora.data.shard_files import image_bytes, write_shard
+
+pytestmark = pytest.mark.unit
+
+SIZE = Preprocessing(8)
+
+
+def sample(value: int, label: int) -> dict[str, bytes]:
+    return {"webp": image_bytes(np.full((8, 8, 3), value, np.uint8), "WEBP"), "cls": str(label).encode()}
+
+
+@pytest.fixture
+def wds(tmp_path: Path) -> Path:
+    """A test split alone, in eleven archives."""
+    folder = tmp_path / "wds_animals"
+    (folder / "test").mkdir(parents=True)
+    (folder / "classnames.txt").write_text("cat\nhot dog\n")
+    (folder / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\na sketch of a {c}.\n")
+    (folder / "test" / "nshards.txt").write_text("11")
+    for number in range(11):
+        write_shard(folder / "test" / f"{number}.tar", [sample(10 * number, number % 2), sample(5, 0)])
+    return folder
+
+
+@pytest.mark.parametrize("store", ["memory", "disk"])
+def test_a_test_split_alone_is_measured(wds: Path, store: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ADVLORA_CACHE", str(tmp_path / "cache"))
+    config = DataConfig(name=str(wds), store=store)
+    assert check_data(config) == []
+    manifest = load_manifest(config)
+    assert (manifest.name, manifest.classes) == ("wds_animals", ("cat", "hot dog"))
+    assert manifest.captions(1) == ["a photo of a hot dog.", "a sketch of a hot dog."]
+    assert {name: split.samples for name, split in manifest.splits.items()} == {"train": 0, "val": 0, "test": 22}
+    data = load_split(config, "test", SIZE)
+    assert data.labels.tolist() == [label for number in range(11) for label in (number % 2, 0)]
+    found = data.images[::2, 0, 0, 0].int().tolist()
+    assert max(abs(value - 10 * number) for number, value in enumerate(found)) <= 4  # webp is lossy
+    assert data.captions[2] == "a photo of a hot dog."
+    with pytest.raises(DataError, match="data set 'wds_animals' has no samples in split 'train'"):
+        load_split(config, "train", SIZE)
+
+
+def test_what_is_wrong_with_such_a_folder_is_said(wds: Path) -> None:
+    before = load_manifest(DataConfig(name=str(wds))).hash
+    write_shard(wds / "test" / "10.tar", [sample(7, 1)])
+    assert load_manifest(DataConfig(name=str(wds))).hash != before
+    (wds / "test" / "3.tar").write_bytes(b"no archive")
+    (problem,) = check_data(DataConfig(name=str(wds)))
+    assert f"shard '{wds / 'test' / '3.tar'}' cannot be read" in problem
+    (wds / "zeroshot_classification_templates.txt").unlink()
+    (problem,) = check_data(DataConfig(name=str(wds)))
+    assert "zeroshot_classification_templates.txt cannot be read" in problem
+    (wds / "classnames.txt").write_text("cat\n")
+    (wds / "zeroshot_classification_templates.txt").write_text("a photo\n")
+    (wds / "test" / "3.tar").unlink()
+    problems = "\n".join(check_data(DataConfig(name=str(wds))))
+    assert "'a photo' must hold {} exactly once" in problems
