@@ -61,4 +61,5 @@ def _write_metadata(folder: Path) -> None:
     metadata = importlib.metadata.distribution("advlora")
     place = folder / f"advlora-{metadata.version}.dist-info"
     place.mkdir()
-    (place / "METADATA").write_text(metadata.read_text("METADATA") or "")
+    said = metadata.read_text("METADATA") or metadata.read_text("PKG-INFO")  # the second where a checkout is installed
+    (place / "METADATA").write_text(said or "")
