@@ -133,7 +133,8 @@ def _images_of_split(split: str, places: list[Path], scan: _Scan) -> dict[str, l
 
 
 def _images_of_class(place: os.DirEntry[str], scan: _Scan) -> list[Path]:
-    images, others = [], []
+    images: list[Path] = []
+    others: list[Path] = []
     for entry in scan.wanted(Path(place.path)):
         if entry.is_dir():
             scan.nested.append(f"'{scan.name(entry.path)}' is a folder inside a class folder, which holds images alone")

@@ -102,8 +102,8 @@ class Listing:
         splits = {name: found for name in SPLITS if (found := self.records.get(name, ()))}
         files = [record.file for records in splits.values() for record in records]
         look = partial(_look, video=self.frame_count)
-        found = iter(examine(self.folder, self._kind, files, look, cores()))
-        return {name: [next(found) for _ in records] for name, records in splits.items()}
+        results = iter(examine(self.folder, self._kind, files, look, cores()))
+        return {name: [next(results) for _ in records] for name, records in splits.items()}
 
     @property
     def _kind(self) -> str:

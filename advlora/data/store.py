@@ -63,7 +63,7 @@ def stored_split(
 class _Store:
     """A folder with one array of all images, and a file of labels and captions per part that is done."""
 
-    def __init__(self, folder: Path, parts: list[Part]) -> None:
+    def __init__(self, folder: Path, parts: Sequence[Part]) -> None:
         self.folder, self.array = folder, folder / "images.npy"
         self.samples = sum(len(part.places) for part in parts)
 
@@ -78,7 +78,7 @@ class _Store:
         text = json.dumps({"labels": [int(label) for label in labels], "captions": captions})
         self._place(self._done(part), lambda file: file.write_text(text))
 
-    def mapped(self, parts: list[Part], limit: int | None) -> ImageTextSet:
+    def mapped(self, parts: Sequence[Part], limit: int | None) -> ImageTextSet:
         """Returns the samples of the first parts; their images stay on disk until they are looked at."""
         found: dict[int, tuple[int, tuple[str, ...]]] = {}
         for part in parts:
