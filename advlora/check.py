@@ -10,8 +10,9 @@ from advlora.adapters.placement import layer_ranks
 from advlora.attacks import misfits
 from advlora.config import AdapterConfig, DataConfig, EvaluationProtocol, LowRankAdapter, ModelConfig, TrialConfig
 from advlora.config.losses import no_bias, no_classes
-from advlora.data import check_data, load_manifest
-from advlora.data.layouts import layout_of
+from advlora.data import Manifest, check_data, load_manifest
+from advlora.data.layouts import forget_listings, layout_of
+from advlora.data.splits import split_labels
 from advlora.errors import DataError, ModelError
 from advlora.evaluation.retrieval import check_protocol
 from advlora.models import blank_tower, has_logit_bias, has_matching_head, tower_names
@@ -24,7 +25,7 @@ def check_trial(config: TrialConfig) -> list[str]:
     Returns:
         One sentence per problem; all that were found.
     """
-    data = list(_data_problems(config.data))
+    data = list(_data_problems(config.data, ("train", "val", "test") if config.adapter.trains else ("val", "test")))
     try:
         problems = check_placement(config.model, config.adapter)
     except ModelError as error:
@@ -79,13 +80,29 @@ def _loss_problems(config: TrialConfig) -> list[str]:
         return error.problems
     if manifest.task == "retrieval" and config.loss.needs_classes and config.adapter.trains:
         return [no_classes(config.loss.kind, manifest.name)]
+    if manifest.task != "retrieval" and config.loss.needs_classes and config.adapter.trains:
+        return _one_class(config, manifest)
     return []
+
+
+def _one_class(config: TrialConfig, manifest: Manifest) -> list[str]:
+    """Says whether all training samples are of one class; remote shards are not read for it."""
+    if any(shard.remote for shard in manifest.splits["train"].shards):
+        return []
+    labels = split_labels(config.data, "train", config.data.train_samples)
+    if len(set(labels)) > 1:
+        return []
+    return [
+        f"data.train_samples: all {len(labels)} training samples of data set '{manifest.name}' are of class "
+        f"'{manifest.classes[labels[0]]}', but loss '{config.loss.kind}' needs two classes at least"
+    ]
 
 
 def forget_files() -> None:
     """Makes the next check read models and data sets again; within one study they are read once."""
     _blank.cache_clear()
     _data_problems.cache_clear()
+    forget_listings()
 
 
 @cache
@@ -94,5 +111,5 @@ def _blank(model: ModelConfig, tower: TowerName) -> Tower:
 
 
 @cache
-def _data_problems(data: DataConfig) -> tuple[str, ...]:
-    return tuple(check_data(data))
+def _data_problems(data: DataConfig, splits: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(check_data(data, splits))

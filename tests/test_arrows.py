@@ -17,7 +17,7 @@ PACKAGES = {"advlora": ROOT / "advlora", "advlora_platform": ROOT / "platform" /
 
 ROOMS = {
     "advlora": [
-        ["errors", "randomness", "distributed", "metrics"],
+        ["errors", "randomness", "distributed", "metrics", "progress", "text"],
         ["config"],
         ["identity", "models", "numerics"],
         ["data"],

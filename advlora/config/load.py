@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from advlora.config.renamed import renamed_key, renamed_value
 from advlora.config.schema import KIND, kinds, leaves, sections
 from advlora.errors import ConfigError, did_you_mean
+from advlora.text import decoded
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -41,9 +42,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: If the file is missing, is not YAML or holds no mapping.
     """
     try:
-        content = parse_yaml(path.read_text())
+        content = parse_yaml(decoded(path.read_bytes()))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):

@@ -1,19 +1,21 @@
 """Data sets: what there is, and how its shards, images and videos become tensors."""
 
-from advlora.data.check import check_data, equal_captions
+from advlora.data.check import check_data
 from advlora.data.layouts import load_manifest
 from advlora.data.load import load_split
 from advlora.data.manifest import Manifest, Shard, Split, embedded_data
 from advlora.data.shards import ImageTextSet
+from advlora.data.summary import Summary, summarise
 
 __all__ = [
     "ImageTextSet",
     "Manifest",
     "Shard",
     "Split",
+    "Summary",
     "check_data",
     "embedded_data",
-    "equal_captions",
     "load_manifest",
     "load_split",
+    "summarise",
 ]

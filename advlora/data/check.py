@@ -2,77 +2,100 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
+import PIL
+
 from advlora.config import DataConfig
-from advlora.data.layouts import layout_of, listing, load_manifest
-from advlora.data.manifest import Manifest, data_folder
-from advlora.data.shards import read_shard, shard_captions
+from advlora.data.examination import Examined, examine, forget
+from advlora.data.layouts import forget_listings, layout_of, listing
+from advlora.data.manifest import Manifest, Shard, data_folder, embedded_data, read_manifest
+from advlora.data.parallel import cores
+from advlora.data.pixels import opened
+from advlora.data.shards import decode_shard, read_shard
 from advlora.errors import DataError
 
 
-def check_data(config: DataConfig) -> list[str]:
-    """Checks what describes the data set, number of training samples, and presence of every local file.
+def check_data(config: DataConfig, splits: Sequence[str] = (), anew: bool = False) -> list[str]:
+    """Checks what describes the data set, every local file of it, and what is asked of it.
 
-    Shards are also checked against their hashes; remote ones when they are read.
+    Every image is decoded, and the frames of every video that a trial reads; files that were found readable before and
+    have not changed are not opened again. Remote shards are checked when they are read.
+
+    Args:
+        config: The data set.
+        splits: What is needed of `train`, `val` and `test`.
+        anew: Whether files that were found readable are opened again.
 
     Returns:
         One sentence per problem.
     """
     try:
-        if layout_of(config) != "shards" and (problems := listing(config).check_files()):
-            return problems
-        manifest = load_manifest(config)
+        manifest, problems = _shards(config, anew) if layout_of(config) == "shards" else _listed(config, anew)
     except DataError as error:
         return error.problems
-    problems = [*too_many_samples(config, manifest), *wrong_target(config, manifest)]
-    return problems + (bad_shards(manifest, data_folder(config)) if layout_of(config) == "shards" else [])
+    asked = [*missing_splits(manifest, splits), *too_many_samples(config, manifest), *wrong_target(config, manifest)]
+    return asked + problems
 
 
-def equal_captions(config: DataConfig) -> dict[str, int]:
-    """Counts the captions of a data set for retrieval that another image of their split has too.
+def _listed(config: DataConfig, anew: bool) -> tuple[Manifest, list[str]]:
+    if anew:
+        listing(config).forget()
+        forget_listings()
+    found = listing(config)
+    return found.manifest, found.check_files()
 
-    Such a caption is a right answer to every image that has it. Remote shards are not read.
 
-    Returns:
-        Split -> how many of its captions.
+def _shards(config: DataConfig, anew: bool) -> tuple[Manifest, list[str]]:
+    manifest, folder = read_manifest(config), data_folder(config)
+    return manifest, bad_shards(manifest, folder, pinned=config.name in embedded_data(), anew=anew)
+
+
+def bad_shards(manifest: Manifest, folder: Path, pinned: bool = False, anew: bool = False) -> list[str]:
+    """Says which local shards are missing, do not match their hash, or hold a sample that cannot be read.
+
+    Args:
+        manifest: The data set.
+        folder: Where it lies.
+        pinned: Whether the hashes alone say that the samples can be read.
+        anew: Whether shards that were found sound are opened again.
+    """
+    shards = {
+        folder / shard.url: shard for split in manifest.splits.values() for shard in split.shards if not shard.remote
+    }
+    kind = f"shards {manifest.hash} {PIL.__version__}"
+    if anew:
+        forget(folder, kind)
+
+    def look(file: Path) -> Examined:
+        return _sound(shards[file], folder, manifest, pinned)
+
+    # One shard at a time, its samples in parallel: a shard may be as large as the memory allows.
+    return [found.problem for found in examine(folder, kind, [*shards], look, threads=1) if found.problem]
+
+
+def _sound(shard: Shard, folder: Path, manifest: Manifest, pinned: bool) -> Examined:
+    """Decodes every sample of a shard.
 
     Raises:
-        DataError: If the data set is missing or damaged.
+        DataError: If one cannot be read.
     """
-    if load_manifest(config).task != "retrieval":
-        return {}
-    return {name: _shared(captions) for name, captions in _captions(config)}
+    content = read_shard(shard, folder)
+    if not pinned:
+        for _ in decode_shard(shard, content, manifest, lambda image: opened(image).size, threads=cores()):
+            pass
+    return Examined(shard.sha256)
 
 
-def _captions(config: DataConfig) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Yields splits and the captions of each of their samples."""
-    if layout_of(config) != "shards":
-        for name, records in listing(config).records.items():
-            yield name, [record.captions for record in records]
-        return
-    manifest, folder = load_manifest(config), data_folder(config)
-    for name, split in manifest.splits.items():
-        local = [shard for shard in split.shards if not shard.remote]
-        yield name, [own for shard in local for own in shard_captions(shard, read_shard(shard, folder), manifest)]
-
-
-def _shared(captions: list[tuple[str, ...]]) -> int:
-    owners = Counter(caption for own in captions for caption in set(own))
-    return sum(owners[caption] > 1 for own in captions for caption in own)
-
-
-def bad_shards(manifest: Manifest, folder: Path) -> list[str]:
-    """Says which local shards are missing or do not match their hash."""
-    problems: list[str] = []
-    for shard in (shard for split in manifest.splits.values() for shard in split.shards if not shard.remote):
-        try:
-            read_shard(shard, folder)
-        except DataError as error:
-            problems += error.problems
-    return problems
+def missing_splits(manifest: Manifest, splits: Sequence[str]) -> list[str]:
+    """Says which of the splits that are needed have no samples."""
+    there = [name for name, split in manifest.splits.items() if split.samples]
+    return [
+        f"data set '{manifest.name}' has no split '{name}', which is needed here; it has {', '.join(there) or 'none'}"
+        for name in splits
+        if name not in there
+    ]
 
 
 def too_many_samples(config: DataConfig, manifest: Manifest) -> list[str]:

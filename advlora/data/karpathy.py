@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from advlora.data.files import read_json
 from advlora.data.records import Entry, Listing, several
 from advlora.errors import DataError
 
@@ -51,10 +51,7 @@ def _description(folder: Path) -> Path:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} is not readable JSON: {error}") from error
+    content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise DataError(f"{file} holds no list 'images'")
     return content

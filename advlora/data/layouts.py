@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from advlora.config import DataConfig
 from advlora.data.clip_benchmark import is_clip_benchmark
-from advlora.data.folders import folders
+from advlora.data.folders import folders, split_folders
 from advlora.data.karpathy import karpathy
-from advlora.data.manifest import MANIFEST_FILE, SPLITS, Manifest, embedded_data, read_manifest
+from advlora.data.manifest import MANIFEST_FILE, Manifest, embedded_data, read_manifest
 from advlora.data.msrvtt import DESCRIPTIONS, msrvtt
 from advlora.data.names import named
 from advlora.data.records import Listing
@@ -33,7 +34,7 @@ def load_manifest(config: DataConfig) -> Manifest:
 
 
 def listing(config: DataConfig) -> Listing:
-    """Lists a folder of a published layout; the last ones are remembered.
+    """Lists a folder of a published layout, every split in the order of its draw; the last ones are remembered.
 
     Raises:
         DataError: If the folder is missing, or what describes it is not readable.
@@ -41,7 +42,7 @@ def listing(config: DataConfig) -> Listing:
     folder = Path(config.name).expanduser()
     if not folder.is_dir():
         raise DataError(f"data.name: folder '{config.name}' does not exist")
-    return _listing(layout_of(config), folder)
+    return _listing(layout_of(config), folder, config.frames)
 
 
 def layout_of(config: DataConfig) -> str:
@@ -55,11 +56,16 @@ def layout_of(config: DataConfig) -> str:
         return "msrvtt"
     if any(file.is_file() and file.name != MANIFEST_FILE for file in folder.glob("dataset*.json")):
         return "karpathy"
-    if not (folder / MANIFEST_FILE).is_file() and any((folder / split).is_dir() for split in SPLITS):
+    if not (folder / MANIFEST_FILE).is_file() and split_folders(folder):
         return "folders"
     return "shards"
 
 
+def forget_listings() -> None:
+    """Makes the next reading of a folder list it again."""
+    _listing.cache_clear()
+
+
 @lru_cache(maxsize=8)
-def _listing(layout: str, folder: Path) -> Listing:
-    return LAYOUTS[layout](folder)
+def _listing(layout: str, folder: Path, frames: int) -> Listing:
+    return replace(LAYOUTS[layout](folder), folder=folder, frames=frames).drawn()

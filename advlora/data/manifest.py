@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 from advlora.config import DataConfig, parse
 from advlora.config.base import Count, Section
 from advlora.data.clip_benchmark import described, is_clip_benchmark
+from advlora.data.files import read_json, same_names
+from advlora.data.order import VERSION
 from advlora.errors import ConfigError, DataError, did_you_mean
 from advlora.identity import fingerprint
 
@@ -73,6 +74,9 @@ class Manifest(Section):
     templates: tuple[Annotated[str, AfterValidator(_one_slot)], ...]
     """Captions of a class, such as `a photo of a {}`."""
     splits: dict[str, Split]
+    shuffled: bool = False
+    """Whether the samples of a split lie in a random order already, so that the first ones are a fair draw of all. If
+    not, their order is drawn, class by class, and a shard is read to its end before the draw is known."""
     content: str = ""
     """Hash of what the shards' own hashes do not cover."""
 
@@ -91,17 +95,21 @@ class Manifest(Section):
             if self.classes or self.templates:
                 raise ValueError("classes, templates: a data set for retrieval has captions instead; leave them out")
             return self
-        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: at least two names are needed, and none twice")
+        if len(self.classes) < 2:
+            raise ValueError("classes: at least two names are needed")
+        if equal := same_names(list(self.classes)):
+            pairs = "; ".join(" and ".join(f"'{self.classes[place]}'" for place in group) for group in equal)
+            raise ValueError(f"classes: names must differ by more than case and spaces: {pairs}")
         if not self.templates:
             raise ValueError("templates: at least one is needed, such as 'a photo of a {}'")
         return self
 
     @property
     def hash(self) -> str:
-        """Identifies the content: shards, classes and templates."""
+        """Identifies the content: shards, classes, templates, and the order of the samples."""
         shards = {name: [shard.sha256 for shard in split.shards] for name, split in self.splits.items()}
-        return fingerprint(shards, self.classes, self.templates, *([self.content] if self.content else []))
+        order = [] if self.shuffled else [VERSION]
+        return fingerprint(shards, self.classes, self.templates, *([self.content] if self.content else []), *order)
 
     def captions(self, label: int) -> list[str]:
         """Returns every template filled with the name of a class."""
@@ -147,10 +155,7 @@ def read_manifest(config: DataConfig) -> Manifest:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} is not readable JSON: {error}") from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise DataError(f"{file} must hold a mapping, but holds {type(content).__name__}")
     return content

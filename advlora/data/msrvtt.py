@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from pathlib import Path
 from typing import Any
 
+from advlora.data.files import read_json, read_text
 from advlora.data.records import Entry, Listing, several
 from advlora.data.video import SUFFIXES
 from advlora.errors import DataError
@@ -57,10 +58,7 @@ def _content(folder: Path) -> dict[str, Any]:
     file = next((folder / name for name in DESCRIPTIONS if (folder / name).is_file()), None)
     if file is None:
         raise DataError(f"folder '{folder}' holds no {DESCRIPTIONS[0]}, which layout 'msrvtt' needs")
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} is not readable JSON: {error}") from error
+    content = read_json(file)
     if not isinstance(content, dict) or not {"videos", "sentences"} <= content.keys():
         raise DataError(f"{file} holds no lists 'videos' and 'sentences'")
     return content
@@ -70,8 +68,7 @@ def _listed(file: Path) -> dict[str, str]:
     """Returns video -> caption (empty where the list has none) of a list; nothing if there is no such list."""
     if not file.is_file():
         return {}
-    with file.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = list(csv.DictReader(io.StringIO(read_text(file), newline="")))
     if rows and "video_id" not in rows[0]:
         raise DataError(f"{file} has no column 'video_id'")
     return {row["video_id"]: (row.get("sentence") or "").strip() for row in rows}

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL
 
-from advlora.config import DataConfig
+from advlora.data.examination import Examined, examine, forget, hashed
+from advlora.data.files import composed, shown
 from advlora.data.manifest import SPLITS, Manifest, Split
-from advlora.data.pixels import DAMAGE, fit
+from advlora.data.order import drawn
+from advlora.data.parallel import cores, in_parallel
+from advlora.data.parts import Samples
+from advlora.data.pixels import DAMAGE, fit, fit_image, opened
 from advlora.data.video import frames
 from advlora.errors import DataError
 
@@ -46,11 +52,14 @@ class Listing:
 
     Attributes:
         name: Name of the data set.
-        records: Split -> its samples, in order.
+        records: Split -> its samples; in the order of their draw once the listing is `drawn`.
         classes: Names; empty for retrieval.
         templates: Captions of a class; empty for retrieval.
         video: Whether the records are videos.
+        frames: How many frames of a video are read.
         problems: One sentence per problem.
+        left_out: Files and folders that are no samples: hidden, of a tool, or of another kind.
+        folder: Where it lies.
     """
 
     name: str
@@ -58,15 +67,18 @@ class Listing:
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     video: bool = False
+    frames: int = 1
     problems: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    folder: Path = Path()
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest; its content is identified by captions, file names and sizes at the first reading."""
+        """The manifest; its content is identified by captions, file names and the content of files, in order."""
         digest = hashlib.sha256()
-        for name in SPLITS:
-            for record in self.records.get(name, ()):
-                line = f"{name} {record.file.name} {_size(record.file)} {record.label} {record.captions}\n"
+        for name, found in self.examined.items():
+            for record, file in zip(self.records[name], found, strict=True):
+                line = f"{name} {shown(record.file.name)} {file.digest} {record.label} {record.captions}\n"
                 digest.update(line.encode())
         counts = {name: len(self.records.get(name, ())) for name in SPLITS}
         # Constructed without validation, which asks for shards.
@@ -79,23 +91,51 @@ class Listing:
             content=digest.hexdigest(),
         )
 
+    @property
+    def frame_count(self) -> int | None:
+        """How many frames of a video are read; None for images."""
+        return self.frames if self.video else None
+
+    @cached_property
+    def examined(self) -> dict[str, list[Examined]]:
+        """What was found in the file of every sample: split -> in the order of its records."""
+        splits = {name: found for name in SPLITS if (found := self.records.get(name, ()))}
+        files = [record.file for records in splits.values() for record in records]
+        look = partial(_look, video=self.frame_count)
+        results = iter(examine(self.folder, self._kind, files, look, cores()))
+        return {name: [next(results) for _ in records] for name, records in splits.items()}
+
+    @property
+    def _kind(self) -> str:
+        return f"{self.frame_count or 'images'} {PIL.__version__}"
+
+    def forget(self) -> None:
+        """Makes the next look at `examined`, of a listing that is made after this call, open every file."""
+        forget(self.folder, self._kind)
+
     def check_files(self) -> list[str]:
-        """Returns one sentence per problem, missing files included."""
-        missing = [
-            str(record.file) for name in SPLITS for record in self.records.get(name, ()) if not record.file.exists()
-        ]
-        return [*self.problems, *several([f"'{file}' is missing" for file in missing])]
+        """Returns one sentence per problem, files that cannot be read included."""
+        unread = [file.problem for found in self.examined.values() for file in found if file.problem]
+        return [*self.problems, *several(unread)]
+
+    def drawn(self) -> Listing:
+        """Returns the listing with the samples of every split in the order of their draw."""
+        return replace(self, records={name: self._drawn(records) for name, records in self.records.items()})
+
+    def _drawn(self, records: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        owners = self.classes or ("",)
+        names = [f"{owners[record.label]}/{composed(shown(record.file.name))}" for record in records]
+        return tuple(records[place] for place in drawn([record.label for record in records], names))
 
 
-def read_records(
-    records: Iterable[Entry], preprocessing: Preprocessing, video: int | None
-) -> tuple[list[Pixels], list[int], list[tuple[str, ...]]]:
+def read_records(records: Sequence[Entry], preprocessing: Preprocessing, video: int | None, threads: int) -> Samples:
     """Decodes records.
 
     Args:
         records: The samples.
         preprocessing: How images are brought to the model's size.
         video: Frames of a video; None for images.
+        threads: How many are decoded at once.
 
     Returns:
         Images `(3, H, W)` (videos `(F, 3, H, W)`), labels and captions.
@@ -103,17 +143,8 @@ def read_records(
     Raises:
         DataError: If a file is missing or damaged.
     """
-    images, labels, captions = [], [], []
-    for record in records:
-        images.append(_decode(record.file, preprocessing, video))
-        labels.append(record.label)
-        captions.append(record.captions)
-    return images, labels, captions
-
-
-def frame_count(config: DataConfig, listing: Listing) -> int | None:
-    """Returns how many frames of a video are read; None for images."""
-    return config.frames if listing.video else None
+    images = list(in_parallel(lambda record: _decode(record.file, preprocessing, video), records, threads))
+    return images, [record.label for record in records], [record.captions for record in records]
 
 
 def several(problems: list[str]) -> list[str]:
@@ -123,13 +154,28 @@ def several(problems: list[str]) -> list[str]:
 
 
 def _decode(file: Path, preprocessing: Preprocessing, video: int | None) -> Pixels:
+    with _named(file):
+        if video is None:
+            return fit(file.read_bytes(), preprocessing)
+        return np.stack(frames(file, video, lambda image: fit_image(image, preprocessing)))
+
+
+def _look(file: Path, video: int | None) -> Examined:
+    """Decodes an image, or the frames of a video that a trial reads."""
+    with _named(file):
+        if video is None:
+            content = file.read_bytes()
+            opened(content)
+            return Examined(hashlib.sha256(content).hexdigest())
+        frames(file, video, lambda image: image.size)
+        return Examined(hashed(file))
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Names the file of what goes wrong inside."""
     try:
-        return fit(file.read_bytes(), preprocessing) if video is None else frames(file, video, preprocessing)
+        yield
     except DAMAGE as error:
-        raise DataError(f"'{file}' cannot be read: {error}") from error
-
-
-def _size(file: Path) -> int:
-    if file.is_dir():
-        return sum(part.stat().st_size for part in sorted(file.iterdir()))
-    return file.stat().st_size if file.exists() else -1
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"'{shown(file)}' cannot be read: {reason}") from error

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from advlora.config import DataConfig
-from advlora.data.manifest import Manifest, Shard, data_folder, read_manifest
-from advlora.data.pixels import DAMAGE, fit
+from advlora.data.files import IMAGE_SUFFIXES, of_a_tool, shown
+from advlora.data.manifest import Manifest, Shard
+from advlora.data.parallel import in_parallel
+from advlora.data.pixels import DAMAGE
 from advlora.errors import DataError, did_you_mean
+from advlora.text import decoded
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from advlora.models.preprocessing import Preprocessing
-
-IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "webp")
 Content = TypeVar("Content")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class ImageTextSet:
-    """Samples of a split, in the order of its shards. Shared between trials, so it must not be changed in place.
+    """Samples of a split, in its order. Shared between trials, so it must not be changed in place.
 
     Attributes:
         images: `(N, 3, H, W)`, uint8; videos `(N, F, 3, H, W)`.
@@ -54,18 +54,6 @@ class ImageTextSet:
 
     def __len__(self) -> int:
         return len(self.captions)
-
-
-def read_split(config: DataConfig, split: str, preprocessing: Preprocessing, limit: int | None = None) -> ImageTextSet:
-    """Reads the first samples of a split into memory; shards beyond them are not opened. See `load_split`."""
-    manifest, folder = read_manifest(config), data_folder(config)
-    samples = (
-        decoded
-        for shard in shards_of(manifest, split)
-        for decoded in decode_shard(shard, read_shard(shard, folder), manifest, preprocessing)
-    )
-    images, labels, captions = zip(*islice(samples, limit), strict=True)
-    return assembled(np.stack(images), labels, captions)
 
 
 def shards_of(manifest: Manifest, split: str) -> tuple[Shard, ...]:
@@ -126,14 +114,27 @@ def _where(shard: Shard, folder: Path) -> str:
 
 
 def decode_shard(
-    shard: Shard, content: bytes, manifest: Manifest, preprocessing: Preprocessing
-) -> Iterator[tuple[np.ndarray[Any, Any], int, tuple[str, ...]]]:
-    """Decodes a shard's samples: image `(3, H, W)`, label, captions.
+    shard: Shard,
+    content: bytes,
+    manifest: Manifest,
+    make: Callable[[bytes], Made],
+    wanted: Collection[int] | None = None,
+    threads: int = 1,
+) -> Iterator[tuple[Made, int, tuple[str, ...]]]:
+    """Decodes samples of a shard: image, label, captions.
+
+    Args:
+        shard: What the manifest says of it.
+        content: Its bytes.
+        manifest: The data set.
+        make: What becomes of the bytes of an image.
+        wanted: Positions of the samples that are decoded; None for all.
+        threads: How many are decoded at once.
 
     Raises:
         DataError: If a sample is malformed, or their number is not the manifest's.
     """
-    return _read(shard, content, manifest, lambda sample: _decode(sample, manifest, preprocessing))
+    return _read(shard, content, manifest, lambda sample: _decode(sample, manifest, make), wanted, threads)
 
 
 def shard_captions(shard: Shard, content: bytes, manifest: Manifest) -> Iterator[tuple[str, ...]]:
@@ -145,49 +146,99 @@ def shard_captions(shard: Shard, content: bytes, manifest: Manifest) -> Iterator
     return _read(shard, content, manifest, _captions)
 
 
+def shard_labels(shard: Shard, content: bytes, manifest: Manifest) -> Iterator[int]:
+    """Reads the classes of a shard's samples, and leaves its images alone.
+
+    Raises:
+        DataError: If a sample has none, or their number is not the manifest's.
+    """
+    return _read(shard, content, manifest, lambda sample: _label(sample, manifest))
+
+
 def _read(
-    shard: Shard, content: bytes, manifest: Manifest, read: Callable[[dict[str, Any]], Content]
+    shard: Shard,
+    content: bytes,
+    manifest: Manifest,
+    read: Callable[[dict[str, Any]], Content],
+    wanted: Collection[int] | None = None,
+    threads: int = 1,
 ) -> Iterator[Content]:
+    count = 0
+
+    def chosen() -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for count, sample in enumerate(_samples(shard, content), 1):
+            if wanted is None or count - 1 in wanted:
+                yield sample
+
+    where = f"shard '{shard.url}' of data set '{manifest.name}'"
+    try:
+        yield from in_parallel(partial(_named, read), chosen(), threads)
+    except DAMAGE as error:
+        # WebDataset appends streams to the arguments and their addresses to the message.
+        reason = str(error.args[0]).split(" @ <")[0] if error.args else type(error).__name__
+        raise DataError(f"{where} is damaged: {reason}") from error
+    if count != shard.samples:
+        raise DataError(f"{where} holds {count} samples, the manifest says {shard.samples}")
+
+
+def _samples(shard: Shard, content: bytes) -> Iterator[dict[str, Any]]:
+    """Yields the samples of an archive: `__key__`, and the bytes of its files by suffix in lower case."""
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    count = 0
+    source = [{"url": shard.url, "stream": io.BytesIO(content)}]
+    yield from group_by_keys(tar_file_expander(source, select_files=lambda name: not of_a_tool(name)))
+
+
+def _named(read: Callable[[dict[str, Any]], Content], sample: dict[str, Any]) -> Content:
+    """Names the sample of what is wrong with it."""
     try:
-        for sample in group_by_keys(tar_file_expander([{"url": shard.url, "stream": io.BytesIO(content)}])):
-            yield read(sample)
-            count += 1
+        return read(sample)
     except DAMAGE as error:
-        reason = error.args[0] if error.args else type(error).__name__  # WebDataset appends streams to the arguments
-        raise DataError(f"shard '{shard.url}' of data set '{manifest.name}' is damaged: {reason}") from error
-    if count != shard.samples:
-        raise DataError(
-            f"shard '{shard.url}' of data set '{manifest.name}' holds {count} samples, "
-            f"the manifest says {shard.samples}"
-        )
+        raise ValueError(f"sample {shown(sample['__key__'])}: {error}") from error
 
 
 def _decode(
-    sample: dict[str, Any], manifest: Manifest, preprocessing: Preprocessing
-) -> tuple[np.ndarray[Any, Any], int, tuple[str, ...]]:
-    """Returns image `(3, H, W)`, label and captions; without a `.txt` the caption is the first template, filled.
+    sample: dict[str, Any], manifest: Manifest, make: Callable[[bytes], Made]
+) -> tuple[Made, int, tuple[str, ...]]:
+    """Returns image, label and captions; without a `.txt` the caption is the first template, filled.
 
     Raises:
         ValueError: If a file of the sample is missing or malformed.
     """
-    suffix = next((suffix for suffix in IMAGE_SUFFIXES if suffix in sample), None)
-    if manifest.task == "retrieval" and suffix is not None:
-        return fit(sample[suffix], preprocessing), 0, _captions(sample)
-    if suffix is None or "cls" not in sample:
-        raise ValueError(f"sample {sample['__key__']} lacks {'an image' if suffix is None else 'its .cls'}")
-    label = int(sample["cls"])
+    images = [suffix for suffix in sample if f".{suffix}".endswith(IMAGE_SUFFIXES)]
+    suffix = min(images, key=lambda suffix: suffix.count("."), default=None)  # `png` before `mask.png`
+    if suffix is None:
+        held = ", ".join(f".{name}" for name in sample if not name.startswith("__"))
+        raise ValueError(f"lacks an image; it holds {held}, images are {', '.join(IMAGE_SUFFIXES)}")
+    if manifest.task == "retrieval":
+        return make(sample[suffix]), 0, _captions(sample)
+    label = _label(sample, manifest)
+    caption = _text(sample).strip() if "txt" in sample else manifest.captions(label)[0]
+    return make(sample[suffix]), label, (caption,)
+
+
+def _label(sample: dict[str, Any], manifest: Manifest) -> int:
+    if "cls" not in sample:
+        raise ValueError("lacks its .cls")
+    try:
+        label = int(sample["cls"])
+    except ValueError:
+        raise ValueError(f"its .cls holds {sample['cls'][:20]!r}, not the number of a class") from None
     if not 0 <= label < len(manifest.classes):
-        raise ValueError(f"sample {sample['__key__']} has class {label}, there are {len(manifest.classes)}")
-    caption = sample["txt"].decode().strip() if "txt" in sample else manifest.captions(label)[0]
-    return fit(sample[suffix], preprocessing), label, (caption,)
+        raise ValueError(f"has class {label}, there are {len(manifest.classes)}")
+    return label
 
 
 def _captions(sample: dict[str, Any]) -> tuple[str, ...]:
-    lines = sample.get("txt", b"").decode().splitlines()
-    captions = tuple(line.strip() for line in lines if line.strip())
+    captions = tuple(line.strip() for line in _text(sample).splitlines() if line.strip())
     if not captions:
-        raise ValueError(f"sample {sample['__key__']} lacks its .txt, or it is empty")
+        raise ValueError("lacks its .txt, or it is empty")
     return captions
+
+
+def _text(sample: dict[str, Any]) -> str:
+    try:
+        return decoded(sample.get("txt", b""))
+    except ValueError as error:
+        raise ValueError(f"its .txt {error}") from error

@@ -10,59 +10,47 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import accumulate
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from advlora.config import DataConfig
-from advlora.data.layouts import layout_of, listing, load_manifest
-from advlora.data.manifest import Manifest, Shard, data_folder
-from advlora.data.records import frame_count, read_records
-from advlora.data.shards import ImageTextSet, assembled, decode_shard, read_shard, shards_of
+from advlora.data.cache import CACHE_VARIABLE, cache_folder
+from advlora.data.layouts import layout_of, load_manifest
+from advlora.data.parts import Part, first_parts
+from advlora.data.shards import ImageTextSet, assembled
 from advlora.errors import DataError
 from advlora.identity import fingerprint
+from advlora.progress import counted
 
 if TYPE_CHECKING:
     from advlora.models.preprocessing import Preprocessing
 
-CACHE_VARIABLE = "ADVLORA_CACHE"
-CHUNK = 512
-"""Records of a layout without shards that are decoded at once."""
-
-Samples = tuple[Sequence[np.ndarray[Any, Any]], Sequence[int], Sequence[tuple[str, ...]]]
-"""Images `(3, H, W)` (videos `(F, 3, H, W)`), labels, captions."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A run of samples that one process decodes at once: a shard, or a chunk of records."""
-
-    start: int
-    samples: int
-    read: Callable[[], Samples]
-
 
 def stored_split(
-    config: DataConfig, split: str, preprocessing: Preprocessing, limit: int | None = None
+    config: DataConfig, split: str, preprocessing: Preprocessing, parts: Sequence[Part], limit: int | None
 ) -> ImageTextSet:
     """Maps the first samples of a split, once they are decoded; see `load_split`.
 
+    Where the samples of a split lie in order, further ones are added to those that are there. Where they are drawn from
+    all over it, every limit has a folder of its own, and nothing else is decoded.
+
     Raises:
-        DataError: If the data set, the split or a file is missing or damaged, or the folder cannot be written.
+        DataError: If a file is missing or damaged, or the folder cannot be written.
     """
-    parts = split_parts(config, split, preprocessing)
-    if not parts:
-        raise DataError(f"data set '{config.name}' has no samples in split '{split}'")
-    identity = fingerprint(load_manifest(config).hash, config.frames, asdict(preprocessing))
-    store = _Store(cache_folder() / f"{identity}-{split}-{preprocessing.size}", parts)
-    wanted = [part for part in parts if limit is None or part.start < limit]
+    manifest = load_manifest(config)
+    scattered = layout_of(config) == "shards" and not manifest.shuffled
+    if scattered:
+        parts = list(first_parts(parts, limit))
+    wanted = [part for part in parts if limit is None or min(part.places) < limit]
+    of_limit = [sum(len(part.places) for part in parts)] if scattered else []
+    identity = fingerprint(manifest.hash, config.frames, asdict(preprocessing), *of_limit)
+    store = _Store(cache_folder("images") / f"{identity}-{split}-{preprocessing.size}", parts)
     first = os.getpid() % len(wanted)
     try:
-        for part in (*wanted[first:], *wanted[:first]):
+        for part in counted((*wanted[first:], *wanted[:first]), len(wanted), "parts"):
             store.fill(part)
     except OSError as error:
         reason = error.strerror or error
@@ -72,59 +60,36 @@ def stored_split(
     return store.mapped(wanted, limit)
 
 
-def cache_folder() -> Path:
-    """Returns where decoded images are kept: the folder that `ADVLORA_CACHE` names, or `~/.cache/advlora`."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "advlora") / "images"
-
-
-def split_parts(config: DataConfig, split: str, preprocessing: Preprocessing) -> list[Part]:
-    """Divides a split of any layout into what is decoded at once."""
-    if layout_of(config) == "shards":
-        manifest, folder = load_manifest(config), data_folder(config)
-        shards = shards_of(manifest, split)
-        starts = accumulate((shard.samples for shard in shards), initial=0)
-        read = partial(_read_shard, folder=folder, manifest=manifest, preprocessing=preprocessing)
-        return [Part(start, shard.samples, partial(read, shard)) for start, shard in zip(starts, shards, strict=False)]
-    found = listing(config)
-    records, video = found.records.get(split, ()), frame_count(config, found)
-    chunks = [(start, records[start : start + CHUNK]) for start in range(0, len(records), CHUNK)]
-    return [Part(start, len(chunk), partial(read_records, chunk, preprocessing, video)) for start, chunk in chunks]
-
-
-def _read_shard(shard: Shard, *, folder: Path, manifest: Manifest, preprocessing: Preprocessing) -> Samples:
-    images, labels, captions = zip(
-        *decode_shard(shard, read_shard(shard, folder), manifest, preprocessing), strict=True
-    )
-    return images, labels, captions
-
-
 class _Store:
     """A folder with one array of all images, and a file of labels and captions per part that is done."""
 
-    def __init__(self, folder: Path, parts: list[Part]) -> None:
+    def __init__(self, folder: Path, parts: Sequence[Part]) -> None:
         self.folder, self.array = folder, folder / "images.npy"
-        self.samples = sum(part.samples for part in parts)
+        self.samples = sum(len(part.places) for part in parts)
 
     def fill(self, part: Part) -> None:
         """Decodes a part unless it is done."""
         if self._done(part).exists():
             return
-        images, labels, captions = part.read()
+        images, labels, captions = part.all()
         array = self._writable(images[0].shape)
-        array[part.start : part.start + part.samples] = np.stack(images)
+        array[np.asarray(part.places)] = np.stack(images)
         array.flush()
         text = json.dumps({"labels": [int(label) for label in labels], "captions": captions})
         self._place(self._done(part), lambda file: file.write_text(text))
 
-    def mapped(self, parts: list[Part], limit: int | None) -> ImageTextSet:
+    def mapped(self, parts: Sequence[Part], limit: int | None) -> ImageTextSet:
         """Returns the samples of the first parts; their images stay on disk until they are looked at."""
-        found = [json.loads(self._done(part).read_text()) for part in parts]
-        labels = [label for part in found for label in part["labels"]][:limit]
-        captions = [tuple(own) for part in found for own in part["captions"]][:limit]
+        found: dict[int, tuple[int, tuple[str, ...]]] = {}
+        for part in parts:
+            done = json.loads(self._done(part).read_text())
+            own = zip(done["labels"], map(tuple, done["captions"]), strict=True)
+            found.update(zip(part.places, own, strict=True))
+        labels, captions = zip(*(found[place] for place in sorted(found)[:limit]), strict=True)
         return assembled(np.load(self.array, mmap_mode="c")[: len(labels)], labels, captions)
 
     def _done(self, part: Part) -> Path:
-        return self.folder / f"{part.start:09d}-{part.samples}.json"
+        return self.folder / f"{min(part.places):09d}-{len(part.places)}.json"
 
     def _writable(self, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
         if not self.array.exists():

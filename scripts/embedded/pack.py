@@ -50,6 +50,7 @@ def main() -> None:
         "source": "Xiao, Rasul, Vollgraf: Fashion-MNIST (2017); captions are templates",
         "classes": list(sources.FASHION_CLASSES),
         "templates": list(TEMPLATES["fashion"]),
+        "shuffled": True,
         "splits": {
             name: pack_split(name, len(images), partial(members, images, labels), arguments.out, rng)
             for name, (images, labels) in parts.items()

@@ -59,6 +59,7 @@ def main() -> None:
         "task": "retrieval",
         "licence": "Apache-2.0 (Noto Emoji), MIT (Fluent Emoji, names)",
         "source": "Noto Emoji by Google, Fluent Emoji by Microsoft, names by emoji-data",
+        "shuffled": True,
         "splits": {
             name: pack_split(name, len(found), partial(members, found), arguments.out, rng)
             for name, found in parts.items()

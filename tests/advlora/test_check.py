@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from advlora.check import check_evaluation, check_trial
+from advlora.check import check_evaluation, check_trial, forget_files
 from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse
 from advlora.data import check_data
 from advlora.data.layouts import layout_of
+from tests.advlora.data.class_folders import class_folders
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +52,7 @@ def captioned(folder: Path) -> None:
     ]
     (folder / "dataset_coco.json").write_text(json.dumps({"images": entries}))
     for split in ("train", "val", "test"):
-        (folder / f"{split}.png").write_bytes(b"checked when it is read")
+        Image.new("RGB", (2, 2)).save(folder / f"{split}.png")
 
 
 def test_losses_that_do_not_fit_are_known(tiny, tmp_path: Path) -> None:
@@ -79,6 +82,27 @@ def test_protocols_that_do_not_fit_the_task_are_known(tiny, bert, tmp_path: Path
     assert "no masked language model" in found({**sga, "words": tiny("clip").name}, captions)[0]
     assert "protocol.rerank: needs images, and a model with a matching head" in found({}, captions, rerank=3)[0]
     assert found({"kind": "square"}, "absent") == []
+
+
+@pytest.mark.parametrize("store", ["memory", "disk"])
+def test_training_on_one_class_is_refused_where_classes_are_what_is_learned(tmp_path: Path, store: str) -> None:
+    class_folders(tmp_path, ["cat", "dog"], 4)
+    data = {"name": str(tmp_path), "store": store}
+    assert problems(data={**data, "train_samples": 2}) == []
+    (problem,) = problems(data={**data, "train_samples": 1})
+    assert problem.startswith(f"data.train_samples: all 1 training samples of data set '{tmp_path.name}' are of class ")
+    assert problems(data={**data, "train_samples": 1}, loss={"kind": "fare"}) == []
+    shutil.rmtree(tmp_path / "train" / "dog")
+    forget_files()
+    assert "all 4 training samples" in problems(data=data)[0]
+
+
+def test_a_trial_needs_every_split_and_one_that_trains_nothing_no_training_images(tmp_path: Path) -> None:
+    class_folders(tmp_path)
+    shutil.rmtree(tmp_path / "train")
+    data = {"name": str(tmp_path)}
+    assert "has no split 'train'" in problems(data=data)[0]
+    assert problems(data=data, adapter={"kind": "none"}) == []
 
 
 def test_all_problems_are_said_at_once(tmp_path: Path) -> None:

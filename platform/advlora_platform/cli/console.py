@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
+
+from advlora.progress import shown_by
 
 if TYPE_CHECKING:
     from advlora_platform.report.document import Document
@@ -23,9 +26,16 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, e
 output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def status(text: str) -> Status:
-    """Shows on a terminal what is being done, as long as the returned context is open."""
-    return messages.status(escape(text))
+@contextmanager
+def status(text: str) -> Iterator[Status]:
+    """Shows on a terminal what is being done, and how far reading has come, as long as the context is open."""
+    with messages.status(escape(text)) as shown:
+
+        def tell(noun: str, done: int, total: int) -> None:
+            shown.update(escape(f"{text}: {done:,} of {total:,} {noun}"))
+
+        with shown_by(tell):
+            yield shown
 
 
 def report_problems(problems: Iterable[str], as_json: bool = False) -> None:

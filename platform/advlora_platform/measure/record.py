@@ -41,6 +41,19 @@ class DataIdentity(Section):
     samples: int
     examples: str
     """Hash of labels and captions of the measured examples, in order."""
+    asked: int | None = None
+    """How many the protocol asks for, if the split has so many; None for all."""
+    classes: int | None = None
+    """How many the data set has; None for retrieval."""
+    classes_seen: int | None = None
+    """How many of them are among the measured examples."""
+
+    def describe(self) -> str:
+        """Returns how many examples were measured, and how much of the data set they show."""
+        text = f"{self.samples} examples"
+        if self.asked is not None and self.samples < self.asked:
+            text += f" of the {self.asked} asked for"
+        return text if self.classes is None else f"{text} of {self.classes_seen} of {self.classes} classes"
 
 
 class GuardRecord(Section):

@@ -67,7 +67,7 @@ class Evaluation:
             UserError: If model, data set or protocol is unknown or unreadable, or they do not fit.
         """
         evaluation, config = read_protocol(protocol), DataConfig(name=data) if isinstance(data, str) else data
-        if problems := check_data(config):
+        if problems := check_data(config, (split,)):
             raise UserError(problems)
         subject = load_subject(model, base, study)
         if subject.base is None and needs_surrogate(evaluation):
@@ -131,9 +131,16 @@ class Evaluation:
 
     def _examples(self, evaluator: Evaluator) -> DataIdentity:
         images, manifest = evaluator.examples(self.split), evaluator.manifest
-        examples = fingerprint(images.labels.tolist(), images.references)
+        labels, count = images.labels.tolist(), len(manifest.classes)
         return DataIdentity(
-            name=manifest.name, hash=manifest.hash, split=self.split, samples=len(images), examples=examples
+            name=manifest.name,
+            hash=manifest.hash,
+            split=self.split,
+            samples=len(images),
+            examples=fingerprint(labels, images.references),
+            asked=getattr(self.protocol.samples, self.split),
+            classes=count or None,
+            classes_seen=len(set(labels)) if count else None,
         )
 
 

@@ -11,7 +11,7 @@ def tracked(record: EvaluationRecord) -> Measured:
     return Measured(
         model=record.model.name,
         weights=record.model.weights,
-        data={key: str(value) for key, value in record.data.model_dump().items()},
+        data={key: str(value) for key, value in record.data.model_dump(exclude_none=True).items()},
         protocol=record.protocol_name,
         protocol_hash=record.protocol_hash,
         protocol_text=record.protocol_text,

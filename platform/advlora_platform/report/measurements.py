@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def record_text(record: EvaluationRecord) -> str:
     """Returns a record as text with rich markup: accuracies, and what the checks found."""
     data = record.data
-    head = f"[bold]{escape(record.model.name)}[/] on {data.name}/{data.split}, the first {data.samples} examples"
+    head = f"[bold]{escape(record.model.name)}[/] on {data.name}/{data.split}, {data.describe()}"
     protocol = f"protocol {record.protocol_name} ({record.protocol_hash}): {record.protocol_text}"
     return "\n".join([head, escape(protocol), "", terminal_table(_accuracies(record)), *_checks(record)])
 

@@ -45,6 +45,7 @@ class Folder:
         }
         self.manifest = {
             "name": "tiny",
+            "shuffled": True,
             "classes": ["cat", "dog"],
             "templates": ["a {}", "one {}"],
             "splits": {

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import io
 import shutil
+import tarfile
 import threading
 from functools import partial
 
@@ -124,7 +126,7 @@ def test_a_shard_with_too_few_samples_is_named(folder):
     ("sample", "reason"),
     [
         ({"png": b"no image", "cls": b"0"}, "damaged"),
-        ({"cls": b"0"}, "lacks an image"),
+        ({"cls": b"0"}, r"sample 0000: lacks an image; it holds \.cls, images are \.jpg"),
         ({"png": grey(0)}, r"lacks its \.cls"),
         ({"png": grey(0), "cls": b"2"}, "has class 2, there are 2"),
         ({"png": grey(0), "cls": b"-1"}, "has class -1"),
@@ -135,6 +137,29 @@ def test_a_sample_that_makes_no_sense_is_a_data_error(folder, sample, reason):
     folder.replace_val([sample])
     with pytest.raises(DataError, match=reason):
         load(folder)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "PNG", "JPG", "tif", "front.png", "bmp"])
+def test_images_of_every_usual_suffix_are_found_in_a_shard(folder, suffix):
+    folder.replace_val([{suffix: grey(90), "cls": b"1", "json": b"{}"}])
+    assert check_data(DataConfig(name=str(folder.path))) == []
+    assert load(folder).images[0, 0, 0, 0] == 90
+
+
+def test_files_of_tools_in_a_shard_are_left_out(folder):
+    folder.replace_val([{"png": grey(90), "cls": b"1\n"}])
+    with tarfile.open(folder.path / "val.tar", "a") as archive:
+        for name in ("._0000.png", "__MACOSX/a/._0000.png", "a/.DS_Store", "a/.ipynb_checkpoints/0000.png"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
+    folder.pin("val.tar")
+    assert check_data(DataConfig(name=str(folder.path))) == []
+    assert load(folder).labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_captions_are_read_in_every_encoding_that_says_what_it_is(folder, encoding):
+    folder.replace_val([{"png": grey(0), "cls": b"1", "txt": "naïve".encode(encoding)}])
+    assert load(folder).captions == ("naïve",)
 
 
 def test_an_unknown_split_gets_the_nearest_known_one(folder):

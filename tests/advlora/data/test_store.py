@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from advlora.config import DataConfig
-from advlora.data import load_split, store
+from advlora.data import load_split, splits
+from advlora.data.cache import cache_folder
 from advlora.errors import DataError
 from advlora.models import Preprocessing
 from tests.advlora.data.shard_files import grey, write_shard
@@ -60,7 +61,7 @@ def in_memory(config: DataConfig) -> DataConfig:
 @pytest.mark.parametrize("kind", ["sharded", "karpathy"])
 @pytest.mark.parametrize("limit", [None, 1, 3])
 def test_what_is_stored_is_what_memory_would_hold(kind: str, limit: int | None, request, monkeypatch) -> None:
-    monkeypatch.setattr(store, "CHUNK", 2)
+    monkeypatch.setattr(splits, "CHUNK", 2)
     config = request.getfixturevalue(kind)
     stored, loaded = (load_split(c, "train", Preprocessing(8), limit) for c in (config, in_memory(config)))
     assert torch.equal(stored.images, loaded.images)
@@ -70,8 +71,8 @@ def test_what_is_stored_is_what_memory_would_hold(kind: str, limit: int | None, 
 
 def test_a_set_is_decoded_once_and_only_as_far_as_it_is_wanted(sharded: DataConfig, cache: Path, monkeypatch) -> None:
     decoded = []
-    read = store.read_shard
-    monkeypatch.setattr(store, "read_shard", lambda shard, folder: decoded.append(shard.url) or read(shard, folder))
+    read = splits.read_shard
+    monkeypatch.setattr(splits, "read_shard", lambda shard, folder: decoded.append(shard.url) or read(shard, folder))
     load_split(sharded, "train", Preprocessing(8), 2)
     assert sorted(decoded) == ["s0.tar", "s1.tar"]
     load_split(sharded, "train", Preprocessing(8))
@@ -85,7 +86,7 @@ def test_another_recipe_is_decoded_anew(karpathy: DataConfig) -> None:
     for recipe in recipes:
         stored, loaded = (load_split(c, "train", recipe) for c in (karpathy, in_memory(karpathy)))
         assert torch.equal(stored.images, loaded.images)
-    assert len(list(store.cache_folder().iterdir())) == len(recipes)
+    assert len(list(cache_folder("images").iterdir())) == len(recipes)
 
 
 def test_changes_of_a_mapped_set_reach_nobody_else(sharded: DataConfig) -> None:
