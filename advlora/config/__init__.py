@@ -3,10 +3,11 @@
 from advlora.config.adapters import AdapterConfig, AdaptiveConfig, AlignmentConfig, LoraAdapter, LowRankAdapter
 from advlora.config.attack_base import EvaluationAttackConfig
 from advlora.config.inits import InitConfig
-from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
+from advlora.config.load import parse
 from advlora.config.losses import BaseLossConfig, LossConfig
 from advlora.config.poison import BackdoorConfig, PoisonConfig
 from advlora.config.protocol import EvaluationProtocol, GuardConfig, SamplesConfig
+from advlora.config.reading import dump_yaml, parse_override, parse_yaml, read_yaml
 from advlora.config.renamed import renamed_key
 from advlora.config.schema import (
     all_keys,
@@ -54,6 +55,7 @@ __all__ = [
     "TrialConfig",
     "all_keys",
     "applicable",
+    "dump_yaml",
     "in_effect",
     "kind_path",
     "leaves",

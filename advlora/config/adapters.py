@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config.base import Count, Positive, Section, Share, Switch, default_kind, given
+from advlora.config.base import Count, Positive, Real, Section, Share, Switch, Weight, Whole, default_kind, given
 from advlora.config.inits import InitConfig, KMeansInit
 
 
@@ -19,7 +19,7 @@ class AlignmentConfig(Switch):
     target: Literal["start", "weight", "clusters"] = "start"
     """What the penalty compares the product with. `start`: the start itself, so that only leaving the pretrained
     function costs. `weight`: the pretrained weight. `clusters`: that weight with its rows replaced by centroids."""
-    weight: Annotated[float, Field(ge=0)] = 3.0
+    weight: Weight = 3.0
     """Weight lambda of the penalty in training."""
     ridge: Positive = 1e-3
     """Ridge of the least squares at the start, relative to the mean diagonal of A A^T."""
@@ -49,8 +49,8 @@ class AdaptiveConfig(Switch):
     mode: Literal["learnable", "scheduled", "fixed"] = "learnable"
     """`scheduled`: alpha goes from `initial` to `final` over the training. `fixed`: it stays at `initial`."""
     per: Literal["matrix", "rank"] = "matrix"
-    initial: float = 1.0
-    final: float = 2.0
+    initial: Real = 1.0
+    final: Real = 2.0
     """Where a scheduled alpha ends."""
     shape: Literal["linear", "cosine"] = "linear"
     """How a scheduled alpha gets there."""
@@ -109,7 +109,7 @@ class LowRankAdapter(Adapter):
     """LoRA's alpha: the product is scaled by alpha / rank. None means alpha = rank (scale 1)."""
     tower: TowerChoice = "vision"
     target: Literal["all-linear", "attention", "attention-qv", "mlp"] = "all-linear"
-    blocks: tuple[int, int] | None = None
+    blocks: tuple[Whole, Whole] | None = None
     """First and last transformer block, both included; negative ones count from the end. None means all."""
     dropout: Share = 0.0
     loraplus_lr_ratio: Positive = 1.0
@@ -210,7 +210,7 @@ class AdaLoraAdapter(LowRankAdapter):
     """Share of all steps after the last ranks were taken away."""
     interval: Count = 1
     """Steps between two allocations."""
-    orthogonality: Annotated[float, Field(ge=0)] = 0.5
+    orthogonality: Weight = 0.5
     """Weight of the penalty that keeps the factors orthogonal."""
 
     @model_validator(mode="after")

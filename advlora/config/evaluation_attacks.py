@@ -20,7 +20,7 @@ from advlora.config.attack_base import (
     TransferAttack,
     UntargetedLoss,
 )
-from advlora.config.base import Count, default_kind
+from advlora.config.base import Amount, Count, default_kind
 from advlora.config.caption_attacks import CaptionAttack, CoAttack, SetLevel, Sga
 from advlora.config.perturbation import StepSize, standard_step
 from advlora.config.schema import kinds, sections
@@ -68,7 +68,7 @@ class Apgd(RetrievalAttack, AutoPgd):
 
     kind: Literal["apgd"] = "apgd"
     loss: Loss = "cross_entropy"
-    targets: Annotated[int, Field(ge=0)] = Field(default_factory=lambda data: _standard_targets(data.get("loss")))
+    targets: Amount = Field(default_factory=lambda data: _standard_targets(data.get("loss")))
     """Nine under loss `dlr_targeted`, which needs at least one; other losses have none."""
 
     @model_validator(mode="after")

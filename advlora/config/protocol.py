@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config.base import Count, Ratio, Section, Share
+from advlora.config.base import Amount, Count, Ratio, Section, Seed, Share
 from advlora.config.evaluation_attacks import AnyEvaluationAttack, Pgd
 from advlora.config.perturbation import check_epsilon
 
@@ -43,12 +43,12 @@ class EvaluationProtocol(Section):
     curve: tuple[Annotated[Ratio, Field(gt=0)], ...] = ()
     """Further epsilons, measured on the final model only."""
     samples: SamplesConfig = SamplesConfig()
-    interval: Annotated[int, Field(ge=0)] = 1
+    interval: Amount = 1
     """Epochs between evaluations on `val` during training; 0 means at the end only."""
     batch_size: Count = 250
-    rerank: Annotated[int, Field(ge=0)] = 0
+    rerank: Amount = 0
     """Retrieval: candidates per query that a matching head reorders (BLIP: 128); 0 for none."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     guards: GuardConfig = GuardConfig()
 
     @model_validator(mode="after")

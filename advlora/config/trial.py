@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from advlora.config.adapters import AdapterConfig, LoraAdapter
-from advlora.config.base import Count, Positive, Section, Share
+from advlora.config.base import Count, Positive, Section, Seed, Share, Text, Weight
 from advlora.config.losses import CrossEntropyConfig, LossConfig
 from advlora.config.poison import NoPoisonConfig, PoisonConfig
 from advlora.config.training_attacks import AnyTrainingAttack, TrainPgd
@@ -25,10 +25,10 @@ class ModelConfig(Section):
     source: Literal["embedded", "open_clip", "transformers"] = "embedded"
     """`embedded`: shipped in the package. `open_clip`: by architecture name and pretrained tag or file.
     `transformers`: CLIP, SigLIP or BLIP image-text retrieval by the hub's name."""
-    name: str = "tiny-clip"
+    name: Text = "tiny-clip"
     """Embedded name, open_clip architecture (`ViT-B-32`), name on the hub (`Salesforce/blip-itm-base-coco`), or
     `local-dir:PATH` of a folder of the source's library."""
-    pretrained: str | None = None
+    pretrained: Text | None = None
     """open_clip tag or checkpoint file, or revision on the hub; None for a `local-dir:` folder, an embedded model, or
     the newest revision."""
 
@@ -36,7 +36,7 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """The data set; its manifest names shards, classes, templates and splits."""
 
-    name: str = "fashion-mnist"
+    name: Text = "fashion-mnist"
     """Name of an embedded data set, or the path of a folder that holds a `dataset.json` or what `layout` says."""
     layout: Literal["auto", "shards", "karpathy", "folders", "msrvtt"] = "auto"
     """`auto`: by what the folder holds. `shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or
@@ -56,7 +56,7 @@ class OptimiserConfig(Section):
     """AdamW with warm-up and cosine decay."""
 
     learning_rate: Positive = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Weight = 0.0
     batch_size: Count = 64
     epochs: Count = 3
     warmup: Share = 0.1
@@ -71,7 +71,7 @@ class ResourcesConfig(Section):
     """Processes of the Ray Train group (data-parallel)."""
     cpus_per_worker: Count = 1
     """CPU cores, and torch threads, of each worker."""
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    gpus_per_worker: Weight = 0
     """A fraction lets several trials share a GPU; several workers of one trial need a GPU each."""
     memory_gb_per_worker: Positive = 1.0
     """Main memory that a worker is expected to need; bounds how many trials run at once."""
@@ -101,7 +101,7 @@ class TrialConfig(Section):
     deterministic: bool = True
     """Whether training repeats to the bit. `false` lets a GPU take faster kernels that add in no fixed order, so it
     makes another trial; evaluation is deterministic all the same."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     resources: ResourcesConfig = ResourcesConfig()
 
     def identity(self) -> dict[str, Any]:

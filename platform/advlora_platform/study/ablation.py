@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from advlora.config import TrialConfig, applicable
-from advlora.config.base import Count, Section
+from advlora.config.base import Count, Real, Section, Seed, Text
 from advlora_platform.study.parameters import Sampler, Space
 from advlora_platform.study.spec import Study
 
@@ -29,7 +29,7 @@ class TuningConfig(Section):
     parameters: Annotated[Space, Field(min_length=1)]
     trials: Count = 4
     sampler: Sampler = "tpe"
-    seed: Annotated[int, Field(ge=0)] = 1000
+    seed: Seed = 1000
     """Seed of the sampler and of the tuning trials; not one of `seeds`: the choice must not fit a reported seed."""
 
 
@@ -37,20 +37,20 @@ class AblationStudy(Study):
     """A factorial over components plus further arms, each run with the same seeds."""
 
     kind: Literal["ablation"] = "ablation"
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     factors: dict[str, FactorConfig] = {}
     design: Literal["factorial", "leave_one_out", "one_in"] = "factorial"
     """`factorial`: all combinations. `leave_one_out`: all on, and each one off. `one_in`: all off, and each one on."""
-    all_on: str = "all on"
+    all_on: Text = "all on"
     """Name of the arm with every factor on."""
-    all_off: str = "all off"
+    all_off: Text = "all off"
     """Name of the arm with every factor off; the reference of comparisons."""
     arms: dict[str, dict[str, Any]] = {}
     """Further arms: name -> dotted overrides of the base (all factors off)."""
     tuning: TuningConfig | None = None
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[Real, Field(gt=0, lt=1)] = 0.95
     """Chance that all intervals of one kind hold at once: those of the effects, interactions or comparisons."""
-    margin: Annotated[float, Field(gt=0, le=100)] = 1.0
+    margin: Annotated[Real, Field(gt=0, le=100)] = 1.0
     """The smallest difference that matters, in points. One that certainly lies within it is called equivalent."""
     test_set: Literal["sample", "population"] = "sample"
     """`sample`: the examples are drawn from those that matter, so intervals cover them too. `population`: they are all

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from advlora.config import read_yaml
+from advlora.config import dump_yaml, read_yaml
 from advlora.data import load_manifest
 from advlora.errors import UserError
 from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
@@ -41,7 +39,7 @@ def open_folder(study: Study, out: Path, provenance: Mapping[str, Any]) -> Study
     manifest = load_manifest(study.trial.data)
     known = {"data_hash": manifest.hash, "classes": len(manifest.classes), "provenance": dict(provenance)}
     write_json(folder.identity, {**identity, **known})
-    write_text(folder.study, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+    write_text(folder.study, dump_yaml(study.model_dump()))
     return folder
 
 

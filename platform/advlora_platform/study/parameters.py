@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from advlora.config.base import Count, Ratio, Section
+from advlora.config.base import Count, Ratio, Section, Whole
 
 Choice = bool | int | float | str | None
 
@@ -31,8 +31,8 @@ class IntParameter(Section):
     """A whole number from `low` to `high`, both included."""
 
     type: Literal["int"]
-    low: int
-    high: int
+    low: Whole
+    high: Whole
     step: Count = 1
     log: bool = False
     when: When = {}

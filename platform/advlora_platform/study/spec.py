@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import PrivateAttr, field_validator
 
 from advlora.config import EvaluationProtocol, TrialConfig, parse
-from advlora.config.base import Count, Section
+from advlora.config.base import Count, Section, Text
 from advlora.metrics import Metric
 from advlora_platform.study.trials import resolve
 
@@ -22,8 +22,8 @@ class Study(Section):
     """The content of a study's YAML; each kind adds what it varies."""
 
     kind: str
-    name: str
-    description: str = ""
+    name: Text
+    description: Text = ""
     base: dict[str, Any] = {}
     """The trial configuration that everything is measured around (a partial `TrialConfig`)."""
     protocol: EvaluationProtocol = EvaluationProtocol()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from advlora.config import EvaluationProtocol
-from advlora.config.base import Count, Positive, Section
+from advlora.config.base import Count, Positive, Section, Seed
 from advlora.metrics import Metric
 from advlora_platform.study.parameters import Sampler, Space
 from advlora_platform.study.spec import Study
@@ -26,7 +26,7 @@ class SearchConfig(Section):
 
     sampler: Sampler = "tpe"
     trials: Count = 20
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("robust",)
     """`robust`, `clean`, or a metric of a trial; `cost/...` and `params/...` are minimised."""
     scheduler: SchedulerConfig = SchedulerConfig()
@@ -49,7 +49,7 @@ class ConfirmConfig(Section):
     protocol: EvaluationProtocol
     top: Count = 3
     """How many trials are confirmed: the best by the first objective, and the Pareto set of several."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (101, 102, 103)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (101, 102, 103)
     """Seeds of the trainings that are evaluated; none of them is the seed of the search."""
 
 
@@ -61,7 +61,7 @@ class SweepStudy(Study):
     points: tuple[dict[str, Any], ...] = ()
     """Known-good points that are run first."""
     search: SearchConfig = SearchConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of every trial (the search has its own)."""
     budget_seconds: Positive | None = None
     """No new trial of the search starts after this many seconds of running."""
