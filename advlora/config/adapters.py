@@ -49,7 +49,9 @@ class AdaptiveConfig(Switch):
     mode: Literal["learnable", "scheduled", "fixed"] = "learnable"
     """`scheduled`: alpha goes from `initial` to `final` over the training. `fixed`: it stays at `initial`."""
     per: Literal["matrix", "rank"] = "matrix"
+    """One alpha per weight matrix, or one per rank."""
     initial: Real = 1.0
+    """Alpha at the start."""
     final: Real = 2.0
     """Where a scheduled alpha ends."""
     shape: Literal["linear", "cosine"] = "linear"
@@ -70,7 +72,9 @@ class RanksConfig(Section):
     """Ranks of some roles where they differ from the adapter's; None means the adapter's rank."""
 
     attention: Count | None = None
+    """Rank in the attention layers."""
     mlp: Count | None = None
+    """Rank in the feed-forward layers."""
 
 
 TowerChoice = Literal["vision", "text", "both"]
@@ -105,13 +109,17 @@ class LowRankAdapter(Adapter):
     step_forwards: ClassVar[int] = 2
 
     rank: Count = 8
+    """Rank of the low-rank product."""
     alpha: Positive | None = None
     """LoRA's alpha: the product is scaled by alpha / rank. None means alpha = rank (scale 1)."""
     tower: TowerChoice = "vision"
+    """Which tower is adapted."""
     target: Literal["all-linear", "attention", "attention-qv", "mlp"] = "all-linear"
+    """Which linear layers of a block are adapted."""
     blocks: tuple[Whole, Whole] | None = None
     """First and last transformer block, both included; negative ones count from the end. None means all."""
     dropout: Share = 0.0
+    """Share of the adapter's inputs that is dropped in training."""
     loraplus_lr_ratio: Positive = 1.0
     """Learning rate of B relative to that of A (LoRA+, Hayou et al. 2024, section 4; PEFT's name)."""
     modules_to_save: tuple[SmallParameters, ...] = ()
@@ -126,6 +134,7 @@ class RankedByRole(LowRankAdapter):
     """A low-rank adapter whose layers keep the ranks that their roles are given."""
 
     ranks: RanksConfig = RanksConfig()
+    """Ranks of some roles where they differ from `rank`."""
     rslora: bool = False
     """Scales by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023)."""
 
@@ -150,8 +159,11 @@ class LoraAdapter(RankedByRole):
     norm_before: bool = False
     """A learnable LayerNorm in front of the low-rank factors (FullLoRA-AT, Yuan et al. 2024, section 3.2)."""
     init: InitConfig = KMeansInit()
+    """How the low-rank factors start: ingredient 1 of AdvLoRA."""
     alignment: AlignmentConfig = AlignmentConfig()
+    """Ingredient 2 of AdvLoRA."""
     adaptive: AdaptiveConfig = AdaptiveConfig()
+    """Ingredient 3 of AdvLoRA."""
 
     @model_validator(mode="after")
     def _norm_before_fits(self) -> Self:
@@ -238,6 +250,7 @@ class FullFineTuning(Adapter):
     title: ClassVar[str] = "full fine-tuning"
     step_forwards: ClassVar[int] = 3
     tower: TowerChoice = "vision"
+    """Which tower is trained."""
 
 
 class LinearProbe(Adapter):
@@ -247,6 +260,7 @@ class LinearProbe(Adapter):
     title: ClassVar[str] = "linear probe"
     step_forwards: ClassVar[int] = 1
     tower: TowerChoice = "vision"
+    """Whose projection is trained."""
 
 
 class NormTuning(Adapter):
@@ -256,6 +270,7 @@ class NormTuning(Adapter):
     title: ClassVar[str] = "layer norms"
     step_forwards: ClassVar[int] = 2
     tower: TowerChoice = "vision"
+    """Whose norms are trained."""
 
 
 class NoAdapter(Adapter):

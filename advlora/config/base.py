@@ -27,6 +27,7 @@ class Switch(Section):
     """A part of a method that can be switched off; its other keys then have no effect, and are refused."""
 
     enabled: bool = True
+    """Whether this part is on."""
 
     @model_validator(mode="after")
     def _no_key_of_what_is_off(self) -> Self:

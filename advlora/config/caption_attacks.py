@@ -23,6 +23,7 @@ class CaptionAttack(EvaluationAttackConfig, ABC):
     """Retrieval only: moves images away from their captions."""
 
     steps: Count = 10
+    """Gradient steps."""
     step_size: StepSize = None
     """None means 2.5 epsilon / steps, at most epsilon."""
 
@@ -52,7 +53,9 @@ class SetLevel(CaptionAttack):
 
     kind: Literal["set-level"] = "set-level"
     restarts: Count = 1
+    """Runs from different random numbers."""
     scales: Scales = SGA_SCALES
+    """Sizes, apart from 1, at which an image must miss its captions."""
 
 
 class JointAttack(CaptionAttack, ABC):
@@ -65,6 +68,7 @@ class JointAttack(CaptionAttack, ABC):
     PAIRWISE: ClassVar[bool]
 
     words: Words
+    """Who proposes other words: a masked language model of transformers, by name or as `local-dir:PATH`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,3 +101,4 @@ class Sga(JointAttack):
 
     kind: Literal["sga"] = "sga"
     scales: Scales = SGA_SCALES
+    """Sizes, apart from 1, at which an image must miss its captions."""

@@ -56,6 +56,7 @@ class ClusterInit(Init):
     clusters: Count | None = None
     """Number of clusters K; None means the rank."""
     axis: Literal["rows", "columns"] = "rows"
+    """What is clustered: the rows or the columns of a weight."""
     seed: Seed | None = None
     """Seed of the clusters; None means the trial's seed."""
     algorithm: ClassVar[Literal["kmeans", "spherical", "random"]] = "kmeans"
@@ -74,6 +75,7 @@ class LloydInit(ClusterInit):
     """An initialisation that needs k-means of the weight."""
 
     iterations: Count = 25
+    """At most as many rounds of k-means."""
     restarts: Count = 1
     """Runs of k-means from different draws; the one that fits best counts."""
 

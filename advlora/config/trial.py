@@ -48,6 +48,7 @@ class DataConfig(Section):
     """`disk`: for sets that memory does not hold. Decoded once into `ADVLORA_CACHE` (`~/.cache/advlora`), shared by all
     processes that see it, and mapped from there. A poisoned training set lies in memory all the same."""
     poison: PoisonConfig = NoPoisonConfig()
+    """The backdoor of the data set."""
     train_samples: Count | None = None
     """How many training samples are used (the first of the split); None for all."""
 
@@ -56,12 +57,17 @@ class OptimiserConfig(Section):
     """AdamW with warm-up and cosine decay."""
 
     learning_rate: Positive = 2e-3
+    """Peak learning rate of AdamW."""
     weight_decay: Weight = 0.0
+    """Weight decay of AdamW."""
     batch_size: Count = 64
+    """Training images per step."""
     epochs: Count = 3
+    """Passes over the training set."""
     warmup: Share = 0.1
     """Share of all steps in which the learning rate rises linearly."""
     clip_norm: Positive = 1.0
+    """Largest norm of the gradient of a step."""
 
 
 class ResourcesConfig(Section):
@@ -90,11 +96,17 @@ class TrialConfig(Section):
     """Everything that determines the numbers of one trial, besides the evaluation protocol."""
 
     model: ModelConfig = ModelConfig()
+    """The pretrained model."""
     data: DataConfig = DataConfig()
+    """The data set."""
     adapter: AdapterConfig = LoraAdapter()
+    """What is trained, and how it starts."""
     attack: AnyTrainingAttack = TrainPgd()
+    """What the model is trained against."""
     loss: LossConfig = CrossEntropyConfig()
+    """What it is trained to do."""
     optimiser: OptimiserConfig = OptimiserConfig()
+    """How it is trained."""
     precision: Precision = "fp32"
     """Precision of training; evaluation is always true float32. `tf32`: matrix products and convolutions on the tensor
     cores of a GPU, their inputs rounded. `bf16`: the towers under autocast."""
@@ -102,7 +114,9 @@ class TrialConfig(Section):
     """Whether training repeats to the bit. `false` lets a GPU take faster kernels that add in no fixed order, so it
     makes another trial; evaluation is deterministic all the same."""
     seed: Seed = 0
+    """Seed of all that a trial draws."""
     resources: ResourcesConfig = ResourcesConfig()
+    """What a trial occupies."""
 
     def identity(self) -> dict[str, Any]:
         """Returns what the numbers of the trial depend on, as plain data.

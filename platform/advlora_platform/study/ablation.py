@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config import TrialConfig, applicable
+from advlora.config import TrialConfig, applicable, leaves
 from advlora.config.base import Count, Real, Section, Seed, Text
 from advlora_platform.study.parameters import Sampler, Space
 from advlora_platform.study.spec import Study
@@ -19,16 +19,22 @@ class FactorConfig(Section):
     """One component of the method that an ablation switches."""
 
     key: str
+    """Key of the trial that is switched."""
     on: Any = True
+    """Its value where the factor is on."""
     off: Any = False
+    """Its value where the factor is off."""
 
 
 class TuningConfig(Section):
     """Nuisance parameters that are tuned inside every arm, with the same budget, before the seeds are run."""
 
     parameters: Annotated[Space, Field(min_length=1)]
+    """What is tuned: key of the trial -> its range."""
     trials: Count = 4
+    """Tries of every arm."""
     sampler: Sampler = "tpe"
+    """Who proposes them."""
     seed: Seed = 1000
     """Seed of the sampler and of the tuning trials; not one of `seeds`: the choice must not fit a reported seed."""
 
@@ -38,7 +44,9 @@ class AblationStudy(Study):
 
     kind: Literal["ablation"] = "ablation"
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    """Seeds that every arm is run with."""
     factors: dict[str, FactorConfig] = {}
+    """The components that are switched, by name."""
     design: Literal["factorial", "leave_one_out", "one_in"] = "factorial"
     """`factorial`: all combinations. `leave_one_out`: all on, and each one off. `one_in`: all off, and each one on."""
     all_on: Text = "all on"
@@ -48,6 +56,7 @@ class AblationStudy(Study):
     arms: dict[str, dict[str, Any]] = {}
     """Further arms: name -> dotted overrides of the base (all factors off)."""
     tuning: TuningConfig | None = None
+    """What is tuned inside every arm before the seeds are run; None tunes nothing."""
     confidence: Annotated[Real, Field(gt=0, lt=1)] = 0.95
     """Chance that all intervals of one kind hold at once: those of the effects, interactions or comparisons."""
     margin: Annotated[Real, Field(gt=0, le=100)] = 1.0
@@ -68,6 +77,14 @@ class AblationStudy(Study):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} must differ")
         return self
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The base, the arms and how they are tuned."""
+        tuning = None if self.tuning is None else self.tuning.model_dump(exclude={"trials"})
+        configs = {name: self.trial_with(values).identity() for name, values in self.arm_values.items()}
+        varied = {f"arm '{name}': {key}": value for name, config in configs.items() for key, value in leaves(config)}
+        return {**super().content, "tuning": tuning, **varied}
 
     @property
     def arm_values(self) -> dict[str, dict[str, Any]]:

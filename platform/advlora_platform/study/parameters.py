@@ -23,19 +23,28 @@ class CategoricalParameter(Section):
     """One of a list of values, without order."""
 
     type: Literal["categorical"]
+    """What values the parameter takes."""
     choices: Annotated[tuple[Choice, ...], Field(min_length=1)]
+    """The values."""
     when: When = {}
+    """Other parameters, and the values at which this one exists."""
 
 
 class IntParameter(Section):
     """A whole number from `low` to `high`, both included."""
 
     type: Literal["int"]
+    """What values the parameter takes."""
     low: Whole
+    """Smallest value."""
     high: Whole
+    """Largest value."""
     step: Count = 1
+    """Distance between neighbouring values."""
     log: bool = False
+    """Whether it is drawn on a logarithmic scale."""
     when: When = {}
+    """Other parameters, and the values at which this one exists."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -49,11 +58,17 @@ class FloatParameter(Section):
     """A real number from `low` to `high`; bounds may be written as fractions (`4/255`)."""
 
     type: Literal["float"]
+    """What values the parameter takes."""
     low: Ratio
+    """Smallest value."""
     high: Ratio
+    """Largest value."""
     step: Ratio | None = None
+    """Distance between neighbouring values."""
     log: bool = False
+    """Whether it is drawn on a logarithmic scale."""
     when: When = {}
+    """Other parameters, and the values at which this one exists."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
