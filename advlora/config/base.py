@@ -70,7 +70,7 @@ Positive = Annotated[Real, Field(gt=0)]
 Weight = Annotated[Real, Field(ge=0)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 
-Ratio = Annotated[Real, BeforeValidator(as_number)]
+Ratio = Annotated[Real, BeforeValidator(as_number, json_schema_input_type=float | str)]
 """A number that may be written as a fraction, such as `4/255`."""
 
 Epsilon = Annotated[Ratio, Field(ge=0)]

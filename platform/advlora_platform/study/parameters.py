@@ -15,7 +15,12 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-When = dict[str, Annotated[tuple[Choice, ...], Field(min_length=1), BeforeValidator(_listed)]]
+When = dict[
+    str,
+    Annotated[
+        tuple[Choice, ...], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=Choice | list[Choice])
+    ],
+]
 """Other parameters, and the value or the values at which this one exists."""
 
 

@@ -203,7 +203,24 @@ def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
 
 @pytest.mark.parametrize(
     "verb",
-    ["ablate", "sweep", "train", "evaluate", "compare", "lowrank", "report", "export", "plan", "ui", "ls", "validate"],
+    [
+        "ablate",
+        "sweep",
+        "train",
+        "evaluate",
+        "compare",
+        "lowrank",
+        "report",
+        "export",
+        "plan",
+        "ui",
+        "keys",
+        "show",
+        "new",
+        "schema",
+        "ls",
+        "validate",
+    ],
 )
 def test_every_verb_shows_an_example(advlora, verb):
     answer = advlora(verb, "--help")
