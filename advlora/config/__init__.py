@@ -7,7 +7,6 @@ from advlora.config.load import parse
 from advlora.config.losses import BaseLossConfig, LossConfig
 from advlora.config.poison import BackdoorConfig, PoisonConfig
 from advlora.config.protocol import EvaluationProtocol, GuardConfig, SamplesConfig
-from advlora.config.reading import dump_yaml, parse_override, parse_yaml, read_yaml
 from advlora.config.renamed import renamed_key
 from advlora.config.schema import (
     all_keys,
@@ -29,6 +28,7 @@ from advlora.config.trial import (
     ResourcesConfig,
     TrialConfig,
 )
+from advlora.reading import dump_yaml, parse_override, parse_yaml, read_yaml
 
 __all__ = [
     "LOCAL",

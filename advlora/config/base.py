@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from advlora.config.reading import as_text
+from advlora.reading import as_text
 
 
 class Section(BaseModel):

@@ -8,10 +8,11 @@ from pathlib import Path
 from advlora.config import DataConfig
 from advlora.data.folders import folders
 from advlora.data.karpathy import karpathy
-from advlora.data.manifest import MANIFEST_FILE, SPLITS, Manifest, embedded_data, read_manifest
+from advlora.data.manifest import MANIFEST_FILE, SPLITS, Manifest, read_manifest
 from advlora.data.msrvtt import DESCRIPTIONS, msrvtt
 from advlora.data.records import Listing
 from advlora.errors import DataError
+from advlora.shelves import embedded_data
 
 LAYOUTS = {"karpathy": karpathy, "folders": folders, "msrvtt": msrvtt}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -13,8 +12,9 @@ from advlora.config import DataConfig, parse
 from advlora.config.base import Count, Section
 from advlora.errors import ConfigError, DataError, did_you_mean
 from advlora.identity import fingerprint
+from advlora.shelves import DATA_FILE, embedded_data, shelf
 
-MANIFEST_FILE = "dataset.json"
+MANIFEST_FILE = DATA_FILE
 REMOTE = ("http://", "https://")
 SPLITS = ("train", "val", "test")
 
@@ -107,11 +107,6 @@ class Manifest(Section):
         return [template.replace("{}", self.classes[label]) for template in self.templates]
 
 
-def embedded_data() -> list[str]:
-    """Returns the names of the data sets that ship with the package."""
-    return sorted(manifest.parent.name for manifest in _shelf().glob(f"*/{MANIFEST_FILE}"))
-
-
 def data_folder(config: DataConfig) -> Path:
     """Finds the folder of a data set: an embedded one by name, any other by path.
 
@@ -120,7 +115,7 @@ def data_folder(config: DataConfig) -> Path:
     """
     known = embedded_data()
     if config.name in known:
-        return _shelf() / config.name
+        return shelf() / config.name
     folder = Path(config.name).expanduser()
     if not folder.is_dir():
         nearest = did_you_mean(config.name, known) or f"; embedded: {', '.join(known)}"
@@ -147,7 +142,3 @@ def read_manifest(config: DataConfig) -> Manifest:
         return parse(Manifest, content)
     except ConfigError as error:
         raise DataError([f"{file}: {problem}" for problem in error.problems]) from None
-
-
-def _shelf() -> Path:
-    return Path(str(resources.files("advlora"))) / "embedded"

@@ -5,7 +5,6 @@ from advlora.models.preprocessing import Preprocessing
 from advlora.models.registry import (
     TEXT_PREFIX,
     blank_tower,
-    embedded_models,
     has_matching_head,
     linear_shapes,
     load_for_adapter,
@@ -13,6 +12,7 @@ from advlora.models.registry import (
     tower_names,
 )
 from advlora.models.vision_weights import load_vision_weights
+from advlora.shelves import embedded_models
 
 __all__ = [
     "TEXT_PREFIX",

@@ -40,9 +40,9 @@ def report_problems(problems: Iterable[str], as_json: bool = False) -> None:
         print_json({"errors": listed})
 
 
-def text_width() -> int:
+def text_width(console: Console = output) -> int:
     """Returns how wide text may be: as the terminal is, at most as a report."""
-    return min(output.width, WIDTH) if output.is_terminal else NARROW
+    return min(console.width, WIDTH) if console.is_terminal else NARROW
 
 
 def print_report(document: Document) -> None:

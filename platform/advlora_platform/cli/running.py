@@ -12,7 +12,8 @@ from rich.markup import escape
 from advlora_platform.cli.console import messages, output, print_json, print_report, status
 from advlora_platform.cli.options import study_home
 from advlora_platform.cli.progress import ProgressDisplay
-from advlora_platform.study.library import Kind, load_study
+from advlora_platform.shelves import Kind
+from advlora_platform.study.library import load_study
 
 if TYPE_CHECKING:
     from advlora_platform.analysis import Summary

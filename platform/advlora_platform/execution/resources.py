@@ -35,7 +35,7 @@ def available() -> list[Node]:
 
     if ray.is_initialized():
         return _cluster()
-    if "RAY_ADDRESS" not in os.environ or os.environ["RAY_ADDRESS"] == "local":
+    if os.environ.get("RAY_ADDRESS", "") in ("", "local"):
         return [_this_machine()]
     from advlora_platform.execution.session import session
 

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from advlora.config import TrialConfig, all_keys
-from advlora.config.reading import EXTENSION
 from advlora.config.schema import sections
+from advlora.reading import EXTENSION
+from advlora_platform.shelves import shipped_protocols
 from advlora_platform.study.keys import sentences
-from advlora_platform.study.library import SCHEMAS, shipped_protocols
+from advlora_platform.study.library import SCHEMAS
 from advlora_platform.study.sweep import ConfirmConfig
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

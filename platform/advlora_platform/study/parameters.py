@@ -68,7 +68,7 @@ class FloatParameter(Section):
     """Smallest value."""
     high: Ratio
     """Largest value."""
-    step: Ratio | None = None
+    step: Annotated[Ratio, Field(gt=0)] | None = None
     """Distance between neighbouring values."""
     log: bool = False
     """Whether it is drawn on a logarithmic scale."""

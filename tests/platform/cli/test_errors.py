@@ -245,7 +245,7 @@ def test_errors_are_an_object_only_where_the_option_asks_for_one(advlora):
 
 
 def test_the_help_of_evaluate_names_every_shipped_protocol(advlora):
-    from advlora_platform.study.library import shipped_protocols
+    from advlora_platform.shelves import shipped_protocols
 
     said = " ".join(advlora("evaluate", "--help").out.split())
     assert ", ".join(shipped_protocols()) in said

@@ -54,8 +54,11 @@ def test_an_impossible_request_is_refused_with_what_there_is(resources, said):
     assert "8 CPU(s), 0 GPU(s), 64.0 GB" in str(error.value)
 
 
-def test_this_machine_is_measured(monkeypatch):
+@pytest.mark.parametrize("address", [None, "", "local"])
+def test_this_machine_is_measured(monkeypatch, address):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
     (machine,) = available()
     assert machine.cpus == len(os.sched_getaffinity(0))
     assert machine.memory > GIB / 4

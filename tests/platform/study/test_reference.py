@@ -10,8 +10,8 @@ import pytest
 
 from advlora.config import TrialConfig, all_keys, parse_yaml, read_yaml
 from advlora.config.schema import KIND
+from advlora_platform.shelves import shipped, shipped_protocols
 from advlora_platform.study.json_schema import study_schema
-from advlora_platform.study.library import shipped, shipped_protocols
 from advlora_platform.study.reference import facts, matching, reference, to_markdown
 
 pytestmark = pytest.mark.unit

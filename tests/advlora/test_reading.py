@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from advlora.config import ModelConfig, dump_yaml, parse, parse_override, parse_yaml, read_yaml
 from advlora.config.base import as_text
-from advlora.config.reading import Written
 from advlora.errors import ConfigError
+from advlora.reading import Written
 
 pytestmark = pytest.mark.unit
 FEW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
