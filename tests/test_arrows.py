@@ -17,7 +17,8 @@ PACKAGES = {"advlora": ROOT / "advlora", "advlora_platform": ROOT / "platform" /
 
 ROOMS = {
     "advlora": [
-        ["errors", "randomness", "distributed", "metrics", "progress", "text"],
+        ["errors", "randomness", "distributed", "metrics", "progress", "text", "shelves"],
+        ["reading"],
         ["config"],
         ["identity", "models", "numerics"],
         ["data"],
@@ -28,6 +29,7 @@ ROOMS = {
         ["training"],
     ],
     "advlora_platform": [
+        ["shelves"],
         ["study"],
         ["search"],
         ["analysis", "execution"],

@@ -7,7 +7,7 @@ from advlora.identity import fingerprint
 from advlora.metrics import Metric
 from advlora.training.cost import evaluation_forwards
 from advlora_platform.measure import read_protocol
-from advlora_platform.study.library import shipped_protocols
+from advlora_platform.shelves import shipped_protocols
 
 pytestmark = pytest.mark.unit
 

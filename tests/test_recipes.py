@@ -11,7 +11,7 @@ import pytest
 from advlora.config import AlignmentConfig, InitConfig, TrialConfig, all_keys
 from advlora.config.losses import LOSSES
 from advlora.config.schema import kind_name, nested, sections
-from advlora_platform.study.library import shipped
+from advlora_platform.shelves import shipped
 
 pytestmark = pytest.mark.unit
 

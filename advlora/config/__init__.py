@@ -3,7 +3,7 @@
 from advlora.config.adapters import AdapterConfig, AdaptiveConfig, AlignmentConfig, LoraAdapter, LowRankAdapter
 from advlora.config.attack_base import EvaluationAttackConfig
 from advlora.config.inits import InitConfig
-from advlora.config.load import parse, parse_override, parse_yaml, read_yaml
+from advlora.config.load import parse
 from advlora.config.losses import BaseLossConfig, LossConfig
 from advlora.config.paths import expanded
 from advlora.config.poison import BackdoorConfig, PoisonConfig
@@ -30,6 +30,7 @@ from advlora.config.trial import (
     ResourcesConfig,
     TrialConfig,
 )
+from advlora.reading import dump_yaml, parse_override, parse_yaml, read_yaml
 
 __all__ = [
     "HUB",
@@ -57,6 +58,7 @@ __all__ = [
     "TrialConfig",
     "all_keys",
     "applicable",
+    "dump_yaml",
     "expanded",
     "in_effect",
     "kind_path",

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config.base import Count, Positive, Section, Share, Switch, default_kind, given
+from advlora.config.base import Count, Positive, Real, Section, Share, Switch, Weight, Whole, default_kind, given
 from advlora.config.inits import InitConfig, KMeansInit
 
 
@@ -19,7 +19,7 @@ class AlignmentConfig(Switch):
     target: Literal["start", "weight", "clusters"] = "start"
     """What the penalty compares the product with. `start`: the start itself, so that only leaving the pretrained
     function costs. `weight`: the pretrained weight. `clusters`: that weight with its rows replaced by centroids."""
-    weight: Annotated[float, Field(ge=0)] = 3.0
+    weight: Weight = 3.0
     """Weight lambda of the penalty in training."""
     ridge: Positive = 1e-3
     """Ridge of the least squares at the start, relative to the mean diagonal of A A^T."""
@@ -49,8 +49,10 @@ class AdaptiveConfig(Switch):
     mode: Literal["learnable", "scheduled", "fixed"] = "learnable"
     """`scheduled`: alpha goes from `initial` to `final` over the training. `fixed`: it stays at `initial`."""
     per: Literal["matrix", "rank"] = "matrix"
-    initial: float = 1.0
-    final: float = 2.0
+    """One alpha per weight matrix, or one per rank."""
+    initial: Real = 1.0
+    """Alpha at the start."""
+    final: Real = 2.0
     """Where a scheduled alpha ends."""
     shape: Literal["linear", "cosine"] = "linear"
     """How a scheduled alpha gets there."""
@@ -70,7 +72,9 @@ class RanksConfig(Section):
     """Ranks of some roles where they differ from the adapter's; None means the adapter's rank."""
 
     attention: Count | None = None
+    """Rank in the attention layers."""
     mlp: Count | None = None
+    """Rank in the feed-forward layers."""
 
 
 TowerChoice = Literal["vision", "text", "both"]
@@ -105,13 +109,17 @@ class LowRankAdapter(Adapter):
     step_forwards: ClassVar[int] = 2
 
     rank: Count = 8
+    """Rank of the low-rank product."""
     alpha: Positive | None = None
     """LoRA's alpha: the product is scaled by alpha / rank. None means alpha = rank (scale 1)."""
     tower: TowerChoice = "vision"
+    """Which tower is adapted."""
     target: Literal["all-linear", "attention", "attention-qv", "mlp"] = "all-linear"
-    blocks: tuple[int, int] | None = None
+    """Which linear layers of a block are adapted."""
+    blocks: tuple[Whole, Whole] | None = None
     """First and last transformer block, both included; negative ones count from the end. None means all."""
     dropout: Share = 0.0
+    """Share of the adapter's inputs that is dropped in training."""
     loraplus_lr_ratio: Positive = 1.0
     """Learning rate of B relative to that of A (LoRA+, Hayou et al. 2024, section 4; PEFT's name)."""
     modules_to_save: tuple[SmallParameters, ...] = ()
@@ -126,6 +134,7 @@ class RankedByRole(LowRankAdapter):
     """A low-rank adapter whose layers keep the ranks that their roles are given."""
 
     ranks: RanksConfig = RanksConfig()
+    """Ranks of some roles where they differ from `rank`."""
     rslora: bool = False
     """Scales by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023)."""
 
@@ -150,8 +159,11 @@ class LoraAdapter(RankedByRole):
     norm_before: bool = False
     """A learnable LayerNorm in front of the low-rank factors (FullLoRA-AT, Yuan et al. 2024, section 3.2)."""
     init: InitConfig = KMeansInit()
+    """How the low-rank factors start: ingredient 1 of AdvLoRA."""
     alignment: AlignmentConfig = AlignmentConfig()
+    """Ingredient 2 of AdvLoRA."""
     adaptive: AdaptiveConfig = AdaptiveConfig()
+    """Ingredient 3 of AdvLoRA."""
 
     @model_validator(mode="after")
     def _norm_before_fits(self) -> Self:
@@ -210,7 +222,7 @@ class AdaLoraAdapter(LowRankAdapter):
     """Share of all steps after the last ranks were taken away."""
     interval: Count = 1
     """Steps between two allocations."""
-    orthogonality: Annotated[float, Field(ge=0)] = 0.5
+    orthogonality: Weight = 0.5
     """Weight of the penalty that keeps the factors orthogonal."""
 
     @model_validator(mode="after")
@@ -238,6 +250,7 @@ class FullFineTuning(Adapter):
     title: ClassVar[str] = "full fine-tuning"
     step_forwards: ClassVar[int] = 3
     tower: TowerChoice = "vision"
+    """Which tower is trained."""
 
 
 class LinearProbe(Adapter):
@@ -247,6 +260,7 @@ class LinearProbe(Adapter):
     title: ClassVar[str] = "linear probe"
     step_forwards: ClassVar[int] = 1
     tower: TowerChoice = "vision"
+    """Whose projection is trained."""
 
 
 class NormTuning(Adapter):
@@ -256,6 +270,7 @@ class NormTuning(Adapter):
     title: ClassVar[str] = "layer norms"
     step_forwards: ClassVar[int] = 2
     tower: TowerChoice = "vision"
+    """Whose norms are trained."""
 
 
 class NoAdapter(Adapter):

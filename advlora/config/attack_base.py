@@ -44,6 +44,7 @@ class EvaluationAttackConfig(Section, ABC):
 
     kind: str
     norm: Norm = "linf"
+    """Norm of the ball around an image."""
 
     def _own(self, key: str, absent: Any) -> Any:
         """Returns the value of a key, or `absent` if the method does not take it."""
@@ -197,7 +198,9 @@ class IteratedAttack(GradientAttack, ABC):
     """A gradient attack of several steps."""
 
     steps: Count = 100
+    """Gradient steps."""
     restarts: Count = 1
+    """Runs from different random numbers."""
 
     def run_forwards(self, classes: int) -> int:
         """Returns the cost of a gradient per step and a last look."""
@@ -225,7 +228,9 @@ class TransferAttack(EvaluationAttackConfig, ABC):
     """Follows the gradients of another model; only its last point counts."""
 
     loss: UntargetedLoss = "cross_entropy"
+    """What the attacker maximises."""
     steps: Count = 10
+    """Gradient steps."""
     step_size: StepSize = None
     """None means epsilon / steps."""
     source: Literal["model", "pretrained"] = "pretrained"

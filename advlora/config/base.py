@@ -8,11 +8,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from advlora.reading import as_text
+
 
 class Section(BaseModel):
-    """A frozen part of a configuration; unknown keys are errors."""
+    """A frozen part of a configuration; unknown keys and infinite numbers are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def given(section: BaseModel, *keys: str) -> list[str]:
@@ -25,6 +27,7 @@ class Switch(Section):
     """A part of a method that can be switched off; its other keys then have no effect, and are refused."""
 
     enabled: bool = True
+    """Whether this part is on."""
 
     @model_validator(mode="after")
     def _no_key_of_what_is_off(self) -> Self:
@@ -58,12 +61,24 @@ def as_number(value: Any) -> Any:
     return value
 
 
-Ratio = Annotated[float, BeforeValidator(as_number)]
+Text = Annotated[str, BeforeValidator(as_text)]
+"""Text that may look like a number, such as the revision `6812e59`."""
+
+Real = Annotated[float, Field(strict=True)]
+"""A finite number."""
+Positive = Annotated[Real, Field(gt=0)]
+Weight = Annotated[Real, Field(ge=0)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+
+Ratio = Annotated[Real, BeforeValidator(as_number, json_schema_input_type=float | str)]
 """A number that may be written as a fraction, such as `4/255`."""
 
 Epsilon = Annotated[Ratio, Field(ge=0)]
 """Size of a perturbation: of every pixel in L-inf (at most 1, the whole range), its Euclidean length in L2."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(strict=True, gt=-(2**31), lt=2**31)]
+Count = Annotated[Whole, Field(ge=1)]
+Amount = Annotated[Whole, Field(ge=0)]
+"""A count that may be 0."""
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+"""What the samplers of Optuna take too."""

@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from advlora.config.attack_base import Aim, EvaluationAttackConfig
-from advlora.config.base import Count
+from advlora.config.base import Count, Real, Text
 from advlora.config.perturbation import StepSize, standard_step
 
-Scales = tuple[Annotated[float, Field(gt=0, le=4)], ...]
+Scales = tuple[Annotated[Real, Field(gt=0, le=4)], ...]
 """Sizes, apart from 1, at which an image must miss its captions; an empty list for size 1 alone."""
-Words = Annotated[str, Field(min_length=1)]
+Words = Annotated[Text, Field(min_length=1)]
 """Who proposes other words: a masked language model of transformers, by name or as `local-dir:PATH`."""
 SGA_SCALES = (0.5, 0.75, 1.25, 1.5)
 """The sizes of Lu et al. (2023, section 4.2)."""
@@ -23,6 +23,7 @@ class CaptionAttack(EvaluationAttackConfig, ABC):
     """Retrieval only: moves images away from their captions."""
 
     steps: Count = 10
+    """Gradient steps."""
     step_size: StepSize = None
     """None means 2.5 epsilon / steps, at most epsilon."""
 
@@ -52,7 +53,9 @@ class SetLevel(CaptionAttack):
 
     kind: Literal["set-level"] = "set-level"
     restarts: Count = 1
+    """Runs from different random numbers."""
     scales: Scales = SGA_SCALES
+    """Sizes, apart from 1, at which an image must miss its captions."""
 
 
 class JointAttack(CaptionAttack, ABC):
@@ -65,6 +68,7 @@ class JointAttack(CaptionAttack, ABC):
     PAIRWISE: ClassVar[bool]
 
     words: Words
+    """Who proposes other words: a masked language model of transformers, by name or as `local-dir:PATH`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,3 +101,4 @@ class Sga(JointAttack):
 
     kind: Literal["sga"] = "sga"
     scales: Scales = SGA_SCALES
+    """Sizes, apart from 1, at which an image must miss its captions."""

@@ -20,7 +20,7 @@ from advlora.config.attack_base import (
     TransferAttack,
     UntargetedLoss,
 )
-from advlora.config.base import Count, default_kind
+from advlora.config.base import Amount, Count, default_kind
 from advlora.config.caption_attacks import CaptionAttack, CoAttack, SetLevel, Sga
 from advlora.config.perturbation import StepSize, standard_step
 from advlora.config.schema import kinds, sections
@@ -31,6 +31,7 @@ class Fgsm(GradientAttack):
 
     kind: Literal["fgsm"] = "fgsm"
     loss: UntargetedLoss = "cross_entropy"
+    """What the attacker maximises."""
 
     def run_forwards(self, classes: int) -> int:
         """Returns the cost of one gradient and a last look."""
@@ -50,7 +51,9 @@ class Pgd(RetrievalAttack, IteratedAttack):
 
     kind: Literal["pgd"] = "pgd"
     loss: UntargetedLoss = "cross_entropy"
+    """What the attacker maximises."""
     steps: Count = 10
+    """Gradient steps."""
     step_size: StepSize = None
     """None means 2.5 epsilon / steps, at most epsilon."""
 
@@ -68,7 +71,8 @@ class Apgd(RetrievalAttack, AutoPgd):
 
     kind: Literal["apgd"] = "apgd"
     loss: Loss = "cross_entropy"
-    targets: Annotated[int, Field(ge=0)] = Field(default_factory=lambda data: _standard_targets(data.get("loss")))
+    """What the attacker maximises."""
+    targets: Amount = Field(default_factory=lambda data: _standard_targets(data.get("loss")))
     """Nine under loss `dlr_targeted`, which needs at least one; other losses have none."""
 
     @model_validator(mode="after")
@@ -105,6 +109,7 @@ class ApgdT(AutoPgd):
 
     kind: Literal["apgd-t"] = "apgd-t"
     targets: Count = 9
+    """How many of the most likely wrong classes are aimed at, one run each."""
 
 
 class Pma(IteratedAttack):
@@ -124,7 +129,9 @@ class Fab(EvaluationAttackConfig):
 
     kind: Literal["fab"] = "fab"
     steps: Count = 100
+    """Steps."""
     restarts: Count = 1
+    """Runs from different random numbers."""
 
     def run_forwards(self, classes: int) -> int:
         """Returns the cost of two looks and a backward pass per class in every step."""
@@ -136,8 +143,11 @@ class FabT(EvaluationAttackConfig):
 
     kind: Literal["fab-t"] = "fab-t"
     steps: Count = 100
+    """Steps."""
     restarts: Count = 1
+    """Runs from different random numbers."""
     targets: Count = 9
+    """How many of the most likely wrong classes are aimed at, one run each."""
 
     def run_forwards(self, classes: int) -> int:
         """Returns the cost of two looks and a backward pass in every step."""
@@ -153,7 +163,9 @@ class Square(RetrievalAttack):
 
     kind: Literal["square"] = "square"
     steps: Count = 5000
+    """Queries."""
     restarts: Count = 1
+    """Runs from different random numbers."""
 
     def run_forwards(self, classes: int) -> int:
         """Returns the cost of the start and the queries."""

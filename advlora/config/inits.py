@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from advlora.config.base import Count, Section, default_kind
+from advlora.config.base import Count, Section, Seed, default_kind
 
 
 class Init(Section):
@@ -56,7 +56,8 @@ class ClusterInit(Init):
     clusters: Count | None = None
     """Number of clusters K; None means the rank."""
     axis: Literal["rows", "columns"] = "rows"
-    seed: int | None = None
+    """What is clustered: the rows or the columns of a weight."""
+    seed: Seed | None = None
     """Seed of the clusters; None means the trial's seed."""
     algorithm: ClassVar[Literal["kmeans", "spherical", "random"]] = "kmeans"
     clustered: ClassVar[bool] = True
@@ -74,6 +75,7 @@ class LloydInit(ClusterInit):
     """An initialisation that needs k-means of the weight."""
 
     iterations: Count = 25
+    """At most as many rounds of k-means."""
     restarts: Count = 1
     """Runs of k-means from different draws; the one that fits best counts."""
 

@@ -1,78 +1,17 @@
-"""From YAML text and `key=value` overrides to validated sections, with every problem said at once."""
+"""From plain data to validated sections, with every problem said at once."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from advlora.config.renamed import renamed_key, renamed_value
 from advlora.config.schema import KIND, kinds, leaves, sections
 from advlora.errors import ConfigError, did_you_mean
-from advlora.text import decoded
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2: `1e-3` is a number (PyYAML alone reads it as text), and `on` and `off` are words, not booleans."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.inf$|^\.nan$"),
-    list("-+0123456789."),
-)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML mapping.
-
-    Raises:
-        ConfigError: If the file is missing, is not YAML or holds no mapping.
-    """
-    try:
-        content = parse_yaml(decoded(path.read_bytes()))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys to values, but holds {type(content).__name__}")
-    return content
-
-
-def parse_yaml(text: str) -> Any:
-    """Parses YAML safely."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Splits `optimiser.learning_rate=1e-3` into the key path and the value.
-
-    Raises:
-        ConfigError: If there is no `=`.
-    """
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"override '{text}' must be written as key=value, such as adapter.rank=16")
-    return key.strip(), parse_yaml(value)
 
 
 def parse(schema: type[Parsed], data: Mapping[str, Any], where: str = "") -> Parsed:

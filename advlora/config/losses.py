@@ -6,10 +6,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config.base import Positive, Section, default_kind, given
+from advlora.config.base import Positive, Real, Section, Weight, default_kind, given
 from advlora.config.schema import kinds, sections
 
-Weight = Annotated[float, Field(ge=0)]
 Negatives = Literal["sampled", "hardest"]
 """How a pair that does not match is chosen in a batch: drawn by the softmax of similarities, or the most similar."""
 
@@ -195,7 +194,7 @@ class ParConfig(BaseLossConfig):
     kind: Literal["par"] = "par"
     push_weight: Weight = 0.5
     """Weight of the distance to the poisoned model's embedding."""
-    push_until: Annotated[float, Field(gt=0, le=4)] = 1.0
+    push_until: Annotated[Real, Field(gt=0, le=4)] = 1.0
     """Squared distance of unit embeddings beyond which an image is pushed no further."""
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from advlora.config.base import Section, Share, default_kind
+from advlora.config.base import Real, Section, Seed, Share, Text, default_kind
 
 
 class NoPoisonConfig(Section):
@@ -25,18 +25,18 @@ class BackdoorConfig(Section):
     keeps_labels: ClassVar[bool] = False
 
     kind: str
-    target: str
+    target: Text
     """Name of the class that the trigger stands for."""
     rate: Share = 0.01
     """Share of the training set that is poisoned; of the target class where labels are kept."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Determines the trigger's pattern and which samples are poisoned."""
 
 
 class PatchConfig(BackdoorConfig):
     """A trigger of opaque patches."""
 
-    size: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    size: Annotated[Real, Field(gt=0, le=0.5)] = 0.15
     """Side of a patch, as a share of the image's."""
 
 

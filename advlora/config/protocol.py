@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config.base import Count, Ratio, Section, Share
+from advlora.config.base import Amount, Count, Ratio, Section, Seed, Share
 from advlora.config.evaluation_attacks import AnyEvaluationAttack, Pgd
 from advlora.config.perturbation import check_epsilon
 
@@ -15,14 +15,18 @@ class SamplesConfig(Section):
     """How many samples of each split are evaluated (the first ones)."""
 
     val: Count = 500
+    """Of `val`."""
     test: Count = 1000
+    """Of `test`."""
 
 
 class GuardConfig(Section):
     """Checks whether the numbers of a protocol can be trusted, on a few examples of a finished model."""
 
     enabled: bool = True
+    """Whether final models are checked."""
     samples: Count = 100
+    """Examples that the checks look at."""
     tolerance: Share = 0.05
     """Largest change of accuracy by which two attacks that should agree may differ; also the largest accuracy that may
     be left at the large epsilon, and the largest share of examples with vanishing gradients."""
@@ -38,18 +42,23 @@ class EvaluationProtocol(Section):
     """Attacks, epsilons and samples; robust accuracy counts an image only if it withstands every attack."""
 
     attacks: Annotated[tuple[AnyEvaluationAttack, ...], Field(min_length=1)] = (Pgd(),)
+    """An image counts as robust only if it withstands all of them."""
     epsilon: Annotated[Ratio, Field(gt=0)] = 8 / 255
     """The main epsilon: trials are selected by it."""
     curve: tuple[Annotated[Ratio, Field(gt=0)], ...] = ()
     """Further epsilons, measured on the final model only."""
     samples: SamplesConfig = SamplesConfig()
-    interval: Annotated[int, Field(ge=0)] = 1
+    """How many samples of each split are evaluated."""
+    interval: Amount = 1
     """Epochs between evaluations on `val` during training; 0 means at the end only."""
     batch_size: Count = 250
-    rerank: Annotated[int, Field(ge=0)] = 0
+    """Images per batch of the evaluation; changes no number."""
+    rerank: Amount = 0
     """Retrieval: candidates per query that a matching head reorders (BLIP: 128); 0 for none."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
+    """Seed of the attacks."""
     guards: GuardConfig = GuardConfig()
+    """Checks whether the numbers can be trusted."""
 
     @model_validator(mode="after")
     def _epsilons_fit_norm(self) -> Self:

@@ -78,6 +78,7 @@ class AdversarialConfig(TrainingAttackConfig, ABC):
     """What all attacks but `none` take."""
 
     norm: Norm = "linf"
+    """Norm of the ball around an image."""
     epsilon: Epsilon = 8 / 255
     """Radius: at most 1 for L-inf; in L2 the length of the perturbation of one image."""
     step_size: StepSize = None
@@ -85,6 +86,7 @@ class AdversarialConfig(TrainingAttackConfig, ABC):
     random_start: bool = True
     """Whether the search starts from noise; otherwise from the clean image."""
     overfitting: OverfittingConfig = OverfittingConfig()
+    """Watch for catastrophic overfitting of one-step attacks."""
 
     @model_validator(mode="after")
     def _epsilon_fits_norm(self) -> Self:

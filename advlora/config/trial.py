@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from advlora.config.adapters import AdapterConfig, LoraAdapter
-from advlora.config.base import Count, Positive, Section, Share
+from advlora.config.base import Count, Positive, Section, Seed, Share, Text, Weight
 from advlora.config.losses import CrossEntropyConfig, LossConfig
 from advlora.config.poison import NoPoisonConfig, PoisonConfig
 from advlora.config.training_attacks import AnyTrainingAttack, TrainPgd
@@ -31,11 +31,11 @@ class ModelConfig(Section):
     source: Literal["embedded", "open_clip", "transformers"] = "embedded"
     """`embedded`: shipped in the package. `open_clip`: by architecture name and pretrained tag or file.
     `transformers`: CLIP, SigLIP or BLIP image-text retrieval by the hub's name."""
-    name: str = "tiny-clip"
+    name: Text = "tiny-clip"
     """Embedded name, open_clip architecture (`ViT-B-32`), name on the hub (`Salesforce/blip-itm-base-coco`), or
     `local-dir:PATH` of a folder of the source's library; for open_clip also `hf-hub:NAME` of a model on the hub in its
     layout. In paths, `~` and environment variables count."""
-    pretrained: str | None = None
+    pretrained: Text | None = None
     """open_clip tag or checkpoint file, or revision on the hub; None for a `local-dir:` folder, an embedded model, or
     the newest revision."""
 
@@ -43,7 +43,7 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """The data set; its manifest names shards, classes, templates and splits."""
 
-    name: str = "fashion-mnist"
+    name: Text = "fashion-mnist"
     """Name of an embedded data set, or the path of a folder that holds a `dataset.json` or what `layout` says."""
     layout: Literal["auto", "shards", "karpathy", "folders", "msrvtt"] = "auto"
     """`auto`: by what the folder holds. `shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or
@@ -60,6 +60,7 @@ class DataConfig(Section):
     """`disk`: for sets that memory does not hold. Decoded once into `ADVLORA_CACHE` (`~/.cache/advlora`), shared by all
     processes that see it, and mapped from there. A poisoned training set lies in memory all the same."""
     poison: PoisonConfig = NoPoisonConfig()
+    """The backdoor of the data set."""
     train_samples: Count | None = None
     """How many training samples are used (the first of the split); None for all."""
 
@@ -68,12 +69,17 @@ class OptimiserConfig(Section):
     """AdamW with warm-up and cosine decay."""
 
     learning_rate: Positive = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Peak learning rate of AdamW."""
+    weight_decay: Weight = 0.0
+    """Weight decay of AdamW."""
     batch_size: Count = 64
+    """Training images per step."""
     epochs: Count = 3
+    """Passes over the training set."""
     warmup: Share = 0.1
     """Share of all steps in which the learning rate rises linearly."""
     clip_norm: Positive = 1.0
+    """Largest norm of the gradient of a step."""
 
 
 class ResourcesConfig(Section):
@@ -83,7 +89,7 @@ class ResourcesConfig(Section):
     """Processes of the Ray Train group (data-parallel)."""
     cpus_per_worker: Count = 1
     """CPU cores, and torch threads, of each worker."""
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    gpus_per_worker: Weight = 0
     """Whole GPUs, or a fraction of one, which several trials then share; several workers of a trial need whole ones."""
     memory_gb_per_worker: Positive = 1.0
     """Main memory that a worker is expected to need; bounds how many trials run at once."""
@@ -114,19 +120,27 @@ class TrialConfig(Section):
     """Everything that determines the numbers of one trial, besides the evaluation protocol."""
 
     model: ModelConfig = ModelConfig()
+    """The pretrained model."""
     data: DataConfig = DataConfig()
+    """The data set."""
     adapter: AdapterConfig = LoraAdapter()
+    """What is trained, and how it starts."""
     attack: AnyTrainingAttack = TrainPgd()
+    """What the model is trained against."""
     loss: LossConfig = CrossEntropyConfig()
+    """What it is trained to do."""
     optimiser: OptimiserConfig = OptimiserConfig()
+    """How it is trained."""
     precision: Precision = "fp32"
     """Precision of training; evaluation is always true float32. `tf32`: matrix products and convolutions on the tensor
     cores of a GPU, their inputs rounded. `bf16`: the towers under autocast."""
     deterministic: bool = True
     """Whether training repeats to the bit. `false` lets a GPU take faster kernels that add in no fixed order, so it
     makes another trial; evaluation is deterministic all the same."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
+    """Seed of all that a trial draws."""
     resources: ResourcesConfig = ResourcesConfig()
+    """What a trial occupies."""
 
     def identity(self) -> dict[str, Any]:
         """Returns what the numbers of the trial depend on, as plain data.

@@ -10,11 +10,12 @@ import PIL
 from advlora.config import DataConfig
 from advlora.data.examination import Examined, examine, forget
 from advlora.data.layouts import forget_listings, layout_of, listing
-from advlora.data.manifest import Manifest, Shard, data_folder, embedded_data, read_manifest
+from advlora.data.manifest import Manifest, Shard, data_folder, read_manifest
 from advlora.data.parallel import cores
 from advlora.data.pixels import opened
 from advlora.data.shards import decode_shard, read_shard
 from advlora.errors import DataError
+from advlora.shelves import embedded_data
 
 
 def check_data(config: DataConfig, splits: Sequence[str] = (), anew: bool = False) -> list[str]:

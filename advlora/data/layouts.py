@@ -10,11 +10,12 @@ from advlora.config import DataConfig
 from advlora.data.clip_benchmark import is_clip_benchmark
 from advlora.data.folders import folders, split_folders
 from advlora.data.karpathy import karpathy
-from advlora.data.manifest import MANIFEST_FILE, Manifest, embedded_data, read_manifest
+from advlora.data.manifest import MANIFEST_FILE, Manifest, read_manifest
 from advlora.data.msrvtt import DESCRIPTIONS, msrvtt
 from advlora.data.names import named
 from advlora.data.records import Listing
 from advlora.errors import DataError
+from advlora.shelves import embedded_data
 
 LAYOUTS = {"karpathy": karpathy, "folders": folders, "msrvtt": msrvtt}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -15,8 +14,9 @@ from advlora.data.files import read_json, same_names
 from advlora.data.order import VERSION
 from advlora.errors import ConfigError, DataError, did_you_mean
 from advlora.identity import fingerprint
+from advlora.shelves import DATA_FILE, embedded_data, shelf
 
-MANIFEST_FILE = "dataset.json"
+MANIFEST_FILE = DATA_FILE
 REMOTE = ("http://", "https://")
 SPLITS = ("train", "val", "test")
 
@@ -116,11 +116,6 @@ class Manifest(Section):
         return [template.replace("{}", self.classes[label]) for template in self.templates]
 
 
-def embedded_data() -> list[str]:
-    """Returns the names of the data sets that ship with the package."""
-    return sorted(manifest.parent.name for manifest in _shelf().glob(f"*/{MANIFEST_FILE}"))
-
-
 def data_folder(config: DataConfig) -> Path:
     """Finds the folder of a data set: an embedded one by name, any other by path.
 
@@ -129,7 +124,7 @@ def data_folder(config: DataConfig) -> Path:
     """
     known = embedded_data()
     if config.name in known:
-        return _shelf() / config.name
+        return shelf() / config.name
     folder = Path(config.name).expanduser()
     if not folder.is_dir():
         nearest = did_you_mean(config.name, known) or f"; embedded: {', '.join(known)}"
@@ -159,7 +154,3 @@ def _content(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{file} must hold a mapping, but holds {type(content).__name__}")
     return content
-
-
-def _shelf() -> Path:
-    return Path(str(resources.files("advlora"))) / "embedded"

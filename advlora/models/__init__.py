@@ -5,7 +5,6 @@ from advlora.models.preprocessing import Preprocessing
 from advlora.models.registry import (
     TEXT_PREFIX,
     blank_tower,
-    embedded_models,
     has_logit_bias,
     has_matching_head,
     linear_shapes,
@@ -14,6 +13,7 @@ from advlora.models.registry import (
     tower_names,
 )
 from advlora.models.vision_weights import load_vision_weights
+from advlora.shelves import embedded_models
 
 __all__ = [
     "TEXT_PREFIX",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 from advlora.config import HUB, LOCAL, ModelConfig, expanded
@@ -14,16 +13,12 @@ from advlora.models.checkpoint import check_whole
 from advlora.models.open_clip import SETTINGS_FILE, blank_open_clip, load_open_clip, settings_of
 from advlora.models.quiet import contained
 from advlora.models.transformers import load_transformers
+from advlora.shelves import embedded_models, shelf
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")
 TEXT_PREFIX = "text/"
 """Marks the text tower's layers where the names of both towers are kept together."""
 FILE_SUFFIXES = (*WEIGHT_SUFFIXES, ".pt", ".ckpt", ".npz")
-
-
-def embedded_models() -> list[str]:
-    """Returns the names of the models that ship with the package."""
-    return sorted(settings.parent.name for settings in _shelf().glob(f"*/{SETTINGS_FILE}"))
 
 
 def load_model(config: ModelConfig, *, split: bool = True) -> VisionLanguageModel:
@@ -124,10 +119,6 @@ def _located(config: ModelConfig) -> ModelConfig:
     return config.model_copy(update={"name": expanded(config.name), "pretrained": pretrained})
 
 
-def _shelf() -> Path:
-    return Path(str(resources.files("advlora"))) / "embedded"
-
-
 def _reference(config: ModelConfig) -> str:
     """Returns open_clip's name of the architecture, after checking that there is one, and its weights."""
     name = _architecture(config)
@@ -145,7 +136,7 @@ def _architecture(config: ModelConfig) -> str:
                 f"model.name: there is no embedded model '{config.name}'"
                 f"{did_you_mean(config.name, known) or '; known: ' + ', '.join(known)}"
             )
-        return f"{LOCAL}{_shelf() / config.name}"
+        return f"{LOCAL}{shelf() / config.name}"
     if config.name.startswith(LOCAL):
         _check_folder(Path(config.name.removeprefix(LOCAL)))
         return config.name

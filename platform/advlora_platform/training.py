@@ -55,13 +55,9 @@ def read_training(file: Path, overrides: Iterable[str] = ()) -> BestFile:
     return parse(BestFile, content)
 
 
-def train(training: BestFile, out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False) -> TrainingResult:
-    """Trains on Ray through the same path as a study and writes the exports into the study folder.
-
-    Raises:
-        UserError: If the configuration is impossible, or training failed.
-    """
-    study = AblationStudy(
+def training_study(training: BestFile) -> AblationStudy:
+    """Returns a training as a study of one arm and one seed."""
+    return AblationStudy(
         name=training.name,
         description="One configuration, trained.",
         base=training.trial.model_dump(exclude={"seed"}),
@@ -69,6 +65,15 @@ def train(training: BestFile, out: Path, listeners: Sequence[Observer] = (), *, 
         seeds=(training.trial.seed,),
         arms={ARM: {}},
     )
+
+
+def train(training: BestFile, out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False) -> TrainingResult:
+    """Trains on Ray through the same path as a study and writes the exports into the study folder.
+
+    Raises:
+        UserError: If the configuration is impossible, or training failed.
+    """
+    study = training_study(training)
     check_study(study)
     launch(study, out, listeners, wait=wait)
     trial = trials_of(study).trial(ARM, training.trial.seed, {}, "ablate")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 """Progress and remarks; kept off stdout, which `--json` needs for itself."""
 
+NARROW, WIDTH = 80, 110
+"""Columns of text that is not printed to a terminal, and at most."""
+
 output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -45,6 +48,11 @@ def report_problems(problems: Iterable[str], as_json: bool = False) -> None:
         messages.print(f"[bold red]error:[/] {escape(problem)}", markup=True)
     if as_json:
         print_json({"errors": listed})
+
+
+def text_width(console: Console = output) -> int:
+    """Returns how wide text may be: as the terminal is, at most as a report."""
+    return min(console.width, WIDTH) if console.is_terminal else NARROW
 
 
 def print_report(document: Document) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import click
 
 from advlora_platform.cli.console import output, print_json, status
 from advlora_platform.cli.options import json_option
-from advlora_platform.study.library import shipped_protocols
+from advlora_platform.shelves import shipped_protocols
 
 if TYPE_CHECKING:
     from advlora_platform.measure import Evaluation, EvaluationRecord
@@ -92,8 +93,9 @@ def _measure(evaluation: Evaluation, out: Path | None, track: bool) -> tuple[Eva
     folder = out.parent if out is not None else FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UserError(f"folder '{folder}' of the record cannot be made: {error.strerror}") from error
+        raise UserError(f"the record cannot be written into folder '{folder}': {error.strerror}") from error
     with status(f"measuring {evaluation.subject.name}"):
         record = evaluation.measure()
     file = out or record_file(record)

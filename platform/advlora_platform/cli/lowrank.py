@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 
 from advlora_platform.cli.console import output, print_json, status
-from advlora_platform.cli.options import json_option, out_option, set_option, study_folder
+from advlora_platform.cli.options import json_option, out_option, set_option, study_folder, study_home
 
 
 @click.command("lowrank", epilog="Example: advlora lowrank low_rank")
@@ -66,7 +66,7 @@ def _trained(overrides: tuple[str, ...], out: Path | None) -> Path:
 
     study = two_arms(overrides)
     check_study(study)
-    folder = out or Path("runs") / study.name
+    folder = study_home(study, out)
     with ProgressDisplay(study.name) as progress:
         launch(study, folder, [progress])
     return folder

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from advlora_platform.cli.console import messages
+
+if TYPE_CHECKING:
+    from advlora_platform.study.spec import Study
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,7 +23,9 @@ set_option = click.option(
     help="Override a key of the trial (adapter.rank=16) or of the study (seeds=[0,1]); may be repeated.",
 )
 out_option = click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Study folder.  [default: runs/STUDY]"
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Study folder.  [default: runs/STUDY, or one beside it]",
 )
 
 
@@ -58,6 +65,18 @@ def study_arguments(function: Function) -> Function:
     for decorate in (json_option, out_option, set_option, click.argument("study", metavar="NAME|FILE.yaml")):
         function = decorate(function)
     return function
+
+
+def study_home(study: Study, out: Path | None) -> Path:
+    """Returns the folder to run a study in: the chosen one, else its own; says why that is not `runs/STUDY`."""
+    from advlora_platform.study.opening import home
+
+    if out is not None:
+        return out
+    folder, why = home(study)
+    if why:
+        messages.print(f"note: {why}")
+    return folder
 
 
 def study_folder(reference: str) -> Path:

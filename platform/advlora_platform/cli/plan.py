@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from advlora_platform.cli.console import output, print_json, status
-from advlora_platform.cli.options import study_arguments
+from advlora_platform.cli.options import study_arguments, study_home
 
 
 @click.command("plan", epilog="Example: advlora plan components --set seeds=[0,1]")
@@ -24,7 +24,7 @@ def command(study: str, overrides: tuple[str, ...], out: Path | None, as_json: b
     loaded = load_any(study, overrides)
     with status("checking the study and probing the model"):
         check_study(loaded)
-        plan = plan_study(loaded, out or Path("runs") / loaded.name)
+        plan = plan_study(loaded, study_home(loaded, out))
     if as_json:
         print_json(plan.to_json())
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,11 +11,14 @@ from typing import Self
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
 
 from advlora.metrics import Metric
-from advlora_platform.cli.console import messages
+from advlora_platform.cli.console import messages, text_width
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.trials import Trial
+
+GAP, INDENT = "  ", "      "
 
 
 class ProgressDisplay:
@@ -71,12 +75,14 @@ class ProgressDisplay:
         parts = [f"{name} {value:6.1%}" for name, value in _accuracies(metrics) if value is not None]
         self._line(trial, "val " + "  ".join(parts) + ("  (stopped early)" if stopped_early else ""))
         if unreliable:
-            messages.print(f"      [yellow]not reliable[/]: {escape(unreliable)}", markup=True)
+            _print_below(f"not reliable: {unreliable}", "yellow")
 
     def trial_failed(self, trial: Trial, failure: Failure) -> None:
         """Prints the failure in one line."""
         first = next(iter(failure.message.splitlines()), "")
-        self._line(trial, f"[red]failed ({failure.kind})[/]: {escape(first[:120])}")
+        self._line(trial, f"[red]failed ({failure.kind})[/]")
+        if first:
+            _print_below(first)
 
     def _line(self, trial: Trial, text: str) -> None:
         """Prints a line; `text` is rich markup."""
@@ -84,8 +90,7 @@ class ProgressDisplay:
         seconds = time.monotonic() - self._started.get(trial.id, time.monotonic())
         left = self._time_left()
         count = f"[{self._done:>{len(str(self._total))}}/{self._total}]"
-        line = f"{escape(f'{count} {self._label(trial):<44}')} {text}  {seconds:5.1f} s  {left}"
-        messages.print(line, markup=True)
+        _print_fitting(f"{count} {self._label(trial)}", f"{text}  {seconds:.1f} s  {left}".rstrip())
         self._bar.update(self._task, completed=self._done, left=left)
 
     def _time_left(self) -> str:
@@ -98,8 +103,33 @@ class ProgressDisplay:
     def _label(trial: Trial) -> str:
         if trial.phase == "ablate":
             return trial.name
-        varied = ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in trial.values.items())
-        return f"tune {trial.arm}" if trial.phase == "tune" else (varied[:44] or "base")
+        varied = ", ".join(f"{_named(key)}={_short(value)}" for key, value in trial.values.items()) or "base"
+        return f"tune {trial.arm}: {varied}" if trial.phase == "tune" else varied
+
+
+def _print_fitting(head: str, tail: str) -> None:
+    """Prints a trial and what became of it, side by side where that fits; `tail` is rich markup."""
+    if len(head) + len(GAP) + Text.from_markup(tail).cell_len <= text_width(messages):
+        messages.print(escape(head) + GAP + tail, markup=True)
+        return
+    _print_wrapped(head, "")
+    messages.print(INDENT + tail, markup=True)
+
+
+def _print_below(text: str, style: str = "") -> None:
+    _print_wrapped(INDENT + text, style)
+
+
+def _print_wrapped(text: str, style: str) -> None:
+    """Prints text in as many lines as it needs."""
+    width = text_width(messages)
+    for line in textwrap.wrap(text, width, subsequent_indent=INDENT, break_on_hyphens=False):
+        messages.print(line, style=style)
+
+
+def _named(key: str) -> str:
+    """Returns the end of a key that tells what it is: `adaptive.enabled`, not `enabled`."""
+    return ".".join(key.split(".")[-2:])
 
 
 def _accuracies(metrics: Mapping[str, float]) -> tuple[tuple[str, float | None], ...]:

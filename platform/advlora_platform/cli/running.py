@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from advlora_platform.cli.console import messages, output, print_json, print_report, status
+from advlora_platform.cli.options import study_home
 from advlora_platform.cli.progress import ProgressDisplay
-from advlora_platform.study.library import Kind, load_study
+from advlora_platform.shelves import Kind
+from advlora_platform.study.library import load_study
 
 if TYPE_CHECKING:
     from advlora_platform.analysis import Summary
@@ -33,12 +35,12 @@ def run_study(
 ) -> int:
     """Runs a study by name or file, prints its table, or its summary as JSON, and returns the exit code."""
     study = load_study(reference, kind, overrides)
-    folder = out or Path("runs") / study.name
     with status("checking the study, the model and the data"):
         from advlora_platform.checking import check_study
         from advlora_platform.launch import launch
 
         check_study(study)
+    folder = study_home(study, out)
     with ProgressDisplay(study.name) as progress:
         summary = launch(study, folder, [progress], wait=wait)
     if as_json:

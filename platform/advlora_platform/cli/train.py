@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from advlora_platform.cli.console import output, print_json
-from advlora_platform.cli.options import json_option, out_option, set_option, wait_option
+from advlora_platform.cli.options import json_option, out_option, set_option, study_home, wait_option
 
 
 @click.command("train", epilog="Example: advlora train best.yaml --out runs/best")
@@ -22,10 +22,10 @@ def command(file: Path, overrides: tuple[str, ...], out: Path | None, as_json: b
     Where the file says which validation metrics its study measured, they are compared with the new ones.
     """
     from advlora_platform.cli.progress import ProgressDisplay
-    from advlora_platform.training import read_training, train
+    from advlora_platform.training import read_training, train, training_study
 
     training = read_training(file, overrides)
-    folder = out or Path("runs") / training.name
+    folder = study_home(training_study(training), out)
     with ProgressDisplay(training.name) as progress:
         result = train(training, folder, [progress], wait=wait)
     if as_json:

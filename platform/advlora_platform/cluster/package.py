@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from advlora.errors import UserError
+from advlora.reading import dump_yaml
 from advlora_platform.study.roots import relative_paths
 from advlora_platform.study.spec import Study
 
@@ -33,7 +32,7 @@ def packed(study: Study | None = None) -> Iterator[Path]:
             shutil.copytree(_source(package), folder / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         _write_metadata(folder)
         if study is not None:
-            (folder / STUDY).write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+            (folder / STUDY).write_text(dump_yaml(study.model_dump(mode="json")))
         yield folder
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import psutil
-import yaml
 from pydantic import Field
 
 from advlora.config import ResourcesConfig, parse
 from advlora.config.base import Count, Positive, Section
-from advlora.errors import UserError, first_line
+from advlora.errors import ConfigError, UserError
+from advlora.reading import parse_yaml
 
 SOLO_SLOT_MEMORY = 150 * 2**20
 """Bytes of the process of a slot, beside its one worker."""
@@ -49,7 +49,7 @@ def available() -> list[Node]:
 
     if ray.is_initialized():
         return _cluster()
-    if "RAY_ADDRESS" not in os.environ or os.environ["RAY_ADDRESS"] == "local":
+    if os.environ.get("RAY_ADDRESS", "") in ("", "local"):
         return [_this_machine()]
     from advlora_platform.execution.session import session
 
@@ -155,9 +155,9 @@ def to_come(text: str) -> list[Node]:
         UserError: If it is none.
     """
     try:
-        content = yaml.safe_load(text) or []
-    except yaml.YAMLError as error:
-        raise UserError(f"environment variable {GROWS_TO} is not YAML: {first_line(error)}") from error
+        content = parse_yaml(text) or []
+    except ConfigError as error:
+        raise UserError([f"environment variable {GROWS_TO}: {problem}" for problem in error.problems]) from None
     groups = content if isinstance(content, list) else [content]
     found = [parse(NodeGroup, group, where=f"{GROWS_TO}.") for group in groups]
     return [Node(each.cpus, each.gpus, each.memory_gb * 2**30) for each in found for _ in range(each.nodes)]

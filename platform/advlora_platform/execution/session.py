@@ -38,6 +38,8 @@ def session() -> Iterator[None]:
         return
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ.pop("RAY_ADDRESS", None)  # Ray takes an empty one for an address
     address = os.environ.get("RAY_ADDRESS", "local")
     expect_cluster(address)
     # Without an address Ray would silently join whatever cluster runs on this machine.

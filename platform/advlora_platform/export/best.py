@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field
 
-from advlora.config import EvaluationProtocol, TrialConfig, parse, read_yaml
-from advlora.config.base import Section
+from advlora.config import EvaluationProtocol, TrialConfig, dump_yaml, parse, read_yaml
+from advlora.config.base import Section, Text
 from advlora.metrics import Metric
 from advlora_platform.analysis import Summary
 from advlora_platform.study.folder import StudyFolder, write_text
@@ -22,7 +21,7 @@ _HEADER = "# The best configuration of study '{study}'. Train it with: advlora t
 class BestFile(Section):
     """The content of `best.yaml`; `advlora train` also takes a file with `trial` alone."""
 
-    name: str = "trained"
+    name: Text = "trained"
     trial: TrialConfig
     protocol: EvaluationProtocol = EvaluationProtocol()
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -50,7 +49,7 @@ def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
         },
     }
     header = _HEADER.format(study=study.name, file="best.yaml")
-    write_text(folder.best, header + yaml.safe_dump(best, sort_keys=False))
+    write_text(folder.best, header + dump_yaml(best))
 
 
 def read_best(path: Path) -> BestFile:

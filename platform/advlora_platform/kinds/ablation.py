@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advlora.config import TrialConfig
 from advlora.errors import ConfigError, did_you_mean
-from advlora_platform.analysis import AblationSummary, summarise_ablation
 from advlora_platform.kinds.kind import StudyKind
 from advlora_platform.kinds.workload import PlannedArm, trial_forwards
-from advlora_platform.report import Report, ablation_report
-from advlora_platform.search.ablation import PlanSearcher
-from advlora_platform.search.contract import Stage, StageBuilder
-from advlora_platform.search.plan import ArmPlan, Scores, plan_arms, scores_of, tuning_of
 from advlora_platform.search.space import FIXED, check_keys, check_values, grid_problems, no_key
 from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms
+from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.metrics import reportable
-from advlora_platform.study.outcomes import Shelf
+
+if TYPE_CHECKING:
+    from advlora_platform.analysis import AblationSummary
+    from advlora_platform.report import Report
+    from advlora_platform.search.contract import Stage, StageBuilder
+    from advlora_platform.search.plan import ArmPlan, Scores
+    from advlora_platform.study.outcomes import Shelf
 
 
-class Ablation(StudyKind[AblationStudy, AblationSummary]):
+class Ablation(StudyKind[AblationStudy, "AblationSummary"]):
     """A study that compares arms."""
 
     def problems(self) -> list[str]:
@@ -47,14 +49,24 @@ class Ablation(StudyKind[AblationStudy, AblationSummary]):
 
     def stages(self) -> tuple[StageBuilder, ...]:
         """All arms are one stage."""
-        return (lambda records, folder: Stage(PlanSearcher(self.study, self.trials, records)),)
+        return (self._all_arms,)
+
+    def _all_arms(self, records: Sequence[Record], folder: StudyFolder) -> Stage:
+        from advlora_platform.search.ablation import PlanSearcher
+        from advlora_platform.search.contract import Stage
+
+        return Stage(PlanSearcher(self.study, self.trials, records))
 
     def reported(self, records: Sequence[Record]) -> list[ArmPlan]:
         """Every arm is reported, with every seed."""
+        from advlora_platform.search.plan import plan_arms, scores_of
+
         return plan_arms(self.study, self.trials, scores_of(self.study, records))
 
     def planned(self, records: Sequence[Record]) -> list[PlannedArm]:
         """One line per arm."""
+        from advlora_platform.search.plan import scores_of
+
         scores = scores_of(self.study, records)
         return [self._planned(plan, scores) for plan in self.reported(records)]
 
@@ -78,10 +90,14 @@ class Ablation(StudyKind[AblationStudy, AblationSummary]):
         outcomes: Shelf | None = None,
     ) -> AblationSummary:
         """Evaluates the arms."""
+        from advlora_platform.analysis import summarise_ablation
+
         return summarise_ablation(self.study, self.reported(records), records, identity, runs, outcomes)
 
     def report(self, summary: AblationSummary) -> Report:
         """Arms, effects and comparisons."""
+        from advlora_platform.report import ablation_report
+
         return ablation_report(summary)
 
 
@@ -105,6 +121,8 @@ def _key_problems(study: AblationStudy) -> Iterator[str]:
 
 def _tuning_problems(study: AblationStudy, tuning: TuningConfig) -> list[str]:
     """Checks the nuisance parameters of every arm, each of which leaves out what its methods do not take."""
+    from advlora_platform.search.plan import tuning_of
+
     where = "tuning.parameters"
     if problems := check_keys(tuning.parameters, where):
         return problems

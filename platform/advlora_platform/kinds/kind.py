@@ -5,23 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from advlora.check import check_evaluation, check_trial
 from advlora.config import TrialConfig
-from advlora_platform.analysis import Summary
 from advlora_platform.kinds.workload import PlannedArm
-from advlora_platform.report import Report
-from advlora_platform.search.contract import StageBuilder
-from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.opening import trials_of
-from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.spec import Study
 from advlora_platform.study.trials import TrialFactory
 
+if TYPE_CHECKING:
+    from advlora_platform.analysis import Summary
+    from advlora_platform.report import Report
+    from advlora_platform.search.contract import StageBuilder
+    from advlora_platform.search.plan import ArmPlan
+    from advlora_platform.study.outcomes import Shelf
+
 AnyStudy = TypeVar("AnyStudy", bound=Study)
-AnySummary = TypeVar("AnySummary", bound=Summary)
+AnySummary = TypeVar("AnySummary", bound="Summary")
 
 
 class StudyKind(ABC, Generic[AnyStudy, AnySummary]):

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advlora.errors import did_you_mean
-from advlora_platform.analysis import SweepSummary, summarise_sweep
 from advlora_platform.kinds.kind import StudyKind
 from advlora_platform.kinds.workload import PlannedArm, trial_forwards
-from advlora_platform.report import Report, sweep_report
-from advlora_platform.search.contract import Stage, StageBuilder
-from advlora_platform.search.early_stopping import build_scheduler
-from advlora_platform.search.finalists import confirmation_plans
-from advlora_platform.search.listed import ListSearcher
-from advlora_platform.search.plan import ArmPlan
 from advlora_platform.search.space import check_space, grid_problems, with_conditions
-from advlora_platform.search.sweep import SweepSearcher, belonging
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.metrics import selectable
-from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.parameters import extremes
 from advlora_platform.study.sweep import ConfirmConfig, SweepStudy
 
+if TYPE_CHECKING:
+    from advlora_platform.analysis import SweepSummary
+    from advlora_platform.report import Report
+    from advlora_platform.search.contract import Stage, StageBuilder
+    from advlora_platform.search.plan import ArmPlan
+    from advlora_platform.study.outcomes import Shelf
 
-class Sweep(StudyKind[SweepStudy, SweepSummary]):
+
+class Sweep(StudyKind[SweepStudy, "SweepSummary"]):
     """A study that searches a space."""
 
     def problems(self) -> list[str]:
@@ -51,18 +49,30 @@ class Sweep(StudyKind[SweepStudy, SweepSummary]):
         return (self._search,) if self.study.confirm is None else (self._search, self._confirmation)
 
     def _search(self, records: Sequence[Record], folder: StudyFolder) -> Stage:
+        from advlora_platform.search.contract import Stage
+        from advlora_platform.search.early_stopping import build_scheduler
+        from advlora_platform.search.sweep import SweepSearcher, belonging
+
         known = belonging(self.study, self.trials, records)
         return Stage(SweepSearcher(self.study, self.trials, known, folder), build_scheduler(self.study, known))
 
     def _confirmation(self, records: Sequence[Record], folder: StudyFolder) -> Stage:
+        from advlora_platform.search.contract import Stage
+        from advlora_platform.search.listed import ListSearcher
+
         return Stage(ListSearcher([trial for plan in self.reported(records) for trial in plan.trials], records))
 
     def reported(self, records: Sequence[Record]) -> list[ArmPlan]:
         """The finalists are reported, with every fresh seed."""
+        from advlora_platform.search.finalists import confirmation_plans
+        from advlora_platform.search.sweep import belonging
+
         return confirmation_plans(self.study, self.trials, belonging(self.study, self.trials, records))
 
     def planned(self, records: Sequence[Record]) -> list[PlannedArm]:
         """One line per stage."""
+        from advlora_platform.search.sweep import belonging
+
         study = self.study
         settled = sum(record.settled for record in belonging(study, self.trials, records))
         forwards = trial_forwards(study.trial, study.protocol, test=False)
@@ -85,12 +95,17 @@ class Sweep(StudyKind[SweepStudy, SweepSummary]):
         outcomes: Shelf | None = None,
     ) -> SweepSummary:
         """Evaluates search and confirmation, without records of an earlier space or protocol."""
+        from advlora_platform.analysis import summarise_sweep
+        from advlora_platform.search.sweep import belonging
+
         searched = belonging(self.study, self.trials, records)
         confirmed = [record for record in records if record.phase == "confirm"]
         return summarise_sweep(self.study, self.reported(records), [*searched, *confirmed], identity, runs, outcomes)
 
     def report(self, summary: SweepSummary) -> Report:
         """Finalists, trials, Pareto front and importance."""
+        from advlora_platform.report import sweep_report
+
         return sweep_report(summary)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from advlora.config import EvaluationProtocol, parse, read_yaml
 from advlora.errors import ConfigError, did_you_mean
 from advlora.identity import fingerprint
-from advlora_platform.study.library import load_any, shipped, shipped_protocols
+from advlora_platform.shelves import shipped, shipped_protocols
+from advlora_platform.study.library import load_any
 
 
 def read_protocol(reference: str) -> EvaluationProtocol:

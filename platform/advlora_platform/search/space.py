@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-import optuna
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 from advlora.config import TrialConfig, all_keys, in_effect, kind_path, parse, renamed_key, spelled, vary
 from advlora.config.base import as_number
@@ -21,12 +20,17 @@ from advlora_platform.study.parameters import (
     extremes,
 )
 
+if TYPE_CHECKING:
+    import optuna
+
 FIXED = {
     "protocol": "a sweep that may choose its own evaluator chooses a weak one",
     "seed": "a lucky seed is no setting",
     "resources": "it does not change what is learned",
 }
 """Keys that must not vary, and why."""
+LARGEST_GRID = 100_000
+"""A grid of more points is not listed to be counted."""
 
 
 def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
@@ -40,6 +44,8 @@ def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
 
 def distributions(space: Space, values: Mapping[str, Any]) -> dict[str, optuna.distributions.BaseDistribution]:
     """Returns Optuna's distribution of every parameter that `values` holds."""
+    import optuna
+
     recorder = optuna.trial.FixedTrial(dict(values))
     suggest(recorder, space)  # type: ignore[arg-type]  # fulfils the same interface
     return dict(recorder.distributions)
@@ -147,7 +153,8 @@ def grid_problems(space: Space, trials: int, where: str) -> list[str]:
     endless = [key for key, parameter in space.items() if isinstance(parameter, FloatParameter) and not parameter.step]
     if endless:
         return [f"{where}: sampler 'grid' needs a 'step' or 'choices' for {', '.join(endless)}"]
-    size = len(grid(space))
+    bound = prod(_level_count(parameter) for parameter in space.values())
+    size = bound if bound > LARGEST_GRID else len(grid(space))
     if size > trials:
         return [f"{where}: the grid has {size} points, but only {trials} trials are allowed; allow {size}"]
     return []
@@ -180,6 +187,12 @@ def _draw(trial: optuna.Trial, key: str, parameter: CategoricalParameter | IntPa
     if isinstance(parameter, IntParameter):
         return int(trial.suggest_int(key, parameter.low, parameter.high, step=parameter.step, log=parameter.log))
     return float(trial.suggest_float(key, parameter.low, parameter.high, step=parameter.step, log=parameter.log))
+
+
+def _level_count(parameter: CategoricalParameter | IntParameter | FloatParameter) -> int:
+    if isinstance(parameter, CategoricalParameter):
+        return len(parameter.choices)
+    return int((parameter.high - parameter.low) / (parameter.step or 1) + 1e-9) + 1
 
 
 def _levels(parameter: CategoricalParameter | IntParameter | FloatParameter) -> tuple[Choice, ...]:

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config import TrialConfig, applicable
-from advlora.config.base import Count, Section
+from advlora.config import TrialConfig, applicable, leaves
+from advlora.config.base import Count, Real, Section, Seed, Text
 from advlora_platform.study.parameters import Sampler, Space
 from advlora_platform.study.spec import Study
 
@@ -19,17 +19,23 @@ class FactorConfig(Section):
     """One component of the method that an ablation switches."""
 
     key: str
+    """Key of the trial that is switched."""
     on: Any = True
+    """Its value where the factor is on."""
     off: Any = False
+    """Its value where the factor is off."""
 
 
 class TuningConfig(Section):
     """Nuisance parameters that are tuned inside every arm, with the same budget, before the seeds are run."""
 
     parameters: Annotated[Space, Field(min_length=1)]
+    """What is tuned: key of the trial -> its range."""
     trials: Count = 4
+    """Tries of every arm."""
     sampler: Sampler = "tpe"
-    seed: Annotated[int, Field(ge=0)] = 1000
+    """Who proposes them."""
+    seed: Seed = 1000
     """Seed of the sampler and of the tuning trials; not one of `seeds`: the choice must not fit a reported seed."""
 
 
@@ -37,20 +43,23 @@ class AblationStudy(Study):
     """A factorial over components plus further arms, each run with the same seeds."""
 
     kind: Literal["ablation"] = "ablation"
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    """Seeds that every arm is run with."""
     factors: dict[str, FactorConfig] = {}
+    """The components that are switched, by name."""
     design: Literal["factorial", "leave_one_out", "one_in"] = "factorial"
     """`factorial`: all combinations. `leave_one_out`: all on, and each one off. `one_in`: all off, and each one on."""
-    all_on: str = "all on"
+    all_on: Text = "all on"
     """Name of the arm with every factor on."""
-    all_off: str = "all off"
+    all_off: Text = "all off"
     """Name of the arm with every factor off; the reference of comparisons."""
     arms: dict[str, dict[str, Any]] = {}
     """Further arms: name -> dotted overrides of the base (all factors off)."""
     tuning: TuningConfig | None = None
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """What is tuned inside every arm before the seeds are run; None tunes nothing."""
+    confidence: Annotated[Real, Field(gt=0, lt=1)] = 0.95
     """Chance that all intervals of one kind hold at once: those of the effects, interactions or comparisons."""
-    margin: Annotated[float, Field(gt=0, le=100)] = 1.0
+    margin: Annotated[Real, Field(gt=0, le=100)] = 1.0
     """The smallest difference that matters, in points. One that certainly lies within it is called equivalent."""
     test_set: Literal["sample", "population"] = "sample"
     """`sample`: the examples are drawn from those that matter, so intervals cover them too. `population`: they are all
@@ -68,6 +77,14 @@ class AblationStudy(Study):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} must differ")
         return self
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The base, the arms and how they are tuned."""
+        tuning = None if self.tuning is None else self.tuning.model_dump(exclude={"trials"})
+        configs = {name: self.trial_with(values).identity() for name, values in self.arm_values.items()}
+        varied = {f"arm '{name}': {key}": value for name, config in configs.items() for key, value in leaves(config)}
+        return {**super().content, "tuning": tuning, **varied}
 
     @property
     def arm_values(self) -> dict[str, dict[str, Any]]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
+from advlora.errors import UserError
 from advlora_platform.study.failures import Failure, class_of
 from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
 from advlora_platform.study.trials import Phase, Trial
 
+logger = logging.getLogger(__name__)
 Status = Literal["running", "done", "stopped", "failed"]
 
 
@@ -86,15 +91,14 @@ class Ledger:
         self._folder = folder
 
     def records(self) -> list[Record]:
-        """Returns every record, oldest first."""
-        contents = [read_json(path) for path in self._folder.ledger.glob("*.json")]
-        records = [Record.from_json(content) for content in contents if content is not None]
-        return sorted(records, key=lambda record: (record.began, record.trial_id))
+        """Returns every record, oldest first; a damaged file is named and left out, so that its trial is missing."""
+        records = [_read(path) for path in sorted(self._folder.ledger.glob("*.json"))]
+        known = [record for record in records if record is not None]
+        return sorted(known, key=lambda record: (record.began, record.trial_id))
 
     def record(self, trial_id: str) -> Record | None:
-        """Returns the record of one trial; None where it is missing."""
-        content = read_json(self._folder.ledger / f"{trial_id}.json")
-        return None if content is None else Record.from_json(content)
+        """Returns the record of one trial; None where it is missing or damaged."""
+        return _read(self._folder.ledger / f"{trial_id}.json")
 
     def trial_started(self, trial: Trial) -> None:
         """Notes that a worker has the trial; what an interrupted run reported is kept until it reports again."""
@@ -138,3 +142,20 @@ class Ledger:
 
     def _write(self, record: Record) -> None:
         write_json(self._folder.ledger / f"{record.trial_id}.json", asdict(record))
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        content = read_json(path)
+        return None if content is None else Record.from_json(content)
+    except UserError as error:
+        _tell(error.problems[0])
+    except (KeyError, TypeError, ValueError):
+        _tell(f"{path} is damaged (it holds no record); restore it from a copy, or remove it")
+    return None
+
+
+@cache
+def _tell(problem: str) -> None:
+    """Says once in a process what is wrong with a file."""
+    logger.warning("%s; its trial counts as missing", problem)

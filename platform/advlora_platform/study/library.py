@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from advlora.config import TrialConfig, parse, parse_override, read_yaml, vary, with_values
 from advlora.errors import ConfigError, did_you_mean
+from advlora_platform.shelves import Kind, shipped, shipped_protocols
 from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.spec import Study
 from advlora_platform.study.sweep import SweepStudy
 
-Kind = Literal["ablation", "sweep"]
 SCHEMAS: dict[str, type[Study]] = {"ablation": AblationStudy, "sweep": SweepStudy}
-_SHELVES: dict[Kind, str] = {"ablation": "advlora_ablations", "sweep": "advlora_search_spaces"}
 BASE = "base."
 VERBS: dict[Kind, str] = {"ablation": "ablate", "sweep": "sweep"}
-
-
-def shipped(kind: Kind) -> dict[str, Path]:
-    """Returns the studies of a kind that ship with the package: name -> file."""
-    return _shelf(_SHELVES[kind])
-
-
-def shipped_protocols() -> dict[str, Path]:
-    """Returns the evaluation protocols that ship with the package: name -> file."""
-    return _shelf("advlora_protocols")
-
-
-def _shelf(package: str) -> dict[str, Path]:
-    folder = Path(str(importlib.resources.files(package)))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def find(reference: str, kind: Kind) -> Path:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from advlora.config.base import Count, Ratio, Section
+from advlora.config.base import Count, Ratio, Section, Whole
 
 Choice = bool | int | float | str | None
 
@@ -15,7 +15,12 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-When = dict[str, Annotated[tuple[Choice, ...], Field(min_length=1), BeforeValidator(_listed)]]
+When = dict[
+    str,
+    Annotated[
+        tuple[Choice, ...], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=Choice | list[Choice])
+    ],
+]
 """Other parameters, and the value or the values at which this one exists."""
 
 
@@ -23,19 +28,28 @@ class CategoricalParameter(Section):
     """One of a list of values, without order."""
 
     type: Literal["categorical"]
+    """What values the parameter takes."""
     choices: Annotated[tuple[Choice, ...], Field(min_length=1)]
+    """The values."""
     when: When = {}
+    """Other parameters, and the values at which this one exists."""
 
 
 class IntParameter(Section):
     """A whole number from `low` to `high`, both included."""
 
     type: Literal["int"]
-    low: int
-    high: int
+    """What values the parameter takes."""
+    low: Whole
+    """Smallest value."""
+    high: Whole
+    """Largest value."""
     step: Count = 1
+    """Distance between neighbouring values."""
     log: bool = False
+    """Whether it is drawn on a logarithmic scale."""
     when: When = {}
+    """Other parameters, and the values at which this one exists."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -49,11 +63,17 @@ class FloatParameter(Section):
     """A real number from `low` to `high`; bounds may be written as fractions (`4/255`)."""
 
     type: Literal["float"]
+    """What values the parameter takes."""
     low: Ratio
+    """Smallest value."""
     high: Ratio
-    step: Ratio | None = None
+    """Largest value."""
+    step: Annotated[Ratio, Field(gt=0)] | None = None
+    """Distance between neighbouring values."""
     log: bool = False
+    """Whether it is drawn on a logarithmic scale."""
     when: When = {}
+    """Other parameters, and the values at which this one exists."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import PrivateAttr, field_validator
 
-from advlora.config import EvaluationProtocol, TrialConfig, parse
-from advlora.config.base import Count, Section
+from advlora.config import EvaluationProtocol, TrialConfig, leaves, parse
+from advlora.config.base import Count, Section, Text
 from advlora.metrics import Metric
 from advlora_platform.study.trials import resolve
 
@@ -22,11 +22,15 @@ class Study(Section):
     """The content of a study's YAML; each kind adds what it varies."""
 
     kind: str
-    name: str
-    description: str = ""
+    """What kind of study the file holds; it decides what else can be written."""
+    name: Text
+    """Name of the study, of its folder and of its MLflow experiment."""
+    description: Text = ""
+    """A sentence for readers."""
     base: dict[str, Any] = {}
     """The trial configuration that everything is measured around (a partial `TrialConfig`)."""
     protocol: EvaluationProtocol = EvaluationProtocol()
+    """How every trial is evaluated: the name of a shipped protocol, or its keys."""
     max_concurrent: Count | None = None
     """Upper bound of trials at once; None means as many as the cluster holds."""
 
@@ -67,6 +71,20 @@ class Study(Section):
             protocol: The evaluation that measures them; None for the study's own.
         """
         return (Metric.robust("val", (protocol or self.protocol).epsilon),)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What makes it this study and no other: dotted key -> value.
+
+        A folder holds one content, to which more may be added. Numbers of seeds and trials, budgets and what only the
+        analysis reads are no part of it.
+        """
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            **dict(leaves(self.trial.identity())),
+            **dict(leaves(self.protocol.model_dump(), "protocol.")),
+        }
 
     @property
     def protocols(self) -> dict[str, EvaluationProtocol]:

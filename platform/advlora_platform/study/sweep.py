@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from advlora.config import EvaluationProtocol
-from advlora.config.base import Count, Positive, Section
+from advlora.config import EvaluationProtocol, leaves
+from advlora.config.base import Count, Positive, Section, Seed
 from advlora.metrics import Metric
 from advlora_platform.study.parameters import Sampler, Space
 from advlora_platform.study.spec import Study
@@ -17,19 +17,26 @@ class SchedulerConfig(Section):
     """Early stopping of weak trials by ASHA (Li et al., 2020) on the objective; several objectives take `none`."""
 
     kind: Literal["asha", "none"] = "asha"
+    """Whether weak trials are stopped early."""
     grace_epochs: Count = 1
+    """Epochs that every trial gets."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials goes on at each rung."""
 
 
 class SearchConfig(Section):
     """How Optuna searches, and for how long."""
 
     sampler: Sampler = "tpe"
+    """Who proposes trials."""
     trials: Count = 20
-    seed: Annotated[int, Field(ge=0)] = 0
+    """How many trials the search has."""
+    seed: Seed = 0
+    """Seed of the sampler."""
     objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("robust",)
     """`robust`, `clean`, or a metric of a trial; `cost/...` and `params/...` are minimised."""
     scheduler: SchedulerConfig = SchedulerConfig()
+    """Early stopping of weak trials."""
 
     @model_validator(mode="before")
     @classmethod
@@ -47,9 +54,10 @@ class ConfirmConfig(Section):
     """
 
     protocol: EvaluationProtocol
+    """The strong evaluation: the name of a shipped protocol, or its keys."""
     top: Count = 3
     """How many trials are confirmed: the best by the first objective, and the Pareto set of several."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (101, 102, 103)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (101, 102, 103)
     """Seeds of the trainings that are evaluated; none of them is the seed of the search."""
 
 
@@ -58,10 +66,12 @@ class SweepStudy(Study):
 
     kind: Literal["sweep"] = "sweep"
     parameters: Annotated[Space, Field(min_length=1)]
+    """The search space: key of the trial -> its range."""
     points: tuple[dict[str, Any], ...] = ()
     """Known-good points that are run first."""
     search: SearchConfig = SearchConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    """How Optuna searches, and for how long."""
+    seed: Seed = 0
     """Seed of every trial (the search has its own)."""
     budget_seconds: Positive | None = None
     """No new trial of the search starts after this many seconds of running."""
@@ -73,6 +83,18 @@ class SweepStudy(Study):
         if self.confirm is not None and self.seed in self.confirm.seeds:
             raise ValueError(f"confirm.seeds must not hold {self.seed}, the seed of the search: it was selected on")
         return self
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The base, the space, how it is searched, and how finalists are confirmed."""
+        own = self.model_dump(include={"parameters", "points", "seed"})
+        confirmed = {} if self.confirm is None else self.confirm.protocol.model_dump()
+        return {
+            **super().content,
+            **own,
+            **dict(leaves(self.search.model_dump(exclude={"trials"}), "search.")),
+            **dict(leaves(confirmed, "confirm.protocol.")),
+        }
 
     def objectives(self, protocol: EvaluationProtocol | None = None) -> tuple[Metric, ...]:
         """Returns the metrics that the search optimises; the first one selects."""

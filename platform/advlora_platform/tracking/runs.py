@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from advlora.config import dump_yaml
 from advlora_platform.study.spec import Study
 from advlora_platform.tracking.artefacts import ArtefactError, Artefacts
 from advlora_platform.tracking.events import Event, Interruption, Tracked, TrackedTrial
@@ -75,7 +74,7 @@ class StudyRuns:
         run = self._index.obtain(_trial_key(trial), self._name(trial), self._above(trial), tags, began)
         if not run.described:
             self._log_params(run, {"arm": trial.arm, "seed": trial.seed, "phase": trial.phase, **trial.values})
-            text = yaml.safe_dump(trial.config, sort_keys=False)
+            text = dump_yaml(trial.config)
             run.described = self._artefacts.write(lambda: self._client.log_text(run.run_id, text, "config.yaml"))
         return run.run_id
 

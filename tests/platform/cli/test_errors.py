@@ -203,7 +203,24 @@ def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
 
 @pytest.mark.parametrize(
     "verb",
-    ["ablate", "sweep", "train", "evaluate", "compare", "lowrank", "report", "export", "plan", "ui", "ls", "validate"],
+    [
+        "ablate",
+        "sweep",
+        "train",
+        "evaluate",
+        "compare",
+        "lowrank",
+        "report",
+        "export",
+        "plan",
+        "ui",
+        "keys",
+        "show",
+        "new",
+        "schema",
+        "ls",
+        "validate",
+    ],
 )
 def test_every_verb_shows_an_example(advlora, verb):
     answer = advlora(verb, "--help")
@@ -228,7 +245,7 @@ def test_errors_are_an_object_only_where_the_option_asks_for_one(advlora):
 
 
 def test_the_help_of_evaluate_names_every_shipped_protocol(advlora):
-    from advlora_platform.study.library import shipped_protocols
+    from advlora_platform.shelves import shipped_protocols
 
     said = " ".join(advlora("evaluate", "--help").out.split())
     assert ", ".join(shipped_protocols()) in said

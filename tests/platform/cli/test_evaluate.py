@@ -69,10 +69,11 @@ def test_two_records_are_compared_or_refused(measured, advlora):
     assert "Traceback" not in answer.err
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_anything_is_computed(measured):
-    answer = measured("--no-track", "--out", "/dev/null/x/r.json")
+@pytest.mark.parametrize("folder", ["/dev/null/x", "/proc"])
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_computed(measured, folder):
+    answer = measured("--no-track", "--out", f"{folder}/r.json")
     assert (answer.code, answer.err.count("error:")) == (2, 1), answer.err
-    assert "'/dev/null/x' of the record cannot be made" in answer.err
+    assert f"the record cannot be written into folder '{folder}'" in answer.err
 
 
 @pytest.mark.parametrize("data", ["fashion-mnist", "emoji"])

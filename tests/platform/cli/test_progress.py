@@ -54,7 +54,28 @@ def test_every_trial_is_a_line_with_accuracies_and_the_time_left(said):
 
 def test_a_search_trial_shows_what_varies(said):
     lines = said(run(FACTORY.trial("search", 0, {"adapter.rank": 4, "optimiser.learning_rate": 1e-3}, "search")))
-    assert "rank=4, learning_rate=0.001" in lines[1]
+    assert lines[1] == "[1/3] adapter.rank=4, optimiser.learning_rate=0.001"
+    assert lines[2].startswith("      val clean  90.0%  robust  62.5%")
+
+
+def test_lines_fit_a_terminal_of_80_columns_and_name_whole_keys(said):
+    values = {"adapter.adaptive.enabled": True, "adapter.init.clusters": 12, "optimiser.learning_rate": 1.2345e-3}
+    trial = FACTORY.trial("search", 0, values, "search")
+    tuned = FACTORY.trial("an arm with a rather long name", 0, {"optimiser.learning_rate": 0.01}, "tune")
+    lines = said(
+        run(trial, stopped=True),
+        run(tuned),
+        lambda display: display.trial_finished(
+            trial, METRICS, False, "masked gradients: " + "0.25 left at epsilon, " * 9
+        ),
+        lambda display: display.trial_failed(trial, Failure("error", "word " * 60)),
+    )
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "adaptive.enabled=True, init.clusters=12, optimiser.learning_rate=0.00123" in text
+    assert "tune an arm with a rather long name: optimiser.learning_rate=0.01" in text
+    assert text.count("0.25 left at epsilon,") == 9
+    assert text.count("word") == 60
 
 
 def test_an_early_stop_and_a_failure_are_named(said):
@@ -62,8 +83,9 @@ def test_an_early_stop_and_a_failure_are_named(said):
     lines = said(
         run(trial, stopped=True), lambda display: display.trial_failed(trial, Failure("diverged", "loss nan\nx"))
     )
-    assert "(stopped early)" in lines[1]
-    assert "failed (diverged): loss nan" in lines[2]
+    assert "(stopped early)" in lines[2]
+    assert "failed (diverged)" in lines[3]
+    assert lines[4] == "      loss nan"
 
 
 @pytest.mark.parametrize("odd", ["[/]", "[bold]arm[/bold]", "[1/3]", "a[0", "rank=[4]"])
@@ -78,7 +100,8 @@ def test_names_and_messages_are_not_read_as_markup(said, odd):
     assert lines[0].startswith(f"{odd}: 3 of 4 trials")
     assert lines[1].startswith(f"[1/3] {odd}/seed 0")
     assert lines[2] == f"      not reliable: masked: {odd}"
-    assert f"failed (error): KeyError: {odd} " in lines[3]
+    assert "failed (error)" in lines[3]
+    assert lines[4] == f"      KeyError: {odd}"
 
 
 def test_the_bar_shows_names_as_they_are():

@@ -83,7 +83,7 @@ def test_a_cluster_that_scales_from_nothing_counts_what_it_may_grow_to():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("{nodes: 3", "ADVLORA_GROWS_TO is not YAML"),
+        ("{nodes: 3", "ADVLORA_GROWS_TO: .*not valid YAML"),
         ("{nodes: 0, cpus: 8, memory_gb: 1}", "ADVLORA_GROWS_TO.nodes"),
         ("{nodes: 1, cpu: 8, memory_gb: 1}", "ADVLORA_GROWS_TO.cpu"),
     ],
@@ -93,8 +93,11 @@ def test_a_growth_that_cannot_be_read_is_refused(wrong, said):
         to_come(wrong)
 
 
-def test_this_machine_is_measured(monkeypatch):
+@pytest.mark.parametrize("address", [None, "", "local"])
+def test_this_machine_is_measured(monkeypatch, address):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
     (machine,) = available()
     assert machine.cpus == len(os.sched_getaffinity(0))
     assert machine.memory > GIB / 4

@@ -46,6 +46,15 @@ def test_an_address_where_nothing_listens_is_refused_before_ray_tries_for_minute
     assert refused.value.problems[0].startswith(f"no Ray at RAY_ADDRESS={address}: ")
 
 
+def test_an_empty_address_is_none(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    asked = []
+    monkeypatch.setattr(ray, "init", lambda address, **_: asked.append((address, os.environ.get("RAY_ADDRESS"))))
+    with session():
+        pass
+    assert asked == [("local", None)]
+
+
 def test_a_port_that_is_no_number_is_refused(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "head:many")
     with pytest.raises(UserError, match=r"RAY_ADDRESS=head:many: .*many"), session():

@@ -4,6 +4,7 @@ from functools import partial
 
 import optuna
 import pytest
+from pydantic import ValidationError
 
 from advlora.errors import ConfigError
 from advlora_platform.search.space import (
@@ -245,3 +246,16 @@ def test_distributions_are_those_that_were_drawn_from():
     trial = study.ask()
     values = suggest(trial, space())
     assert distributions(space(), values) == trial.distributions
+
+
+def test_an_endless_grid_is_refused_without_being_listed():
+    epochs = {"type": "int", "low": 1, "high": 2**30}
+    rate = {"type": "float", "low": 0, "high": 1, "step": 1e-3}
+    (problem,) = grid_problems(space(**{"optimiser.epochs": epochs, "optimiser.learning_rate": rate}), 4, "search")
+    assert f"the grid has {2**30 * 1001} points" in problem
+
+
+@pytest.mark.parametrize("step", [0, -0.1, float("inf")])
+def test_a_step_leads_somewhere(step):
+    with pytest.raises(ValidationError, match="step"):
+        space(**{"optimiser.learning_rate": {"type": "float", "low": 0, "high": 1, "step": step}})

@@ -114,3 +114,25 @@ def test_records_are_plain_json_and_no_draft_is_left(ledger, trial, tmp_path):
     files = list(StudyFolder(tmp_path).ledger.iterdir())
     assert [file.name for file in files] == [f"{trial.id}.json"]
     assert json.loads(files[0].read_text())["arm"] == "plain"
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"trial_id": ', "[]", "{}", '{"failure": null, "history": [], "other": 1}', "\x00"]
+)
+def test_a_damaged_file_is_named_and_the_rest_is_read(ledger, trial, tmp_path, caplog, content):
+    ledger.trial_finished(trial, {"val/clean_r1": 0.5}, stopped_early=False)
+    damaged = tmp_path / "ledger" / "cut.json"
+    damaged.write_text(content)
+    assert [record.trial_id for record in ledger.records()] == [trial.id]
+    assert len(ledger.records()) == 1
+    assert [record.message for record in caplog.records if str(damaged) in record.message] == caplog.messages
+    assert len(caplog.messages) == 1
+    assert "its trial counts as missing" in caplog.messages[0]
+
+
+def test_a_damaged_trial_is_run_again(ledger, trial, tmp_path):
+    ledger.trial_started(trial)
+    (tmp_path / "ledger" / f"{trial.id}.json").write_text("{")
+    assert ledger.record(trial.id) is None
+    ledger.trial_finished(trial, {"val/clean_r1": 0.5}, stopped_early=False)
+    assert ledger.record(trial.id).status == "done"

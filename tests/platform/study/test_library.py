@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from advlora.config import EvaluationProtocol, parse, read_yaml
 from advlora.errors import ConfigError
+from advlora_platform.shelves import shipped, shipped_protocols
 from advlora_platform.study.ablation import AblationStudy, arms
-from advlora_platform.study.library import load_any, load_study, read_study, shipped, shipped_protocols
+from advlora_platform.study.library import load_any, load_study, read_study
 from advlora_platform.study.sweep import SweepStudy
 
 pytestmark = pytest.mark.unit
@@ -76,3 +79,37 @@ def test_an_override_may_switch_a_method_and_leaves_behind_what_it_does_not_take
     for order in (["adapter.rank=4", "adapter=full"], ["adapter=full", "adapter.rank=4"]):
         with pytest.raises(ConfigError, match=r"base\.adapter\.rank: has no effect with base\.adapter\.kind 'full'"):
             load_study("quickstart", "ablation", order)
+
+
+KEYS = [
+    *(
+        "base",
+        "base.adapter",
+        "adapter.init",
+        "seeds",
+        "arms",
+        "arms.a",
+        "factors.f",
+        "factors.f.key",
+        "tuning",
+        "kind",
+    ),
+    *("kind", "protocol", "protocol.attacks", "protocol.attacks.kind", "name", "x", "all_on", "design", "base.seed"),
+]
+VALUES = [
+    *("", "pgd", "[", "'", "{a: b}", "{kind: pgd}", "[1, [2]]", "1e400", ".nan", "-1", "true", "010", "a: b # c"),
+    *("{adapter: 3}", "{kind: {}}", "{parameters: {a: {type: int}}}", "[{kind: sga}]", "[null]", "{a.b: 1}"),
+]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), min_size=1, max_size=3))
+def test_any_override_gives_a_study_or_sentences(changes):
+    try:
+        study = load_study("quickstart", "ablation", [f"{key}={value}" for key, value in changes])
+        study.content.items()
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        problems = ["it is a study"]
+    assert all(problem.strip() and "\n" not in problem for problem in problems)
