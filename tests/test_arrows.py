@@ -36,7 +36,8 @@ ROOMS = {
         ["report"],
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
-        ["lowrank", "training", "doctor"],
+        ["lowrank", "training", "doctor", "packing"],
+        ["verifying"],
         ["cli"],
     ],
 }

@@ -10,12 +10,14 @@ from advlora_platform.execution import available, concurrency, run
 from advlora_platform.export import provenance, write_best
 from advlora_platform.kinds import StudyKind, kind_of
 from advlora_platform.report import write_report
-from advlora_platform.search.contract import StageBuilder
+from advlora_platform.search.contract import Stage, StageBuilder
+from advlora_platform.search.listed import ListSearcher
 from advlora_platform.study import (
     Expectant,
     Lease,
     Ledger,
     Observer,
+    Record,
     Shielded,
     Study,
     StudyFolder,
@@ -25,6 +27,7 @@ from advlora_platform.study import (
     reopened,
 )
 from advlora_platform.study.outcomes import Shelf
+from advlora_platform.study.trials import Trial
 from advlora_platform.tracking import MlflowTracker, known_runs
 
 
@@ -53,6 +56,24 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait:
                 _run_missing(stage, kind, folder, observers, lease.check)
             lease.check()
             return conclude(study, folder, tracker)
+
+
+def run_trials(
+    study: Study, trials: Sequence[Trial], out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False
+) -> dict[str, Record]:
+    """Runs given trials of a study in a folder of their own, without a report; none of them is tracked.
+
+    Returns:
+        Trial id -> what became of it. A folder that was begun is continued.
+    """
+    with Lease(StudyFolder(out.resolve()), wait=wait) as lease:
+        remove_drafts(StudyFolder(out.resolve()))
+        folder, ledger = open_folder(study, out, provenance()), Ledger(StudyFolder(out.resolve()))
+        observers: list[Observer] = [ledger, *map(Shielded, listeners)]
+        _run_missing(
+            lambda records, _: Stage(ListSearcher(trials, records)), kind_of(study), folder, observers, lease.check
+        )
+        return {record.trial_id: record for record in ledger.records()}
 
 
 def _run_missing(

@@ -39,10 +39,16 @@ def report_problems(problems: Iterable[str], as_json: bool = False) -> None:
 
 def print_report(document: Document) -> None:
     """Prints the brief parts of a report, as wide as the terminal allows."""
-    from advlora_platform.report.terminal import WIDTH, to_terminal
+    from advlora_platform.report.terminal import to_terminal
 
-    width = min(output.width, WIDTH) if output.is_terminal else WIDTH
-    output.print(to_terminal(document, width), markup=True)
+    output.print(to_terminal(document, text_width()), markup=True)
+
+
+def text_width() -> int:
+    """Returns how many columns of text are printed."""
+    from advlora_platform.report.terminal import WIDTH
+
+    return min(output.width, WIDTH) if output.is_terminal else WIDTH
 
 
 def print_json(content: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution.places import here
 from advlora_platform.execution.states import load_state, save_state
+from advlora_platform.study.environment import environment, save_environment
 from advlora_platform.study.failures import class_of, classify
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.messages import Message, Reported, Started
@@ -115,6 +116,7 @@ class _Server:
             if self.group.rank == 0:
                 save_state(folder, report.state)
                 save_outcomes(folder, report.examples)
+                save_environment(folder, environment(self.device))
             said = Reported(report.epoch, report.metrics, report.final, report.unreliable)
             wanted = self._tell(number, said) and (report.final or self._may_go_on(number))
 

@@ -18,7 +18,7 @@ from advlora_platform.study.ledger import Record
 from advlora_platform.study.opening import trials_of
 from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.spec import Study
-from advlora_platform.study.trials import TrialFactory
+from advlora_platform.study.trials import Trial, TrialFactory
 
 AnyStudy = TypeVar("AnyStudy", bound=Study)
 AnySummary = TypeVar("AnySummary", bound=Summary)
@@ -46,6 +46,10 @@ class StudyKind(ABC, Generic[AnyStudy, AnySummary]):
     @abstractmethod
     def reported(self, records: Sequence[Record]) -> list[ArmPlan]:
         """Returns the trials that are reported, as far as they are known."""
+
+    def known(self, records: Sequence[Record]) -> list[Trial]:
+        """Returns every trial of the study, as far as they are known: reported ones, and those that selected."""
+        return [trial for plan in self.reported(records) for trial in (*plan.tuning, *plan.trials)]
 
     @abstractmethod
     def planned(self, records: Sequence[Record]) -> list[PlannedArm]:

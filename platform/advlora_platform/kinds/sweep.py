@@ -23,6 +23,7 @@ from advlora_platform.study.metrics import selectable
 from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.parameters import extremes
 from advlora_platform.study.sweep import ConfirmConfig, SweepStudy
+from advlora_platform.study.trials import Trial
 
 
 class Sweep(StudyKind[SweepStudy, SweepSummary]):
@@ -60,6 +61,12 @@ class Sweep(StudyKind[SweepStudy, SweepSummary]):
     def reported(self, records: Sequence[Record]) -> list[ArmPlan]:
         """The finalists are reported, with every fresh seed."""
         return confirmation_plans(self.study, self.trials, belonging(self.study, self.trials, records))
+
+    def known(self, records: Sequence[Record]) -> list[Trial]:
+        """The trials of the search, and those that confirm its finalists."""
+        searched = belonging(self.study, self.trials, records)
+        again = [self.trials.trial(record.arm, record.seed, record.values, record.phase) for record in searched]
+        return again + super().known(records)
 
     def planned(self, records: Sequence[Record]) -> list[PlannedArm]:
         """One line per stage."""
