@@ -170,7 +170,7 @@ def trials_table(summary: SweepSummary, sweep: SweepResult) -> Table:
     names = short_names(keys)
     others = (summary.metrics.val_robust, summary.metrics.val_clean, SECONDS)
     metrics = tuple(dict.fromkeys((*sweep.objectives, *others)))
-    header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "trial", "MLflow run")
+    header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "id", "MLflow run")
     chosen = ranked(sweep)
     shown = "a" * (len(header) - 2) + "ff"
     rows = tuple(
