@@ -16,6 +16,7 @@ from advlora_platform.analysis.terms import Terms
 from advlora_platform.analysis.trials import count
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ablation import AblationStudy
+from advlora_platform.study.edges import Edge, edges
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.outcomes import Shelf
 
@@ -29,6 +30,11 @@ class AblationSummary(Summary):
         effects: Main effects of the factors on test robust and test clean accuracy, and on what else is reported.
         interactions: How factors change each other's effect; empty unless the design is a factorial.
         comparisons: Every arm against the reference.
+        edges: Arm -> tuned key -> which edge of what could be chosen its value lies at.
+        mode: Whether nuisance values are `retuned` in every arm, `held` at those of the reference, or `both`; None
+            where nothing is tuned.
+        held: The arms with nuisance values held at those of the reference, where the study wants both.
+        held_comparisons: Each of them against the reference.
         margin: Smallest difference that matters, in points.
         test_set: Whether the test examples are a `sample`, or the whole `population` of interest.
         scatter: Whether arms have their `own` scatter over seeds or a `common` one.
@@ -43,6 +49,15 @@ class AblationSummary(Summary):
     effects: tuple[Contrast, ...]
     interactions: tuple[Contrast, ...]
     comparisons: tuple[Contrast, ...]
+    edges: dict[str, dict[str, Edge]]
+    mode: str | None
+    held: tuple[ArmResult, ...]
+    held_comparisons: tuple[Contrast, ...]
+
+    @property
+    def every_arm(self) -> tuple[ArmResult, ...]:
+        """The arms of the table, and those with held values."""
+        return (*self.arms, *self.held)
 
     @property
     def complete(self) -> bool:
@@ -54,7 +69,7 @@ class AblationSummary(Summary):
         return {
             **verdicts_by_name("effect", self.effects),
             **verdicts_by_name("interaction", self.interactions),
-            **verdicts_by_name("comparison", self.comparisons),
+            **verdicts_by_name("comparison", (*self.comparisons, *self.held_comparisons)),
         }
 
     def answers(self) -> dict[str, float]:
@@ -62,7 +77,7 @@ class AblationSummary(Summary):
         return {
             **answers_by_name("effect", self.effects),
             **answers_by_name("interaction", self.interactions),
-            **answers_by_name("comparison", self.comparisons),
+            **answers_by_name("comparison", (*self.comparisons, *self.held_comparisons)),
         }
 
 
@@ -89,7 +104,10 @@ def summarise_ablation(
     outcomes = outcomes if study.test_set == "sample" and outcomes is not None else Shelf()
     judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), list(study.factors)
     crossed = factors if study.design == "factorial" else []
-    arms = tuple(arm_result(plan, study, study.seeds, level, known, runs, outcomes) for plan in plans)
+    arms, held = (
+        tuple(arm_result(p, study, study.seeds, level, known, runs, outcomes) for p in plans if p.again == again)
+        for again in (False, True)
+    )
     reference = reference_of(arms)
     terms = Terms(
         seeds=len(study.seeds),
@@ -99,7 +117,8 @@ def summarise_ablation(
         outcomes=outcomes,
         alike=arms if study.scatter == "common" else (),
     )
-    trials = [trial for arm in arms for trial in arm.trials]
+    trials = [trial for arm in (*arms, *held) for trial in arm.trials]
+    opposed = (reference, *held) if held else ()
     # Arms may share a trial; it failed once.
     own = dict.fromkeys(trial.id for plan in plans for trial in (*plan.tuning, *plan.trials))
     return AblationSummary(
@@ -119,7 +138,17 @@ def summarise_ablation(
         effects=tuple(e for metric in judged for e in main_effects(arms, factors, metric, terms)),
         interactions=tuple(e for metric in judged for e in interactions(arms, crossed, metric, terms)),
         comparisons=tuple(e for metric in judged for e in comparisons(arms, reference, metric, terms)),
+        edges={arm.name: found for arm in arms if (found := _edges(study, arm))},
+        mode=None if study.tuning is None else study.tuning.mode,
+        held=held,
+        held_comparisons=tuple(e for metric in judged for e in comparisons(opposed, reference, metric, terms)),
     )
+
+
+def _edges(study: AblationStudy, arm: ArmResult) -> dict[str, Edge]:
+    """Returns the edges that the choice of an arm lies at; those of a held value are the reference's."""
+    own = study.tuning is not None and arm.tuning["planned"]
+    return edges(study.tuning.parameters, arm.tuned or {}) if study.tuning is not None and own else {}
 
 
 def _examples(arms: Sequence[ArmResult], metric: str) -> int:

@@ -15,11 +15,13 @@ from advlora_platform.report import Report, ablation_report
 from advlora_platform.search.ablation import PlanSearcher
 from advlora_platform.search.contract import Stage, StageBuilder
 from advlora_platform.search.plan import ArmPlan, Scores, plan_arms, scores_of, tuning_of
-from advlora_platform.search.space import FIXED, check_keys, check_values, grid_problems, no_key
-from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms
+from advlora_platform.search.space import FIXED, check_keys, check_values, grid, grid_problems, no_key
+from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms, reference_arm
+from advlora_platform.study.edges import Edge, edges, wider
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.metrics import reportable
 from advlora_platform.study.outcomes import Shelf
+from advlora_platform.study.parameters import Space
 
 
 class Ablation(StudyKind[AblationStudy, AblationSummary]):
@@ -70,6 +72,28 @@ class Ablation(StudyKind[AblationStudy, AblationSummary]):
             sum(trial.id in scores for trial in plan.tuning),
         )
 
+    def wider(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Widens what is tuned where the choice of an arm lies at its edge, if every arm takes the new values."""
+        tuning = self.study.tuning
+        if tuning is None:
+            return {}
+        reached: dict[str, set[Edge]] = {}
+        for plan in self.reported(records):
+            for key, edge in edges(tuning.parameters, plan.tuned or {}).items():
+                reached.setdefault(key, set()).add(edge)
+        grown = {key: wider(tuning.parameters[key], sides) for key, sides in reached.items()}
+        parameters = {key: parameter for key, parameter in grown.items() if parameter is not None}
+        return self._widened(tuning, parameters) if parameters else {}
+
+    def _widened(self, tuning: TuningConfig, parameters: Space) -> dict[str, Any]:
+        space = {**tuning.parameters, **parameters}
+        trials = len(grid(space)) if tuning.sampler == "grid" else tuning.trials
+        changed = tuning.model_copy(update={"parameters": space, "trials": trials})
+        if Ablation(self.study.model_copy(update={"tuning": changed})).problems():
+            return {}
+        shown = {key: space[key].model_dump(mode="json", exclude_defaults=True) for key in parameters}
+        return {"parameters": shown, "trials": trials}
+
     def summarise(
         self,
         records: Sequence[Record],
@@ -111,12 +135,18 @@ def _tuning_problems(study: AblationStudy, tuning: TuningConfig) -> list[str]:
     if tuning.sampler == "grid" and (problems := grid_problems(tuning.parameters, tuning.trials, "tuning")):
         return problems
     used: set[str] = set()
+    problems = []
     for arm in arms(study):
         own = tuning_of(study, arm)
         parameters = {} if own is None else own.parameters
         used |= set(parameters)
         found = check_values(parameters, partial(_with_arm, study, arm), where)
         problems += [f"arm '{arm.name}': {problem}" for problem in found]
+    reference = reference_arm(study)
+    if tuning.mode != "retuned" and tuning_of(study, reference) is None:
+        problems.append(
+            f"tuning.mode: '{tuning.mode}' holds the values of '{reference.name}', in which nothing is tuned"
+        )
     idle = [key for key in tuning.parameters if key not in used]
     return problems + [f"{where}: '{key}' is tuned in no arm, because none takes it or all set it" for key in idle]
 

@@ -55,6 +55,10 @@ class StudyKind(ABC, Generic[AnyStudy, AnySummary]):
     def planned(self, records: Sequence[Record]) -> list[PlannedArm]:
         """Counts the trials, and what each costs."""
 
+    def wider(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Returns keys of the study that would let choices reach beyond the edges they lie at; empty without any."""
+        return {}
+
     @abstractmethod
     def summarise(
         self,

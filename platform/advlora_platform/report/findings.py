@@ -26,6 +26,7 @@ def ablation_findings(summary: AblationSummary) -> tuple[Finding, ...]:
         *_choice(summary, nothing),
         Finding(ablation_selection(summary)),
         Finding(coverage(summary)),
+        *_tuning(summary),
         *_holes(summary, _doubtful(summary)),
     )
 
@@ -42,6 +43,20 @@ def sweep_findings(summary: SweepSummary) -> tuple[Finding, ...]:
         *map(Finding, sentences),
         *_holes(summary, [*_doubtful(summary), *searched]),
     )
+
+
+def _tuning(summary: AblationSummary) -> Iterator[Finding]:
+    """Says where tuning may have been unfair: values held for all, or at the edge of what could be chosen."""
+    if summary.mode == "held":
+        text = (
+            f"Nuisance parameters are held at the values of {summary.reference}; an arm that needs others looks worse."
+        )
+        yield Finding(text)
+    found = [(key, edge, arm) for arm, values in summary.edges.items() for key, edge in values.items()]
+    for key, edge in dict.fromkeys((key, edge) for key, edge, _ in found):
+        names = ", ".join(arm for other, side, arm in found if (other, side) == (key, edge))
+        place = f"{key} is the {edge} of its range in {names}"
+        yield Finding(f"At the edge of what was tuned: {place}; advlora plan offers a wider one.", "open")
 
 
 def tone_of(contrast: Contrast) -> Tone:
@@ -153,14 +168,14 @@ def _choice(summary: Summary, nothing: str) -> Iterator[Finding]:
 
 def _doubtful(summary: Summary) -> list[tuple[str, str, str]]:
     """Lists arm, trial, and why its numbers cannot be trusted; the reason is empty where they can."""
-    return [(arm.name, f"seed {trial.seed}", trial.unreliable) for arm in summary.arms for trial in arm.trials]
+    return [(arm.name, f"seed {trial.seed}", trial.unreliable) for arm in summary.every_arm for trial in arm.trials]
 
 
 def _holes(summary: Summary, doubtful: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
     text = holes(summary)
     if text is not None:
         yield Finding(f"Incomplete: {text}", "bad")
-    for arm in summary.arms:
+    for arm in summary.every_arm:
         waiting = [f"seed {trial.seed} {status_of(trial)}" for trial in arm.trials if trial.status != "done"]
         if waiting:
             yield Finding(f"{arm.name}: {', '.join(waiting)}.", "bad")

@@ -24,8 +24,11 @@ class FactorConfig(Section):
 
 
 class TuningConfig(Section):
-    """Nuisance parameters that are tuned inside every arm, with the same budget, before the seeds are run."""
+    """Nuisance parameters that are tuned before the seeds are run, with the same budget in every arm that is tuned."""
 
+    mode: Literal["retuned", "held", "both"] = "retuned"
+    """`retuned`: inside every arm. `held`: in the reference alone, whose values every arm takes. `both`: every arm in
+    either way, so that the report shows what depends on it."""
     parameters: Annotated[Space, Field(min_length=1)]
     trials: Count = 4
     sampler: Sampler = "tpe"
@@ -92,6 +95,13 @@ def arms(study: AblationStudy) -> list[Arm]:
     off = {factor.key: factor.off for factor in study.factors.values()}
     further = [Arm(name, applicable(TrialConfig, study.base, off, v), None) for name, v in study.arms.items()]
     return designed + further
+
+
+def reference_arm(study: AblationStudy) -> Arm:
+    """Returns the arm in which every factor is off, or the first one where there is none."""
+    listed = arms(study)
+    off = (arm for arm in listed if arm.factors is not None and not any(arm.factors.values()))
+    return next(off, listed[0])
 
 
 def _levels(study: AblationStudy) -> Iterator[dict[str, bool]]:
