@@ -36,7 +36,7 @@ ROOMS = {
         ["report"],
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
-        ["lowrank", "training", "doctor", "packing"],
+        ["lowrank", "training", "doctor", "packing", "choosing"],
         ["verifying"],
         ["cli"],
     ],

@@ -128,7 +128,7 @@ def summarise_ablation(
         seeds=study.seeds,
         counts={"planned": len(trials), **count((trial.status for trial in trials), (*STATUSES, "missing"))},
         arms=arms,
-        best=best_arm(arms, metrics.selecting, known, identity["data_hash"], level),
+        best=best_arm(arms, metrics.selecting, known, identity["data_hash"], level, study.limits()),
         failures=failures([known[trial] for trial in own if trial in known], runs),
         reference=reference.name,
         margin=study.margin,

@@ -1,6 +1,6 @@
 """What leaves a study: the best configuration with its provenance, and packs that another person can verify."""
 
-from advlora_platform.export.best import BestFile, check_reproduction, read_best, write_best
+from advlora_platform.export.best import BestFile, best_text, check_reproduction, read_best, write_best
 from advlora_platform.export.pack import Pack, open_pack, seal
 from advlora_platform.export.provenance import installed, provenance, uncommitted
 from advlora_platform.export.reproduction import Circumstances, Reproduction, contradictions, reproduction
@@ -10,6 +10,7 @@ __all__ = [
     "Circumstances",
     "Pack",
     "Reproduction",
+    "best_text",
     "check_reproduction",
     "contradictions",
     "installed",

@@ -30,7 +30,7 @@ class Ablation(StudyKind[AblationStudy, AblationSummary]):
     def problems(self) -> list[str]:
         """Checks the keys of factors and arms, and every arm as a trial."""
         study = self.study
-        problems = list(_key_problems(study))
+        problems = [*_key_problems(study), *self.constraint_problems()]
         if problems:
             return problems
         if "seed" in study.base:

@@ -9,12 +9,14 @@ from typing import Any, Generic, TypeVar
 
 from advlora.check import check_evaluation, check_trial
 from advlora.config import TrialConfig
+from advlora.errors import did_you_mean
 from advlora_platform.analysis import Summary
 from advlora_platform.kinds.workload import PlannedArm
 from advlora_platform.report import Report
 from advlora_platform.search.contract import StageBuilder
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.metrics import selectable
 from advlora_platform.study.opening import trials_of
 from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.spec import Study
@@ -79,6 +81,19 @@ class StudyKind(ABC, Generic[AnyStudy, AnySummary]):
     @abstractmethod
     def report(self, summary: AnySummary) -> Report:
         """Returns what is written about a summary."""
+
+    def constraint_problems(self) -> list[str]:
+        """Checks that constraints name what a trial has on `val`, its costs or its sizes."""
+        known = [str(metric) for metric in selectable(self.study.protocol)]
+        problems = []
+        for text, constraint in zip(self.study.constraints, self.study.limits(), strict=True):
+            name = constraint.metric
+            if name.startswith("test/"):
+                problems.append(f"constraints: '{text}' is on test, which selects nothing; use val/{name[5:]}")
+            elif name not in known:
+                nearest = did_you_mean(name, ["robust", "clean", *known])
+                problems.append(f"constraints: '{name}' is not a metric that selects{nearest}")
+        return problems
 
     def trial_problems(self, config: TrialConfig) -> list[str]:
         """Checks a trial, and whether every evaluation of the study fits it."""

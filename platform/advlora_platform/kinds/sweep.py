@@ -33,7 +33,7 @@ class Sweep(StudyKind[SweepStudy, SweepSummary]):
         """Checks the space, the objectives, and a trial at every edge of the space."""
         study = self.study
         problems = check_space(study.parameters, study.points, study.trial_with, "parameters")
-        problems += _objective_problems(study)
+        problems += [*_objective_problems(study), *self.constraint_problems()]
         if not problems and study.search.sampler == "grid":
             problems += grid_problems(study.parameters, study.search.trials, "search")
         return problems or self._trial_problems()

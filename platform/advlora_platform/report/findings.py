@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from advlora.metrics import Metric
 from advlora_platform.analysis import AblationSummary, Confirmation, Contrast, Outcome, Summary, SweepSummary
 from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Finding, Tone
-from advlora_platform.report.wording import points, status_of
+from advlora_platform.report.wording import amount_of_difference, points, status_of
 
 TONES: dict[Outcome, Tone] = {
     "better": "good",
@@ -145,11 +146,12 @@ def confirmation_sentences(confirmed: Confirmation) -> tuple[str, ...]:
         )
     found = confirmed.optimism
     if found is not None:
-        interval = f" ({points(found.low)} to {points(found.high)})" if found.low is not None else ""
-        sentences.append(
-            f"Optimism: the search promised {points(found.mean)} points{interval} more for its leader "
-            "than was confirmed."
-        )
+        shares = Metric.parse(confirmed.metrics.selecting).on_data
+        write = points if shares else amount_of_difference
+        interval = f" ({write(found.low)} to {write(found.high)})" if found.low is not None else ""
+        size = f"{write(found.mean)} points{interval}" if shares else f"{write(found.mean)}{interval}"
+        better = "more" if Metric.parse(confirmed.metrics.selecting).direction == "max" else "less"
+        sentences.append(f"Optimism: the search promised {size} {better} for its leader than was confirmed.")
     if confirmed.unreliable:
         sentences.append(f"Not reliable, so they cannot win: {', '.join(confirmed.unreliable)}.")
     return tuple(sentences)

@@ -28,6 +28,7 @@ from advlora_platform.report.wording import (
     mean_with_interval,
     mean_with_margin,
     measured,
+    measured_with_interval,
     percent,
     probability,
     setting,
@@ -262,7 +263,7 @@ def finalists_table(summary: SweepSummary, confirmed: Confirmation) -> Table:
         (
             arm.name,
             measured(summary.metrics.selecting, confirmed.searched[arm.name]),
-            *(mean_with_interval(arm.estimates.get(metric)) for metric in accuracies),
+            *(measured_with_interval(metric, arm.estimates.get(metric)) for metric in accuracies),
             f"{arm.done}/{len(arm.trials)}",
             "no" if arm.name in confirmed.unreliable else "yes",
         )

@@ -58,6 +58,15 @@ def mean_with_interval(mean: Estimate | None) -> str:
     return Quantity(percent(mean.mean) + bounds, *_numbers(mean))
 
 
+def measured_with_interval(metric: str, mean: Estimate | None) -> str:
+    """Writes the mean of any metric with its interval."""
+    if Metric.parse(metric).on_data or mean is None:
+        return mean_with_interval(mean)
+    ends = (mean.mean,) if mean.low is None or mean.high is None else (mean.mean, mean.low, mean.high)
+    texts = [measured(metric, value) for value in ends]
+    return Quantity(texts[0] + (f" ({texts[1]} to {texts[2]})" if len(texts) > 1 else ""), *ends)
+
+
 def difference(contrast: Contrast) -> str:
     """Writes `+1.9 (+0.7 to +3.1)`."""
     found = contrast.estimate
@@ -82,6 +91,11 @@ def probability(p: float | None) -> str:
 def amount(value: float | None) -> str:
     """Writes a cost in at most five characters, such as `37.4`, `812`, `1.2M` or `41.3T`."""
     return ABSENT if value is None else Quantity(_short(value), value)
+
+
+def amount_of_difference(value: float | None) -> str:
+    """Writes a difference of what is no share of examples, such as `+120` or `-0.3`."""
+    return ABSENT if value is None else Quantity(f"{value:+.3g}", value)
 
 
 def _short(value: float) -> str:

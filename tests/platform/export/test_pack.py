@@ -5,38 +5,20 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
-from advlora.config import EvaluationProtocol
 from advlora.errors import ConfigError, UserError
-from advlora.metrics import Metric
 from advlora_platform.cli import main
 from advlora_platform.export import open_pack, seal
 from advlora_platform.packing import write_pack
-from advlora_platform.study import Ledger, StudyFolder, open_folder, read_json, trials_of
-from advlora_platform.study.environment import environment, load_environment, save_environment
-from advlora_platform.study.outcomes import save_outcomes
+from advlora_platform.study import Ledger, StudyFolder, open_folder, read_json
+from advlora_platform.study.environment import load_environment
 from advlora_platform.verifying import draw, verify
+from tests.builders import TEST_ROBUST as ROBUST
 from tests.builders import ablation
-from tests.platform.stories import accuracies
+from tests.platform.folders import run_made_up
 
 pytestmark = pytest.mark.unit
-ROBUST = str(Metric.robust("test", EvaluationProtocol().epsilon))
 STUDY = {"name": "parts", "seeds": [0, 1, 2], "base": {"data": {"train_samples": 64}}}
-
-
-def run_made_up(study, out) -> StudyFolder:
-    """Leaves in a folder what a run leaves: records, outcomes and environments; one seed fails."""
-    folder, factory = open_folder(study, out, {"commit": "c0ffee"}), trials_of(study)
-    for arm, values in study.arm_values.items():
-        for seed in study.seeds:
-            trial = factory.trial(arm, seed, values, "ablate")
-            right = torch.arange(20) < 10 + seed
-            Ledger(folder).trial_started(trial)
-            Ledger(folder).trial_finished(trial, accuracies(float(right.float().mean())), False)
-            save_outcomes(folder.trial(trial.id), {ROBUST: right})
-            save_environment(folder.trial(trial.id), {**environment(torch.device("cpu")), "device": "Abacus"})
-    return folder
 
 
 @pytest.fixture
