@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ class Plan:
     """None where no trial fits, so that nothing was measured."""
     obstacle: str = ""
     """Why no trial fits here; empty where one does."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the design before it runs."""
     wider: dict[str, Any] = field(default_factory=dict)
     """What of `tuning` would reach beyond the edges at which choices lie; empty where none does."""
 
@@ -62,7 +65,8 @@ class Plan:
             for arm in self.arms
         )
         table = Table(("arm", "tuning", "trials", "done", "F per trial"), "lrrrr", rows)
-        lines = [f"{self.kind} '{self.name}'", "", terminal_table(table), "", escape(self._total())]
+        head = [f"{self.kind} '{self.name}'", *(line for note in self.notes for line in textwrap.wrap(note, 80))]
+        lines = [*map(escape, head), "", terminal_table(table), "", escape(self._total())]
         return "\n".join([*lines, *map(escape, self._offer())])
 
     def _offer(self) -> Iterator[str]:
@@ -103,5 +107,6 @@ def plan_study(study: Study, out: Path) -> Plan:
         trial.resources.workers,
         probe.seconds_per_forward(trial, slots) if slots else None,
         obstacle,
+        tuple(kind.notes()),
         kind.wider(records),
     )

@@ -29,6 +29,7 @@ class AblationSummary(Summary):
         reference: The arm that others are compared with.
         effects: Main effects of the factors on test robust and test clean accuracy, and on what else is reported.
         interactions: How factors change each other's effect; empty unless the design is a factorial.
+        aliases: Effects that a fraction measures as one, such as `a = b x c`; empty in other designs.
         comparisons: Every arm against the reference.
         edges: Arm -> tuned key -> which edge of what could be chosen its value lies at.
         mode: Whether nuisance values are `retuned` in every arm, `held` at those of the reference, or `both`; None
@@ -48,6 +49,7 @@ class AblationSummary(Summary):
     examples: int
     effects: tuple[Contrast, ...]
     interactions: tuple[Contrast, ...]
+    aliases: tuple[str, ...]
     comparisons: tuple[Contrast, ...]
     edges: dict[str, dict[str, Edge]]
     mode: str | None
@@ -102,8 +104,8 @@ def summarise_ablation(
     known = {record.trial_id: record for record in records}
     metrics, level = metrics_of(study.protocol, report=study.report), study.confidence
     outcomes = outcomes if study.test_set == "sample" and outcomes is not None else Shelf()
-    judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), list(study.factors)
-    crossed = factors if study.design == "factorial" else []
+    judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), study.effects
+    crossed = factors if study.design == "factorial" else {}
     arms, held = (
         tuple(arm_result(p, study, study.seeds, level, known, runs, outcomes) for p in plans if p.again == again)
         for again in (False, True)
@@ -137,6 +139,7 @@ def summarise_ablation(
         examples=_examples(arms, metrics.test_robust),
         effects=tuple(e for metric in judged for e in main_effects(arms, factors, metric, terms)),
         interactions=tuple(e for metric in judged for e in interactions(arms, crossed, metric, terms)),
+        aliases=study.aliases,
         comparisons=tuple(e for metric in judged for e in comparisons(arms, reference, metric, terms)),
         edges={arm.name: found for arm in arms if (found := _edges(study, arm))},
         mode=None if study.tuning is None else study.tuning.mode,

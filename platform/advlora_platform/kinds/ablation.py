@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -72,6 +73,22 @@ class Ablation(StudyKind[AblationStudy, AblationSummary]):
             sum(trial.id in scores for trial in plan.tuning),
         )
 
+    def notes(self) -> list[str]:
+        """How large a fraction is, and what it cannot tell apart; which combinations are left out."""
+        study, arms_of_design = self.study, [arm for arm in arms(self.study) if arm.factors is not None]
+        whole = math.prod(len(factor.options) for factor in study.factors.values())
+        if study.design == "fractional":
+            aliased = "; ".join(study.aliases) or "no effects of factors and pairs"
+            return [
+                f"{len(arms_of_design)} of {whole} combinations, resolution {study.resolution} or more; "
+                f"measured as one: {aliased}."
+            ]
+        return (
+            [f"{len(arms_of_design)} of {whole} combinations; 'exclude' leaves out the others."]
+            if study.exclude
+            else []
+        )
+
     def wider(self, records: Sequence[Record]) -> dict[str, Any]:
         """Widens what is tuned where the choice of an arm lies at its edge, if every arm takes the new values."""
         tuning = self.study.tuning
@@ -110,7 +127,13 @@ class Ablation(StudyKind[AblationStudy, AblationSummary]):
 
 
 def _key_problems(study: AblationStudy) -> Iterator[str]:
-    keys = [(f"factors.{name}.key", factor.key) for name, factor in study.factors.items()]
+    keys = [
+        (f"factors.{name}.levels.{level}" if factor.levels else f"factors.{name}.key", key)
+        for name, factor in study.factors.items()
+        for level, values in factor.options.items()
+        for key in values
+    ]
+    keys = list(dict.fromkeys(keys))
     keys += [(f"arms.{name}", key) for name, values in study.arms.items() for key in values]
     for where, key in keys:
         head = key.partition(".")[0]

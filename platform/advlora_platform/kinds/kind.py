@@ -57,6 +57,10 @@ class StudyKind(ABC, Generic[AnyStudy, AnySummary]):
     def planned(self, records: Sequence[Record]) -> list[PlannedArm]:
         """Counts the trials, and what each costs."""
 
+    def notes(self) -> list[str]:
+        """Returns what a person should know of the design before it runs."""
+        return []
+
     def wider(self, records: Sequence[Record]) -> dict[str, Any]:
         """Returns keys of the study that would let choices reach beyond the edges they lie at; empty without any."""
         return {}

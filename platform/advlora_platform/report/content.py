@@ -149,6 +149,7 @@ def _effects(summary: AblationSummary, level: str) -> Iterator[Part]:
             "Each effect is the mean difference that switching the factor on makes, over all pairs of arms that differ "
             "in this factor only (and in what was tuned inside them), paired by seed and image. A pair that a seed "
             f"lacks is filled in by least squares. {_together(summary, level)}",
+            *_aliased(summary),
         ),
         Picture(
             "effects",
@@ -164,6 +165,15 @@ def _effects(summary: AblationSummary, level: str) -> Iterator[Part]:
             ("By how much one factor changes the effect of the other: positive means better together.",),
             table=contrasts_table(summary.interactions, "factors", _asked(summary)),
             brief=True,
+        )
+
+
+def _aliased(summary: AblationSummary) -> Iterator[str]:
+    """Says what a fraction of all combinations cannot tell apart."""
+    if summary.aliases:
+        yield (
+            "The arms are a fraction of all combinations: an effect is the mean of the arms with the factor on less "
+            f"that of the others, and what stands on both sides here is measured as one: {'; '.join(summary.aliases)}."
         )
 
 

@@ -118,7 +118,10 @@ def _answers(summary: AblationSummary) -> Iterator[Finding]:
 
 def _whole_method(summary: AblationSummary) -> Iterator[Finding]:
     """Compares the arm with every factor on to the reference."""
-    whole = next((arm.name for arm in summary.arms if arm.factors and all(arm.factors.values())), None)
+    designed = [
+        (sum(arm.factors.values()), arm.name) for arm in summary.arms if arm.factors and all(arm.factors.values())
+    ]
+    whole = max(designed, default=(0, None))[1]
     for comparison in summary.comparisons:
         if comparison.name == whole and comparison.metric == summary.metrics.test_robust:
             text = f"{whole} against {summary.reference}: {_answer(comparison, 'robust')}."

@@ -36,7 +36,7 @@ def to_frame(table: Table) -> pd.DataFrame:
 def to_latex(table: Table, caption: str, label: str) -> str:
     """Returns a table as LaTeX with the rules of `booktabs`, its numbers as the report shows them."""
     whole = table.full()
-    text = pd.DataFrame(whole.rows, columns=list(whole.header)).to_latex(
+    text: str = pd.DataFrame(whole.rows, columns=list(whole.header)).to_latex(
         index=False, escape=True, column_format=whole.align.replace("c", "l"), caption=_escaped(caption), label=label
     )
     for sign, code in _SIGNS.items():
