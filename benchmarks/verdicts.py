@@ -188,6 +188,9 @@ def crossed(examples: int) -> Draw:
     return draw
 
 
+FACTORS = {"a": ("a",), "b": ("b",), "c": ("c",)}
+
+
 def against_reference(arms: tuple[ArmResult, ...], terms: Terms) -> Iterator[Contrast]:
     """Compares every arm with the first."""
     yield from comparisons(arms, arms[0], METRIC, terms)
@@ -195,12 +198,12 @@ def against_reference(arms: tuple[ArmResult, ...], terms: Terms) -> Iterator[Con
 
 def of_factors(arms: tuple[ArmResult, ...], terms: Terms) -> Iterator[Contrast]:
     """Asks for the effects of three factors."""
-    yield from main_effects(arms, ("a", "b", "c"), METRIC, terms)
+    yield from main_effects(arms, FACTORS, METRIC, terms)
 
 
 def of_pairs(arms: tuple[ArmResult, ...], terms: Terms) -> Iterator[Contrast]:
     """Asks how three factors change each other's effect."""
-    yield from interactions(arms, ("a", "b", "c"), METRIC, terms)
+    yield from interactions(arms, FACTORS, METRIC, terms)
 
 
 SCENARIOS = (

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advlora_platform.analysis import Summary
 from advlora_platform.execution import available, concurrency, run
 from advlora_platform.export import provenance, write_best
 from advlora_platform.kinds import StudyKind, kind_of
-from advlora_platform.report import write_report
-from advlora_platform.search.contract import StageBuilder
+from advlora_platform.report import frames, write_report
+from advlora_platform.search.contract import Stage, StageBuilder
+from advlora_platform.search.listed import ListSearcher
 from advlora_platform.study import (
     Expectant,
     Lease,
     Ledger,
     Observer,
+    Record,
     Shielded,
     Study,
     StudyFolder,
     open_folder,
     read_json,
     remove_drafts,
+    reopen,
     reopened,
 )
 from advlora_platform.study.location import check_location
 from advlora_platform.study.outcomes import Shelf
+from advlora_platform.study.trials import Trial
 from advlora_platform.tracking import MlflowTracker, database_file, known_runs, tracking_uri
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False) -> Summary:
@@ -66,6 +74,24 @@ def _check_locations(out: Path) -> None:
         check_location(database, "MLflow store", f"{server}, or to sqlite:////FOLDER/mlflow.db {shared}")
 
 
+def run_trials(
+    study: Study, trials: Sequence[Trial], out: Path, listeners: Sequence[Observer] = (), *, wait: bool = False
+) -> dict[str, Record]:
+    """Runs given trials of a study in a folder of their own, without a report; none of them is tracked.
+
+    Returns:
+        Trial id -> what became of it. A folder that was begun is continued.
+    """
+    with Lease(StudyFolder(out.resolve()), wait=wait) as lease:
+        remove_drafts(StudyFolder(out.resolve()))
+        folder, ledger = open_folder(study, out, provenance()), Ledger(StudyFolder(out.resolve()))
+        observers: list[Observer] = [ledger, *map(Shielded, listeners)]
+        _run_missing(
+            lambda records, _: Stage(ListSearcher(trials, records)), kind_of(study), folder, observers, lease.check
+        )
+        return {record.trial_id: record for record in ledger.records()}
+
+
 def _run_missing(
     build: StageBuilder,
     kind: StudyKind[Study, Summary],
@@ -94,11 +120,26 @@ def _run_missing(
 
 def conclude(study: Study, folder: StudyFolder, tracker: MlflowTracker | None = None) -> Summary:
     """Writes summary, report and best configuration from the ledger, and logs them where there is a tracker."""
-    kind, records = kind_of(study), Ledger(folder).records()
-    runs = known_runs(folder) if tracker is None else tracker.runs()
-    summary: Summary = kind.summarise(records, read_json(folder.identity) or {}, runs, Shelf(folder))
+    summary = summarise(study, folder, known_runs(folder) if tracker is None else tracker.runs())
     write_best(study, summary, folder)
-    files = write_report(kind.report(summary), folder)
+    files = write_report(kind_of(study).report(summary), folder)
     if tracker is not None:
         tracker.conclude(summary, [folder.study, *files, *([folder.best] if folder.best.exists() else [])])
     return summary
+
+
+def summarise(study: Study, folder: StudyFolder, runs: Mapping[str, str]) -> Summary:
+    """Evaluates what the ledger holds; `runs` maps trial ids to MLflow run ids."""
+    identity = read_json(folder.identity) or {}
+    summary: Summary = kind_of(study).summarise(Ledger(folder).records(), identity, runs, Shelf(folder))
+    return summary
+
+
+def frames_of(path: Path | str) -> dict[str, DataFrame]:
+    """Returns every table of the report of a study folder with exact numbers, by the name of its section.
+
+    Raises:
+        ConfigError: If its `study.yaml` cannot be read.
+    """
+    study, folder = reopen(Path(path))
+    return frames(kind_of(study).report(summarise(study, folder, known_runs(folder))).document)

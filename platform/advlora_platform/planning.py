@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.markup import escape
 
 from advlora.errors import UserError
@@ -31,6 +34,10 @@ class Plan:
     """None where no trial fits, so that nothing was measured."""
     obstacle: str = ""
     """Why no trial fits here; empty where one does."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the design before it runs."""
+    wider: dict[str, Any] = field(default_factory=dict)
+    """What of `tuning` would reach beyond the edges at which choices lie; empty where none does."""
 
     @property
     def trials(self) -> int:
@@ -58,7 +65,15 @@ class Plan:
             for arm in self.arms
         )
         table = Table(("arm", "tuning", "trials", "done", "F per trial"), "lrrrr", rows)
-        return "\n".join([f"{self.kind} '{self.name}'", "", terminal_table(table), "", escape(self._total())])
+        head = [f"{self.kind} '{self.name}'", *(line for note in self.notes for line in textwrap.wrap(note, 80))]
+        lines = [*map(escape, head), "", terminal_table(table), "", escape(self._total())]
+        return "\n".join([*lines, *map(escape, self._offer())])
+
+    def _offer(self) -> Iterator[str]:
+        """Yields the YAML of a wider range; what was tried already is not run again."""
+        if self.wider:
+            yield from ("", "Some arms do best at the edge of what was tuned. A wider range, for the study's YAML:")
+            yield from yaml.safe_dump({"tuning": self.wider}, sort_keys=False, width=76).splitlines()
 
     def _total(self) -> str:
         if self.seconds is None or self.seconds_per_forward is None:
@@ -83,12 +98,15 @@ def plan_study(study: Study, out: Path) -> Plan:
         slots = concurrency(trial.resources, available(), study.max_concurrent)
     except UserError as error:
         slots, obstacle = 0, str(error)
+    records, kind = reopened(Ledger(StudyFolder(out.resolve())).records()), kind_of(study)
     return Plan(
         study.name,
         study.kind,
-        tuple(kind_of(study).planned(reopened(Ledger(StudyFolder(out.resolve())).records()))),
+        tuple(kind.planned(records)),
         slots,
         trial.resources.workers,
         probe.seconds_per_forward(trial, slots) if slots else None,
         obstacle,
+        tuple(kind.notes()),
+        kind.wider(records),
     )

@@ -130,6 +130,18 @@ def test_the_best_configuration_reproduces_and_its_exports_are_measured(place, f
     assert metrics["val/robust_r1:8_255"] == pytest.approx(result["metrics"]["val/robust_r1:8_255"], abs=1 / 64)
 
 
+def test_a_pack_is_verified_and_a_changed_one_is_refused(place, finished):
+    assert advlora(place, "export", "small", "--pack", "pack").returncode == 0
+    answer = advlora(place, "verify", "pack", "--trials", "2", "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert [trial["verdict"] for trial in json.loads(answer.stdout)["trials"]] == ["equal", "equal"]
+    record = next((place / "pack" / "ledger").glob("*.json"))
+    record.write_text(record.read_text().replace('"seed": ', '"seed": 1'))
+    refused = advlora(place, "verify", "pack")
+    assert refused.returncode == 2
+    assert f"ledger/{record.name} was changed after the pack was sealed" in refused.stderr
+
+
 def test_an_impossible_request_is_refused_at_once(place):
     begin = time.time()
     answer = advlora(place, "ablate", "small.yaml", "--set", "resources.workers=4096", "--out", "runs/impossible")

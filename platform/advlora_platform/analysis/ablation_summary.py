@@ -16,6 +16,7 @@ from advlora_platform.analysis.terms import Terms
 from advlora_platform.analysis.trials import count
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ablation import AblationStudy
+from advlora_platform.study.edges import Edge, edges
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.outcomes import Shelf
 
@@ -28,7 +29,13 @@ class AblationSummary(Summary):
         reference: The arm that others are compared with.
         effects: Main effects of the factors on test robust and test clean accuracy, and on what else is reported.
         interactions: How factors change each other's effect; empty unless the design is a factorial.
+        aliases: Effects that a fraction measures as one, such as `a = b x c`; empty in other designs.
         comparisons: Every arm against the reference.
+        edges: Arm -> tuned key -> which edge of what could be chosen its value lies at.
+        mode: Whether nuisance values are `retuned` in every arm, `held` at those of the reference, or `both`; None
+            where nothing is tuned.
+        held: The arms with nuisance values held at those of the reference, where the study wants both.
+        held_comparisons: Each of them against the reference.
         margin: Smallest difference that matters, in points.
         test_set: Whether the test examples are a `sample`, or the whole `population` of interest.
         scatter: Whether arms have their `own` scatter over seeds or a `common` one.
@@ -42,7 +49,17 @@ class AblationSummary(Summary):
     examples: int
     effects: tuple[Contrast, ...]
     interactions: tuple[Contrast, ...]
+    aliases: tuple[str, ...]
     comparisons: tuple[Contrast, ...]
+    edges: dict[str, dict[str, Edge]]
+    mode: str | None
+    held: tuple[ArmResult, ...]
+    held_comparisons: tuple[Contrast, ...]
+
+    @property
+    def every_arm(self) -> tuple[ArmResult, ...]:
+        """The arms of the table, and those with held values."""
+        return (*self.arms, *self.held)
 
     @property
     def complete(self) -> bool:
@@ -54,7 +71,7 @@ class AblationSummary(Summary):
         return {
             **verdicts_by_name("effect", self.effects),
             **verdicts_by_name("interaction", self.interactions),
-            **verdicts_by_name("comparison", self.comparisons),
+            **verdicts_by_name("comparison", (*self.comparisons, *self.held_comparisons)),
         }
 
     def answers(self) -> dict[str, float]:
@@ -62,7 +79,7 @@ class AblationSummary(Summary):
         return {
             **answers_by_name("effect", self.effects),
             **answers_by_name("interaction", self.interactions),
-            **answers_by_name("comparison", self.comparisons),
+            **answers_by_name("comparison", (*self.comparisons, *self.held_comparisons)),
         }
 
 
@@ -87,9 +104,12 @@ def summarise_ablation(
     known = {record.trial_id: record for record in records}
     metrics, level = metrics_of(study.protocol, report=study.report), study.confidence
     outcomes = outcomes if study.test_set == "sample" and outcomes is not None else Shelf()
-    judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), list(study.factors)
-    crossed = factors if study.design == "factorial" else []
-    arms = tuple(arm_result(plan, study, study.seeds, level, known, runs, outcomes) for plan in plans)
+    judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), study.effects
+    crossed = factors if study.design == "factorial" else {}
+    arms, held = (
+        tuple(arm_result(p, study, study.seeds, level, known, runs, outcomes) for p in plans if p.again == again)
+        for again in (False, True)
+    )
     reference = reference_of(arms)
     terms = Terms(
         seeds=len(study.seeds),
@@ -99,7 +119,8 @@ def summarise_ablation(
         outcomes=outcomes,
         alike=arms if study.scatter == "common" else (),
     )
-    trials = [trial for arm in arms for trial in arm.trials]
+    trials = [trial for arm in (*arms, *held) for trial in arm.trials]
+    opposed = (reference, *held) if held else ()
     # Arms may share a trial; it failed once.
     own = dict.fromkeys(trial.id for plan in plans for trial in (*plan.tuning, *plan.trials))
     return AblationSummary(
@@ -109,7 +130,7 @@ def summarise_ablation(
         seeds=study.seeds,
         counts={"planned": len(trials), **count((trial.status for trial in trials), (*STATUSES, "missing"))},
         arms=arms,
-        best=best_arm(arms, metrics.selecting, known, identity["data_hash"], level),
+        best=best_arm(arms, metrics.selecting, known, identity["data_hash"], level, study.limits()),
         failures=failures([known[trial] for trial in own if trial in known], runs),
         reference=reference.name,
         margin=study.margin,
@@ -118,8 +139,19 @@ def summarise_ablation(
         examples=_examples(arms, metrics.test_robust),
         effects=tuple(e for metric in judged for e in main_effects(arms, factors, metric, terms)),
         interactions=tuple(e for metric in judged for e in interactions(arms, crossed, metric, terms)),
+        aliases=study.aliases,
         comparisons=tuple(e for metric in judged for e in comparisons(arms, reference, metric, terms)),
+        edges={arm.name: found for arm in arms if (found := _edges(study, arm))},
+        mode=None if study.tuning is None else study.tuning.mode,
+        held=held,
+        held_comparisons=tuple(e for metric in judged for e in comparisons(opposed, reference, metric, terms)),
     )
+
+
+def _edges(study: AblationStudy, arm: ArmResult) -> dict[str, Edge]:
+    """Returns the edges that the choice of an arm lies at; those of a held value are the reference's."""
+    own = study.tuning is not None and arm.tuning["planned"]
+    return edges(study.tuning.parameters, arm.tuned or {}) if study.tuning is not None and own else {}
 
 
 def _examples(arms: Sequence[ArmResult], metric: str) -> int:

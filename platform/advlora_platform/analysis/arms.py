@@ -24,7 +24,8 @@ class ArmResult:
     Attributes:
         name: Name of the arm.
         adapter: Kind of its adapter.
-        factors: Which factors are on; None for an arm outside the design.
+        factors: The level of each factor, from 0 for the baseline; of a switch, whether it is on. None for an arm
+            outside the design.
         values: Dotted overrides of the base that define the arm.
         tuned: Nuisance values chosen inside the arm; None while tuning is not finished.
         tuning: Tuning trials by status, and `planned`.
@@ -34,7 +35,7 @@ class ArmResult:
 
     name: str
     adapter: str
-    factors: dict[str, bool] | None
+    factors: dict[str, int] | None
     values: dict[str, Any]
     tuned: dict[str, Any] | None
     tuning: dict[str, int]

@@ -8,9 +8,9 @@ from typing import Any
 
 from advlora.metrics import SIZES, Metric
 from advlora_platform.analysis.arms import ArmResult
-from advlora_platform.analysis.estimates import Estimate
 from advlora_platform.analysis.trials import TrialResult
 from advlora_platform.analysis.words import plural
+from advlora_platform.study.constraints import Constraint, all_met
 from advlora_platform.study.ledger import Record
 
 SIZE = str(SIZES[0])
@@ -43,24 +43,31 @@ class Recommendation:
 
 
 def best_arm(
-    arms: Sequence[ArmResult], metric: str, records: Mapping[str, Record], data_hash: str, confidence: float
+    arms: Sequence[ArmResult],
+    metric: str,
+    records: Mapping[str, Record],
+    data_hash: str,
+    confidence: float,
+    limits: Sequence[Constraint] = (),
 ) -> Recommendation | None:
-    """Returns the arm with the highest mean, at the study's first seed; the cheaper of equal ones.
+    """Returns the arm with the best mean, at the study's first seed; the cheaper of equal ones.
 
     An arm with a trial that is not done, or whose robust accuracy cannot be trusted, does not compete; nor does one in
-    which nothing is trained.
+    which nothing is trained, or whose means do not keep the `limits`.
     """
-    candidates = [
+    complete = [
         arm for arm in arms if arm.complete and arm.reliable and arm.adapter != "none" and metric in arm.estimates
     ]
+    candidates = [arm for arm in complete if all_met(limits, _means(arm))]
     if not candidates:
         return None
-    winner = max(candidates, key=lambda arm: (arm.estimates[metric].mean, -_size(arm)))
+    sign = _sign(metric)
+    winner = max(candidates, key=lambda arm: (sign * arm.estimates[metric].mean, -_means(arm).get(SIZE, 0.0)))
     trial = winner.trials[0]
     assert trial.trial_id is not None, "the trial is done"
     return Recommendation(
         config=records[trial.trial_id].config,
-        reason=_arm_reason(winner, metric, winner.estimates[metric], len(candidates), confidence),
+        reason=_arm_reason(winner, metric, len(candidates), confidence, limits),
         arm=winner.name,
         trial_id=trial.trial_id,
         mlflow_run_id=trial.mlflow_run_id,
@@ -70,42 +77,66 @@ def best_arm(
     )
 
 
-def _size(arm: ArmResult) -> float:
-    return arm.estimates[SIZE].mean if SIZE in arm.estimates else 0.0
+def _means(arm: ArmResult) -> dict[str, float]:
+    return {metric: found.mean for metric, found in arm.estimates.items()}
 
 
-def _arm_reason(winner: ArmResult, metric: str, mean: Estimate, candidates: int, confidence: float) -> str:
+def _sign(metric: str) -> int:
+    """Returns 1 where more is better, -1 where less is."""
+    return 1 if Metric.parse(metric).direction == "max" else -1
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{100 * value:.1f} %" if Metric.parse(metric).on_data else f"{value:.4g}"
+
+
+def _kept(limits: Sequence[Constraint]) -> str:
+    return "".join(f", with {limit}" for limit in limits)
+
+
+def _arm_reason(
+    winner: ArmResult, metric: str, candidates: int, confidence: float, limits: Sequence[Constraint]
+) -> str:
+    mean, superlative = winner.estimates[metric], "highest" if _sign(metric) > 0 else "lowest"
     interval = (
         "no interval from one seed"
         if mean.low is None or mean.high is None
-        else f"{100 * confidence:g} % interval {100 * mean.low:.1f} to {100 * mean.high:.1f}"
+        else f"{100 * confidence:g} % interval {_shown(metric, mean.low).removesuffix(' %')} to "
+        f"{_shown(metric, mean.high).removesuffix(' %')}"
     )
     return (
-        f"'{winner.name}' has the highest mean {metric} of {plural(candidates, 'complete arm')}: "
-        f"{100 * mean.mean:.1f} % over {plural(mean.n, 'seed')} ({interval})"
+        f"'{winner.name}' has the {superlative} mean {metric} of {plural(candidates, 'complete arm')}{_kept(limits)}: "
+        f"{_shown(metric, mean.mean)} over {plural(mean.n, 'seed')} ({interval})"
     )
 
 
 def best_trial(
-    trials: Sequence[TrialResult], metric: str, records: Mapping[str, Record], seed: int, data_hash: str
+    trials: Sequence[TrialResult],
+    metric: str,
+    records: Mapping[str, Record],
+    seed: int,
+    data_hash: str,
+    limits: Sequence[Constraint] = (),
 ) -> Recommendation | None:
-    """Returns the finished, reliable trial with the best last value of the first objective; the cheaper of equals."""
-    candidates = [
+    """Returns the finished, reliable trial with the best last value of the first objective; the cheaper of equals.
+
+    Only trials that keep the `limits` compete.
+    """
+    finished = [
         trial for trial in trials if trial.status == "done" and not trial.unreliable and metric in trial.metrics
     ]
+    candidates = [trial for trial in finished if all_met(limits, trial.metrics)]
     if not candidates:
         return None
-    measured = Metric.parse(metric)
-    sign = 1 if measured.direction == "max" else -1
+    sign = _sign(metric)
     winner = max(candidates, key=lambda trial: (sign * trial.metrics[metric], -trial.metrics.get(SIZE, 0.0)))
     superlative = "highest" if sign > 0 else "lowest"
     assert winner.trial_id is not None, "the trial is done"
-    value = winner.metrics[metric]
-    shown = f"{100 * value:.1f} %" if measured.on_data else f"{value:.4g}"
+    value = _shown(metric, winner.metrics[metric])
     return Recommendation(
         config=records[winner.trial_id].config,
         reason=f"trial {winner.number} has the {superlative} final {metric} of "
-        f"{plural(len(candidates), 'finished trial')}: {shown} (one seed)",
+        f"{plural(len(candidates), 'finished trial')}{_kept(limits)}: {value} (one seed)",
         arm=records[winner.trial_id].arm,
         trial_id=winner.trial_id,
         mlflow_run_id=winner.mlflow_run_id,

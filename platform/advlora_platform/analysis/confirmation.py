@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scipy.stats import spearmanr
 
+from advlora.metrics import Metric
 from advlora_platform.analysis.arms import ArmResult
 from advlora_platform.analysis.estimates import Estimate, estimate
 from advlora_platform.analysis.metrics import Metrics, metrics_of
@@ -30,8 +31,8 @@ class Confirmation:
         confirmed: Finalist -> mean of the selecting metric over the fresh seeds; of complete finalists.
         unreliable: Finalists of which a trial failed a check of the evaluation; they cannot win.
         rank_correlation: Spearman's, of the two values over complete finalists; None with too few of them.
-        optimism: Value in the search less confirmed values, of the finalist that the search ranked first: what
-            quoting the search would have promised too much. None until that finalist is complete.
+        optimism: By how much the value in the search is better than the confirmed ones, of the finalist that the search
+            ranked first: what quoting the search would have promised too much. None until that finalist is complete.
     """
 
     protocol: str
@@ -95,7 +96,8 @@ def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 def _optimism(
     leader: Sequence[ArmResult], searched: dict[str, float], metric: str, confidence: float
 ) -> Estimate | None:
+    sign = 1 if Metric.parse(metric).direction == "max" else -1
     differences = [
-        searched[arm.name] - value for arm in leader if arm.complete for value in arm.by_seed(metric).values()
+        sign * (searched[arm.name] - value) for arm in leader if arm.complete for value in arm.by_seed(metric).values()
     ]
     return estimate(differences, confidence)

@@ -17,8 +17,8 @@ from advlora_platform.analysis.variance import Variance, crossed
 from advlora_platform.analysis.verdicts import LEAST_SEEDS, More, Outcome, outcome_of, what_to_add
 from advlora_platform.analysis.words import plural
 
-Group = tuple[tuple[int, ArmResult], ...]
-"""Arms with their signs: + - for a pair, + - - + for a square."""
+Group = tuple[tuple[float, ArmResult], ...]
+"""Arms with their weights: + - for a pair, + - - + for a square, shares of 1 and -1 for the halves of a fraction."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _blocks(groups: Sequence[Group], seeds: Sequence[int], known: Known, terms: 
     return Blocks(values.round(12), measured)  # without the noise of sums, which would look like an effect
 
 
-def _signed(terms: Sequence[tuple[int, Array | None]]) -> Array | None:
+def _signed(terms: Sequence[tuple[float, Array | None]]) -> Array | None:
     """Adds the scores of a group up; None where one is not known."""
     rows = [sign * row for sign, row in terms if row is not None]
     whole = len(rows) == len(terms) and len({len(row) for row in rows}) == 1

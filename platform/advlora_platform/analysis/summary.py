@@ -78,7 +78,12 @@ class Summary(ABC):
 
         Tuning inside an arm may fail as long as the arm's own trials do not.
         """
-        return tuple(trial for arm in self.arms for trial in arm.trials)
+        return tuple(trial for arm in self.every_arm for trial in arm.trials)
+
+    @property
+    def every_arm(self) -> tuple[ArmResult, ...]:
+        """All arms that have trials of their own, also those beside the main table."""
+        return self.arms
 
     @abstractmethod
     def answers(self) -> dict[str, float]:

@@ -107,5 +107,7 @@ def _best(
     data_hash: str,
 ) -> Recommendation | None:
     if confirmed is None:
-        return best_trial(found.trials, str(study.objectives()[0]), records, study.seed, data_hash)
-    return best_arm(confirmed.reliable(arms), confirmed.metrics.selecting, records, data_hash, CONFIDENCE)
+        metric = str(study.objectives()[0])
+        return best_trial(found.trials, metric, records, study.seed, data_hash, study.limits())
+    metric, limits = confirmed.metrics.selecting, study.limits(study.reported_protocol)
+    return best_arm(confirmed.reliable(arms), metric, records, data_hash, CONFIDENCE, limits)

@@ -57,10 +57,9 @@ def text_width(console: Console = output) -> int:
 
 def print_report(document: Document) -> None:
     """Prints the brief parts of a report, as wide as the terminal allows."""
-    from advlora_platform.report.terminal import WIDTH, to_terminal
+    from advlora_platform.report.terminal import to_terminal
 
-    width = min(output.width, WIDTH) if output.is_terminal else WIDTH
-    output.print(to_terminal(document, width), markup=True)
+    output.print(to_terminal(document, text_width()), markup=True)
 
 
 def print_json(content: Mapping[str, Any]) -> None:

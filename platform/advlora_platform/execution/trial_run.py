@@ -12,6 +12,7 @@ from advlora.training.trainer import fine_tune
 from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import load_state, save_state
 from advlora_platform.execution.work import Work
+from advlora_platform.study.environment import environment, save_environment
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.messages import Reported, Started
 from advlora_platform.study.outcomes import save_outcomes
@@ -43,6 +44,7 @@ def messages(
         if group.rank == 0:
             save_state(folder, report.state)
             save_outcomes(folder, report.examples)
+            save_environment(folder, environment(device))
         yield Reported(report.epoch, report.metrics, report.final, report.unreliable)
 
 

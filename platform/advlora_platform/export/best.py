@@ -11,7 +11,7 @@ from pydantic import Field
 from advlora.config import EvaluationProtocol, TrialConfig, dump_yaml, parse, read_yaml
 from advlora.config.base import Section, Text
 from advlora.metrics import Metric
-from advlora_platform.analysis import Summary
+from advlora_platform.analysis import Recommendation, Summary
 from advlora_platform.study.folder import StudyFolder, write_text
 from advlora_platform.study.spec import Study
 
@@ -29,27 +29,30 @@ class BestFile(Section):
 
 def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
     """Writes `best.yaml` into the study folder when the study has a best configuration."""
-    if summary.best is None:
-        return
+    if summary.best is not None:
+        write_text(folder.best, best_text(study, summary, summary.best, "best.yaml"))
+
+
+def best_text(study: Study, summary: Summary, chosen: Recommendation, file: str) -> str:
+    """Returns the content of a file that `advlora train` runs; `file` is its name, for the reader."""
     best = {
         "name": f"{study.name}-best",
-        "trial": summary.best.config,
+        "trial": chosen.config,
         "protocol": study.reported_protocol.model_dump(mode="json"),
         "provenance": {
             "study": study.name,
             "study_id": summary.study_id,
-            "selected": summary.best.reason,
-            "arm": summary.best.arm,
-            "trial": summary.best.trial_id,
-            "mlflow_run_id": summary.best.mlflow_run_id,
-            "seeds": list(summary.best.seeds),
-            "data_hash": summary.best.data_hash,
-            "metrics": summary.best.metrics,
+            "selected": chosen.reason,
+            "arm": chosen.arm,
+            "trial": chosen.trial_id,
+            "mlflow_run_id": chosen.mlflow_run_id,
+            "seeds": list(chosen.seeds),
+            "data_hash": chosen.data_hash,
+            "metrics": chosen.metrics,
             **summary.provenance,
         },
     }
-    header = _HEADER.format(study=study.name, file="best.yaml")
-    write_text(folder.best, header + dump_yaml(best))
+    return _HEADER.format(study=study.name, file=file) + dump_yaml(best)
 
 
 def read_best(path: Path) -> BestFile:

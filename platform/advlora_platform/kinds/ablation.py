@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ from advlora.config import TrialConfig
 from advlora.errors import ConfigError, did_you_mean
 from advlora_platform.kinds.kind import StudyKind
 from advlora_platform.kinds.workload import PlannedArm, trial_forwards
-from advlora_platform.search.space import FIXED, check_keys, check_values, grid_problems, no_key
-from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms
+from advlora_platform.search.space import FIXED, check_keys, check_values, grid, grid_problems, no_key
+from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms, reference_arm
+from advlora_platform.study.edges import Edge, edges, wider
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.metrics import reportable
+from advlora_platform.study.parameters import Space
 
 if TYPE_CHECKING:
     from advlora_platform.analysis import AblationSummary
@@ -30,7 +33,7 @@ class Ablation(StudyKind[AblationStudy, "AblationSummary"]):
     def problems(self) -> list[str]:
         """Checks the keys of factors and arms, and every arm as a trial."""
         study = self.study
-        problems = list(_key_problems(study))
+        problems = [*_key_problems(study), *self.constraint_problems()]
         if problems:
             return problems
         if "seed" in study.base:
@@ -82,6 +85,44 @@ class Ablation(StudyKind[AblationStudy, "AblationSummary"]):
             sum(trial.id in scores for trial in plan.tuning),
         )
 
+    def notes(self) -> list[str]:
+        """How large a fraction is, and what it cannot tell apart; which combinations are left out."""
+        study, arms_of_design = self.study, [arm for arm in arms(self.study) if arm.factors is not None]
+        whole = math.prod(len(factor.options) for factor in study.factors.values())
+        if study.design == "fractional":
+            aliased = "; ".join(study.aliases) or "no effects of factors and pairs"
+            return [
+                f"{len(arms_of_design)} of {whole} combinations, resolution {study.resolution} or more; "
+                f"measured as one: {aliased}."
+            ]
+        return (
+            [f"{len(arms_of_design)} of {whole} combinations; 'exclude' leaves out the others."]
+            if study.exclude
+            else []
+        )
+
+    def wider(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Widens what is tuned where the choice of an arm lies at its edge, if every arm takes the new values."""
+        tuning = self.study.tuning
+        if tuning is None:
+            return {}
+        reached: dict[str, set[Edge]] = {}
+        for plan in self.reported(records):
+            for key, edge in edges(tuning.parameters, plan.tuned or {}).items():
+                reached.setdefault(key, set()).add(edge)
+        grown = {key: wider(tuning.parameters[key], sides) for key, sides in reached.items()}
+        parameters = {key: parameter for key, parameter in grown.items() if parameter is not None}
+        return self._widened(tuning, parameters) if parameters else {}
+
+    def _widened(self, tuning: TuningConfig, parameters: Space) -> dict[str, Any]:
+        space = {**tuning.parameters, **parameters}
+        trials = len(grid(space)) if tuning.sampler == "grid" else tuning.trials
+        changed = tuning.model_copy(update={"parameters": space, "trials": trials})
+        if Ablation(self.study.model_copy(update={"tuning": changed})).problems():
+            return {}
+        shown = {key: space[key].model_dump(mode="json", exclude_defaults=True) for key in parameters}
+        return {"parameters": shown, "trials": trials}
+
     def summarise(
         self,
         records: Sequence[Record],
@@ -102,7 +143,13 @@ class Ablation(StudyKind[AblationStudy, "AblationSummary"]):
 
 
 def _key_problems(study: AblationStudy) -> Iterator[str]:
-    keys = [(f"factors.{name}.key", factor.key) for name, factor in study.factors.items()]
+    keys = [
+        (f"factors.{name}.levels.{level}" if factor.levels else f"factors.{name}.key", key)
+        for name, factor in study.factors.items()
+        for level, values in factor.options.items()
+        for key in values
+    ]
+    keys = list(dict.fromkeys(keys))
     keys += [(f"arms.{name}", key) for name, values in study.arms.items() for key in values]
     for where, key in keys:
         head = key.partition(".")[0]
@@ -129,12 +176,18 @@ def _tuning_problems(study: AblationStudy, tuning: TuningConfig) -> list[str]:
     if tuning.sampler == "grid" and (problems := grid_problems(tuning.parameters, tuning.trials, "tuning")):
         return problems
     used: set[str] = set()
+    problems = []
     for arm in arms(study):
         own = tuning_of(study, arm)
         parameters = {} if own is None else own.parameters
         used |= set(parameters)
         found = check_values(parameters, partial(_with_arm, study, arm), where)
         problems += [f"arm '{arm.name}': {problem}" for problem in found]
+    reference = reference_arm(study)
+    if tuning.mode != "retuned" and tuning_of(study, reference) is None:
+        problems.append(
+            f"tuning.mode: '{tuning.mode}' holds the values of '{reference.name}', in which nothing is tuned"
+        )
     idle = [key for key in tuning.parameters if key not in used]
     return problems + [f"{where}: '{key}' is tuned in no arm, because none takes it or all set it" for key in idle]
 

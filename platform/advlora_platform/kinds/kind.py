@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from advlora.check import check_evaluation, check_trial
 from advlora.config import TrialConfig
+from advlora.errors import did_you_mean
 from advlora_platform.kinds.workload import PlannedArm
 from advlora_platform.study.ledger import Record
+from advlora_platform.study.metrics import selectable
 from advlora_platform.study.opening import trials_of
 from advlora_platform.study.spec import Study
-from advlora_platform.study.trials import TrialFactory
+from advlora_platform.study.trials import Trial, TrialFactory
 
 if TYPE_CHECKING:
     from advlora_platform.analysis import Summary
@@ -49,9 +51,21 @@ class StudyKind(ABC, Generic[AnyStudy, AnySummary]):
     def reported(self, records: Sequence[Record]) -> list[ArmPlan]:
         """Returns the trials that are reported, as far as they are known."""
 
+    def known(self, records: Sequence[Record]) -> list[Trial]:
+        """Returns every trial of the study, as far as they are known: reported ones, and those that selected."""
+        return [trial for plan in self.reported(records) for trial in (*plan.tuning, *plan.trials)]
+
     @abstractmethod
     def planned(self, records: Sequence[Record]) -> list[PlannedArm]:
         """Counts the trials, and what each costs."""
+
+    def notes(self) -> list[str]:
+        """Returns what a person should know of the design before it runs."""
+        return []
+
+    def wider(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Returns keys of the study that would let choices reach beyond the edges they lie at; empty without any."""
+        return {}
 
     @abstractmethod
     def summarise(
@@ -73,6 +87,19 @@ class StudyKind(ABC, Generic[AnyStudy, AnySummary]):
     @abstractmethod
     def report(self, summary: AnySummary) -> Report:
         """Returns what is written about a summary."""
+
+    def constraint_problems(self) -> list[str]:
+        """Checks that constraints name what a trial has on `val`, its costs or its sizes."""
+        known = [str(metric) for metric in selectable(self.study.protocol)]
+        problems = []
+        for text, constraint in zip(self.study.constraints, self.study.limits(), strict=True):
+            name = constraint.metric
+            if name.startswith("test/"):
+                problems.append(f"constraints: '{text}' is on test, which selects nothing; use val/{name[5:]}")
+            elif name not in known:
+                nearest = did_you_mean(name, ["robust", "clean", *known])
+                problems.append(f"constraints: '{name}' is not a metric that selects{nearest}")
+        return problems
 
     def trial_problems(self, config: TrialConfig) -> list[str]:
         """Checks a trial, and whether every evaluation of the study fits it."""

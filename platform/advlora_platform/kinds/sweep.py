@@ -14,6 +14,7 @@ from advlora_platform.study.ledger import Record
 from advlora_platform.study.metrics import selectable
 from advlora_platform.study.parameters import extremes
 from advlora_platform.study.sweep import ConfirmConfig, SweepStudy
+from advlora_platform.study.trials import Trial
 
 if TYPE_CHECKING:
     from advlora_platform.analysis import SweepSummary
@@ -30,7 +31,7 @@ class Sweep(StudyKind[SweepStudy, "SweepSummary"]):
         """Checks the space, the objectives, and a trial at every edge of the space."""
         study = self.study
         problems = check_space(study.parameters, study.points, study.trial_with, "parameters")
-        problems += _objective_problems(study)
+        problems += [*_objective_problems(study), *self.constraint_problems()]
         if not problems and study.search.sampler == "grid":
             problems += grid_problems(study.parameters, study.search.trials, "search")
         return problems or self._trial_problems()
@@ -68,6 +69,14 @@ class Sweep(StudyKind[SweepStudy, "SweepSummary"]):
         from advlora_platform.search.sweep import belonging
 
         return confirmation_plans(self.study, self.trials, belonging(self.study, self.trials, records))
+
+    def known(self, records: Sequence[Record]) -> list[Trial]:
+        """The trials of the search, and those that confirm its finalists."""
+        from advlora_platform.search.sweep import belonging
+
+        searched = belonging(self.study, self.trials, records)
+        again = [self.trials.trial(record.arm, record.seed, record.values, record.phase) for record in searched]
+        return again + super().known(records)
 
     def planned(self, records: Sequence[Record]) -> list[PlannedArm]:
         """One line per stage."""

@@ -14,6 +14,7 @@ from advlora_platform.report.tables import (
     curve_table,
     failures_table,
     finalists_table,
+    held_table,
     importance_table,
     pareto_table,
     trials_table,
@@ -95,6 +96,17 @@ def _ablation(summary: AblationSummary) -> Iterator[Part]:
             table=contrasts_table(summary.comparisons, "arm", _asked(summary)),
             brief=True,
         )
+    if summary.held:
+        yield Part(
+            "Nuisance parameters retuned or held",
+            (
+                f"Test robust accuracy (%) with the values that each arm was tuned for, and with those of "
+                f"{summary.reference} in every arm; differences in points. An arm whose verdict differs owes it to "
+                "what was tuned.",
+            ),
+            table=held_table(summary),
+            brief=True,
+        )
     if summary.examples:
         yield _uncertainty(summary)
     if summary.metrics.curve:
@@ -137,6 +149,7 @@ def _effects(summary: AblationSummary, level: str) -> Iterator[Part]:
             "Each effect is the mean difference that switching the factor on makes, over all pairs of arms that differ "
             "in this factor only (and in what was tuned inside them), paired by seed and image. A pair that a seed "
             f"lacks is filled in by least squares. {_together(summary, level)}",
+            *_aliased(summary),
         ),
         Picture(
             "effects",
@@ -155,10 +168,20 @@ def _effects(summary: AblationSummary, level: str) -> Iterator[Part]:
         )
 
 
+def _aliased(summary: AblationSummary) -> Iterator[str]:
+    """Says what a fraction of all combinations cannot tell apart."""
+    if summary.aliases:
+        yield (
+            "The arms are a fraction of all combinations: an effect is the mean of the arms with the factor on less "
+            f"that of the others, and what stands on both sides here is measured as one: {'; '.join(summary.aliases)}."
+        )
+
+
 def _details(summary: AblationSummary) -> Iterator[Part]:
     tuned = tuned_table(summary)
     if tuned is not None:
-        yield Part("Tuned inside each arm", ("Every arm gets the same number of tries, judged on val.",), table=tuned)
+        text = "Every arm that is tuned gets the same number of tries, judged on val."
+        yield Part("Tuned inside each arm", (text,), table=tuned)
     yield Part("Every trial", table=trials_table_by_arm(summary), folded=True)
 
 

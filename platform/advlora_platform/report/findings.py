@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from advlora.metrics import Metric
 from advlora_platform.analysis import AblationSummary, Confirmation, Contrast, Outcome, Summary, SweepSummary
 from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Finding, Tone
-from advlora_platform.report.wording import points, status_of
+from advlora_platform.report.wording import amount_of_difference, points, status_of
 
 TONES: dict[Outcome, Tone] = {
     "better": "good",
@@ -26,6 +27,7 @@ def ablation_findings(summary: AblationSummary) -> tuple[Finding, ...]:
         *_choice(summary, nothing),
         Finding(ablation_selection(summary)),
         Finding(coverage(summary)),
+        *_tuning(summary),
         *_holes(summary, _doubtful(summary)),
     )
 
@@ -42,6 +44,20 @@ def sweep_findings(summary: SweepSummary) -> tuple[Finding, ...]:
         *map(Finding, sentences),
         *_holes(summary, [*_doubtful(summary), *searched]),
     )
+
+
+def _tuning(summary: AblationSummary) -> Iterator[Finding]:
+    """Says where tuning may have been unfair: values held for all, or at the edge of what could be chosen."""
+    if summary.mode == "held":
+        text = (
+            f"Nuisance parameters are held at the values of {summary.reference}; an arm that needs others looks worse."
+        )
+        yield Finding(text)
+    found = [(key, edge, arm) for arm, values in summary.edges.items() for key, edge in values.items()]
+    for key, edge in dict.fromkeys((key, edge) for key, edge, _ in found):
+        names = ", ".join(arm for other, side, arm in found if (other, side) == (key, edge))
+        place = f"{key} is the {edge} of its range in {names}"
+        yield Finding(f"At the edge of what was tuned: {place}; advlora plan offers a wider one.", "open")
 
 
 def tone_of(contrast: Contrast) -> Tone:
@@ -102,7 +118,10 @@ def _answers(summary: AblationSummary) -> Iterator[Finding]:
 
 def _whole_method(summary: AblationSummary) -> Iterator[Finding]:
     """Compares the arm with every factor on to the reference."""
-    whole = next((arm.name for arm in summary.arms if arm.factors and all(arm.factors.values())), None)
+    designed = [
+        (sum(arm.factors.values()), arm.name) for arm in summary.arms if arm.factors and all(arm.factors.values())
+    ]
+    whole = max(designed, default=(0, None))[1]
     for comparison in summary.comparisons:
         if comparison.name == whole and comparison.metric == summary.metrics.test_robust:
             text = f"{whole} against {summary.reference}: {_answer(comparison, 'robust')}."
@@ -130,11 +149,12 @@ def confirmation_sentences(confirmed: Confirmation) -> tuple[str, ...]:
         )
     found = confirmed.optimism
     if found is not None:
-        interval = f" ({points(found.low)} to {points(found.high)})" if found.low is not None else ""
-        sentences.append(
-            f"Optimism: the search promised {points(found.mean)} points{interval} more for its leader "
-            "than was confirmed."
-        )
+        shares = Metric.parse(confirmed.metrics.selecting).on_data
+        write = points if shares else amount_of_difference
+        interval = f" ({write(found.low)} to {write(found.high)})" if found.low is not None else ""
+        size = f"{write(found.mean)} points{interval}" if shares else f"{write(found.mean)}{interval}"
+        better = "more" if Metric.parse(confirmed.metrics.selecting).direction == "max" else "less"
+        sentences.append(f"Optimism: the search promised {size} {better} for its leader than was confirmed.")
     if confirmed.unreliable:
         sentences.append(f"Not reliable, so they cannot win: {', '.join(confirmed.unreliable)}.")
     return tuple(sentences)
@@ -153,14 +173,14 @@ def _choice(summary: Summary, nothing: str) -> Iterator[Finding]:
 
 def _doubtful(summary: Summary) -> list[tuple[str, str, str]]:
     """Lists arm, trial, and why its numbers cannot be trusted; the reason is empty where they can."""
-    return [(arm.name, f"seed {trial.seed}", trial.unreliable) for arm in summary.arms for trial in arm.trials]
+    return [(arm.name, f"seed {trial.seed}", trial.unreliable) for arm in summary.every_arm for trial in arm.trials]
 
 
 def _holes(summary: Summary, doubtful: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
     text = holes(summary)
     if text is not None:
         yield Finding(f"Incomplete: {text}", "bad")
-    for arm in summary.arms:
+    for arm in summary.every_arm:
         waiting = [f"seed {trial.seed} {status_of(trial)}" for trial in arm.trials if trial.status != "done"]
         if waiting:
             yield Finding(f"{arm.name}: {', '.join(waiting)}.", "bad")

@@ -28,6 +28,7 @@ from advlora_platform.report.wording import (
     mean_with_interval,
     mean_with_margin,
     measured,
+    measured_with_interval,
     percent,
     probability,
     setting,
@@ -37,6 +38,7 @@ from advlora_platform.report.wording import (
     status_of,
     title_of,
 )
+from advlora_platform.search.plan import held_name
 
 TOP = 10
 """So many rows of a long table are shown in a terminal."""
@@ -135,13 +137,47 @@ def tuned_table(summary: AblationSummary) -> Table | None:
     rows = tuple(
         (
             arm.name,
-            *(setting(arm.tuned[key]) if arm.tuned and key in arm.tuned else ABSENT for key in keys),
+            *(_tuned(summary, arm, key) for key in keys),
             f"{arm.tuning['done']}/{arm.tuning['planned']}",
             str(arm.tuning["failed"]),
         )
         for arm in arms
     )
-    return Table(("arm", *keys, "tried", "failed"), "l" + "r" * (len(keys) + 2), rows)
+    tones = tuple[Tone, ...]("open" if arm.name in summary.edges else "plain" for arm in arms)
+    return Table(("arm", *keys, "tried", "failed"), "l" + "r" * (len(keys) + 2), rows, tones)
+
+
+def _tuned(summary: AblationSummary, arm: ArmResult, key: str) -> str:
+    """Writes a tuned value, and whether it is the smallest or the largest that could be chosen."""
+    if not arm.tuned or key not in arm.tuned:
+        return ABSENT
+    edge = summary.edges.get(arm.name, {}).get(key)
+    return setting(arm.tuned[key]) + ("" if edge is None else f" ({edge})")
+
+
+def held_table(summary: AblationSummary) -> Table:
+    """Every arm with its own nuisance values and with those of the reference, side by side."""
+    metric = summary.metrics.test_robust
+    own = {answer.name: answer for answer in summary.comparisons if answer.metric == metric}
+    held = {answer.name: answer for answer in summary.held_comparisons if answer.metric == metric}
+    pairs = [(arm, arm.name.removesuffix(held_name(""))) for arm in summary.held]
+    retuned = {arm.name: arm for arm in summary.arms}
+    rows = tuple(
+        (
+            name,
+            mean_with_margin(retuned[name].estimates.get(metric)),
+            difference(own[name]),
+            own[name].outcome,
+            mean_with_margin(arm.estimates.get(metric)),
+            difference(held[arm.name]),
+            held[arm.name].outcome,
+        )
+        for arm, name in pairs
+    )
+    against = f"against {summary.reference}"
+    header = ("arm", "retuned", against, "verdict", "held", f"held {against}", "verdict held")
+    tones = tuple[Tone, ...]("plain" if own[n].outcome == held[a.name].outcome else "open" for a, n in pairs)
+    return Table(header, "lrrlrrl", rows, tones)
 
 
 def trials_table_by_arm(summary: AblationSummary) -> Table:
@@ -149,7 +185,7 @@ def trials_table_by_arm(summary: AblationSummary) -> Table:
     metrics = summary.metrics
     names = (metrics.test_robust, metrics.test_clean, metrics.val_robust, SECONDS)
     header = ("arm", "seed", "status", *(title_of(name) for name in names), "trial", "MLflow run")
-    pairs = [(arm, trial) for arm in summary.arms for trial in arm.trials]
+    pairs = [(arm, trial) for arm in summary.every_arm for trial in arm.trials]
     rows = tuple(
         (
             arm.name,
@@ -170,7 +206,7 @@ def trials_table(summary: SweepSummary, sweep: SweepResult) -> Table:
     names = short_names(keys)
     others = (summary.metrics.val_robust, summary.metrics.val_clean, SECONDS)
     metrics = tuple(dict.fromkeys((*sweep.objectives, *others)))
-    header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "trial", "MLflow run")
+    header = ("trial", *(title_of(metric) for metric in metrics), "status", "values", "id", "MLflow run")
     chosen = ranked(sweep)
     shown = "a" * (len(header) - 2) + "ff"
     rows = tuple(
@@ -227,7 +263,7 @@ def finalists_table(summary: SweepSummary, confirmed: Confirmation) -> Table:
         (
             arm.name,
             measured(summary.metrics.selecting, confirmed.searched[arm.name]),
-            *(mean_with_interval(arm.estimates.get(metric)) for metric in accuracies),
+            *(measured_with_interval(metric, arm.estimates.get(metric)) for metric in accuracies),
             f"{arm.done}/{len(arm.trials)}",
             "no" if arm.name in confirmed.unreliable else "yes",
         )

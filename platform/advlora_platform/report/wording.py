@@ -16,21 +16,38 @@ HEADINGS = {SECONDS: "training s", FLOPS: "training FLOP", FORWARDS: "image pass
 """Headings of metrics that are not measured on data."""
 
 
+class Quantity(str):
+    """A number as people read it, which remembers what it is.
+
+    Attributes:
+        numbers: The value, and the ends of its interval where it has one, in the unit that is shown.
+    """
+
+    numbers: tuple[float, ...]
+
+    def __new__(cls, text: str, *numbers: float) -> Quantity:
+        """Takes the text, and the numbers that it stands for."""
+        quantity = super().__new__(cls, text)
+        quantity.numbers = numbers
+        return quantity
+
+
 def percent(value: float | None) -> str:
     """Writes an accuracy such as `57.3`; the unit stands in the heading."""
-    return ABSENT if value is None else f"{_zeroed(100 * value):.1f}"
+    return ABSENT if value is None else Quantity(f"{_zeroed(100 * value):.1f}", 100 * value)
 
 
 def points(value: float | None) -> str:
     """Writes a difference of accuracies such as `+1.9`."""
-    return ABSENT if value is None else f"{_zeroed(100 * value):+.1f}"
+    return ABSENT if value is None else Quantity(f"{_zeroed(100 * value):+.1f}", 100 * value)
 
 
 def mean_with_margin(mean: Estimate | None) -> str:
     """Writes `57.3 ± 1.2`, the margin being half the interval; without one for a single seed."""
     if mean is None:
         return ABSENT
-    return percent(mean.mean) if mean.half_width is None else f"{percent(mean.mean)} ± {percent(mean.half_width)}"
+    margin = "" if mean.half_width is None else f" ± {percent(mean.half_width)}"
+    return Quantity(percent(mean.mean) + margin, *_numbers(mean))
 
 
 def mean_with_interval(mean: Estimate | None) -> str:
@@ -38,7 +55,16 @@ def mean_with_interval(mean: Estimate | None) -> str:
     if mean is None:
         return ABSENT
     bounds = "" if mean.low is None else f" ({percent(mean.low)} to {percent(mean.high)})"
-    return percent(mean.mean) + bounds
+    return Quantity(percent(mean.mean) + bounds, *_numbers(mean))
+
+
+def measured_with_interval(metric: str, mean: Estimate | None) -> str:
+    """Writes the mean of any metric with its interval."""
+    if Metric.parse(metric).on_data or mean is None:
+        return mean_with_interval(mean)
+    ends = (mean.mean,) if mean.low is None or mean.high is None else (mean.mean, mean.low, mean.high)
+    texts = [measured(metric, value) for value in ends]
+    return Quantity(texts[0] + (f" ({texts[1]} to {texts[2]})" if len(texts) > 1 else ""), *ends)
 
 
 def difference(contrast: Contrast) -> str:
@@ -46,20 +72,33 @@ def difference(contrast: Contrast) -> str:
     found = contrast.estimate
     if found is None:
         return ABSENT
-    return points(found.mean) + ("" if found.low is None else f" ({points(found.low)} to {points(found.high)})")
+    bounds = "" if found.low is None else f" ({points(found.low)} to {points(found.high)})"
+    return Quantity(points(found.mean) + bounds, *_numbers(found))
+
+
+def _numbers(mean: Estimate) -> tuple[float, ...]:
+    """Returns mean, low and high in percent."""
+    return tuple(100 * value for value in (mean.mean, mean.low, mean.high) if value is not None)
 
 
 def probability(p: float | None) -> str:
     """Writes a p-value to three digits after the point."""
     if p is None:
         return ABSENT
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return Quantity("< 0.001" if p < 0.001 else f"{p:.3f}", p)
 
 
 def amount(value: float | None) -> str:
     """Writes a cost in at most five characters, such as `37.4`, `812`, `1.2M` or `41.3T`."""
-    if value is None:
-        return ABSENT
+    return ABSENT if value is None else Quantity(_short(value), value)
+
+
+def amount_of_difference(value: float | None) -> str:
+    """Writes a difference of what is no share of examples, such as `+120` or `-0.3`."""
+    return ABSENT if value is None else Quantity(f"{value:+.3g}", value)
+
+
+def _short(value: float) -> str:
     for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if suffix == 'k' else size):.3g}{suffix}"
@@ -68,7 +107,7 @@ def amount(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """Writes a share of parameters in percent, with a digit more than accuracies have."""
-    return ABSENT if value is None else f"{100 * value:.2f}"
+    return ABSENT if value is None else Quantity(f"{100 * value:.2f}", 100 * value)
 
 
 def measured(metric: str, value: float | None) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from advlora_platform.search.contract import StudySearcher
-from advlora_platform.search.plan import Planner, scores_of
-from advlora_platform.study.ablation import AblationStudy, arms
+from advlora_platform.search.plan import planners, scores_of
+from advlora_platform.study.ablation import AblationStudy
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.messages import Reported, from_tune
 from advlora_platform.study.trials import Trial, TrialFactory, to_tune
@@ -18,15 +18,15 @@ from advlora_platform.study.trials import Trial, TrialFactory, to_tune
 class PlanSearcher(StudySearcher):
     """Suggests what the plans of the arms list and the ledger does not have, in their order.
 
-    A result brings forward the arms that it belongs to, and no other: a study of 10,000 trials would otherwise be
-    planned 10,000 times.
+    A result brings forward the arms that it belongs to, and those that wait for another one's tuning: a study of 10,000
+    trials would otherwise be planned 10,000 times.
     """
 
     def __init__(self, study: AblationStudy, factory: TrialFactory, records: Iterable[Record]) -> None:
         super().__init__()
         self._selecting = str(study.objectives()[0])
         self._scores = scores_of(study, records)
-        self._planners = [Planner(study, factory, arm) for arm in arms(study)]
+        self._planners = planners(study, factory)
         self._listed = [0] * len(self._planners)
         self._places: dict[str, list[int]] = defaultdict(list)
         self._ready: list[tuple[int, int, Trial]] = []
@@ -63,7 +63,8 @@ class PlanSearcher(StudySearcher):
             return
         self._scores[trial.id] = last.metrics.get(self._selecting) if isinstance(last, Reported) else None
         self._remaining -= len(self._places[trial.id])
-        for number in set(self._places[trial.id]):
+        waiting = {number for number, each in enumerate(self._planners) if each.waits and not self._listed[number]}
+        for number in {*self._places[trial.id], *waiting}:
             self._bring_forward(number)
 
     def _bring_forward(self, number: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from advlora.metrics import Metric
 from advlora_platform.search.plan import ArmPlan
 from advlora_platform.study.ablation import Arm
+from advlora_platform.study.constraints import all_met
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.sweep import SweepStudy
 from advlora_platform.study.trials import TrialFactory
@@ -16,14 +17,15 @@ def finalists(study: SweepStudy, records: Iterable[Record]) -> list[Record]:
     """Returns the trials to confirm, best first: the top ones by the first objective, then the rest of the Pareto set.
 
     Only finished trials compete, for the last value of one that was stopped early is not comparable; and only those
-    whose value can be trusted.
+    whose value can be trusted, and that keep the constraints of the study.
     """
     if study.confirm is None:
         return []
     objectives = study.objectives()
     metrics = {str(objective) for objective in objectives}
     finished = [record for record in records if record.status == "done" and record.phase == "search"]
-    candidates = [record for record in finished if not record.unreliable and metrics <= record.metrics.keys()]
+    reliable = [record for record in finished if not record.unreliable and metrics <= record.metrics.keys()]
+    candidates = [record for record in reliable if all_met(study.limits(), record.metrics)]
     ranked = sorted(candidates, key=lambda record: goodness(record.metrics, objectives)[0], reverse=True)
     top = ranked[: study.confirm.top]
     front = pareto_set([goodness(record.metrics, objectives) for record in ranked]) if len(objectives) > 1 else []

@@ -7,14 +7,14 @@ uninterrupted one. No step is taken twice: a large ablation costs a driver no mo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 
 from advlora_platform.search.samplers import build_sampler
 from advlora_platform.search.space import grid, remaining, suggest
-from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms
+from advlora_platform.study.ablation import AblationStudy, Arm, TuningConfig, arms, reference_arm
 from advlora_platform.study.ledger import Record
 from advlora_platform.study.trials import Trial, TrialFactory
 
@@ -32,6 +32,7 @@ class ArmPlan:
         tuned: The chosen nuisance values; empty where nothing is tuned, None until tuning is finished.
         trials: One per seed, in the study's order; empty until tuning is finished.
         budget: How many tuning trials the arm has in all.
+        again: Whether it repeats an arm of its own tuning, with the values of the reference instead.
     """
 
     arm: Arm
@@ -39,6 +40,7 @@ class ArmPlan:
     tuned: dict[str, Any] | None
     trials: tuple[Trial, ...]
     budget: int
+    again: bool = False
 
 
 def scores_of(study: AblationStudy, records: Iterable[Record]) -> dict[str, float | None]:
@@ -53,7 +55,28 @@ def scores_of(study: AblationStudy, records: Iterable[Record]) -> dict[str, floa
 
 def plan_arms(study: AblationStudy, factory: TrialFactory, scores: Scores) -> list[ArmPlan]:
     """Returns the trials of every arm, given what is settled."""
-    return [Planner(study, factory, arm).plan(scores) for arm in arms(study)]
+    return [planner.plan(scores) for planner in planners(study, factory)]
+
+
+def planners(study: AblationStudy, factory: TrialFactory) -> list[Planner]:
+    """Returns what plans the arms, in their order; then, where a study wants both, those with held values."""
+    listed = arms(study)
+    own = [Planner(study, factory, arm) for arm in listed]
+    if study.tuning is None or study.tuning.mode == "retuned":
+        return own
+    place = listed.index(reference_arm(study))
+    if study.tuning.mode == "held":
+        return [
+            each if number == place else Planner(study, factory, arm, own[place])
+            for number, (arm, each) in enumerate(zip(listed, own, strict=True))
+        ]
+    others = [replace(arm, name=held_name(arm.name)) for number, arm in enumerate(listed) if number != place]
+    return own + [Planner(study, factory, arm, own[place], again=True) for arm in others]
+
+
+def held_name(arm: str) -> str:
+    """Names the arm that repeats another one with the values of the reference."""
+    return f"{arm} (held)"
 
 
 def tuning_of(study: AblationStudy, arm: Arm) -> TuningConfig | None:
@@ -73,20 +96,39 @@ def tuning_of(study: AblationStudy, arm: Arm) -> TuningConfig | None:
 class Planner:
     """Plans one arm, as far as results allow; asked again with more of them, it goes on from there."""
 
-    def __init__(self, study: AblationStudy, factory: TrialFactory, arm: Arm) -> None:
-        self._arm, self._factory, self._seeds = arm, factory, study.seeds
+    def __init__(
+        self,
+        study: AblationStudy,
+        factory: TrialFactory,
+        arm: Arm,
+        holds: Planner | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Plans an arm that is tuned itself, or that `holds` the values for which another one was tuned."""
+        self._arm, self._factory, self._seeds, self._again = arm, factory, study.seeds, again
         tuning = tuning_of(study, arm)
-        self._tuning = None if tuning is None else _Tuning(tuning, factory, arm)
+        self._keys = set() if tuning is None else set(tuning.parameters)
+        self._owns = holds is None
+        self._tuning: _Tuning | None = None
+        if tuning is not None:
+            self._tuning = _Tuning(tuning, factory, arm) if holds is None else holds._tuning
         self._trials: tuple[Trial, ...] = ()
-        self.budget = 0 if tuning is None else tuning.trials
+        self.budget = tuning.trials if tuning is not None and self._owns else 0
         """How many tuning trials the arm has in all."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether its trials depend on the tuning of another arm."""
+        return self._tuning is not None and not self._owns
 
     def plan(self, scores: Scores) -> ArmPlan:
         """Returns the trials that are known, given what is settled; what was settled stays so."""
         tuned = {} if self._tuning is None else self._tuning.advance(scores)
-        tried = () if self._tuning is None else tuple(self._tuning.tried)
+        tuned = None if tuned is None else {key: value for key, value in tuned.items() if key in self._keys}
+        tried = tuple(self._tuning.tried) if self._tuning is not None and self._owns else ()
         trials = () if tuned is None else self._seed_trials(tuned)
-        return ArmPlan(self._arm, tried, tuned, trials, self.budget)
+        return ArmPlan(self._arm, tried, tuned, trials, self.budget, self._again)
 
     def _seed_trials(self, tuned: Mapping[str, Any]) -> tuple[Trial, ...]:
         values = {**self._arm.values, **tuned}

@@ -66,6 +66,11 @@ class StudyFolder:
         return self.path / "figures"
 
     @property
+    def tables(self) -> Path:
+        """The tables of the report as CSV and LaTeX."""
+        return self.path / "tables"
+
+    @property
     def best(self) -> Path:
         """The best configuration, ready for `advlora train`."""
         return self.path / "best.yaml"

@@ -15,7 +15,13 @@ from pydantic import PrivateAttr, field_validator
 from advlora.config import EvaluationProtocol, TrialConfig, leaves, parse
 from advlora.config.base import Count, Section, Text
 from advlora.metrics import Metric
+from advlora_platform.study.constraints import Constraint, parse_constraint
 from advlora_platform.study.trials import resolve
+
+
+def short_metrics(protocol: EvaluationProtocol) -> dict[str, Metric]:
+    """Returns the short names of what selects: `robust` and `clean`, both on `val`."""
+    return {"robust": Metric.robust("val", protocol.epsilon), "clean": Metric.clean("val")}
 
 
 class Study(Section):
@@ -31,6 +37,8 @@ class Study(Section):
     """The trial configuration that everything is measured around (a partial `TrialConfig`)."""
     protocol: EvaluationProtocol = EvaluationProtocol()
     """How every trial is evaluated: the name of a shipped protocol, or its keys."""
+    constraints: tuple[str, ...] = ()
+    """What the recommended configuration must keep, such as `params/trainable_fraction <= 0.1` or `clean >= 80 %`."""
     max_concurrent: Count | None = None
     """Upper bound of trials at once; None means as many as the cluster holds."""
 
@@ -42,6 +50,13 @@ class Study(Section):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
             raise ValueError(f"{name!r} is not allowed; use letters, digits, '.', '_' and '-', at most 64")
         return name
+
+    @field_validator("constraints")
+    @classmethod
+    def _readable(cls, constraints: tuple[str, ...]) -> tuple[str, ...]:
+        for text in constraints:
+            parse_constraint(text, {})
+        return constraints
 
     def model_post_init(self, context: Any) -> None:
         """Parses the base, so that no study with an impossible one exists.
@@ -71,6 +86,14 @@ class Study(Section):
             protocol: The evaluation that measures them; None for the study's own.
         """
         return (Metric.robust("val", (protocol or self.protocol).epsilon),)
+
+    def limits(self, protocol: EvaluationProtocol | None = None) -> tuple[Constraint, ...]:
+        """Returns the constraints on what is recommended.
+
+        Args:
+            protocol: The evaluation that measures it; None for the study's own.
+        """
+        return tuple(parse_constraint(text, short_metrics(protocol or self.protocol)) for text in self.constraints)
 
     @property
     def content(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from advlora.config import EvaluationProtocol, leaves
 from advlora.config.base import Count, Positive, Section, Seed
 from advlora.metrics import Metric
 from advlora_platform.study.parameters import Sampler, Space
-from advlora_platform.study.spec import Study
+from advlora_platform.study.spec import Study, short_metrics
 
 
 class SchedulerConfig(Section):
@@ -98,7 +98,7 @@ class SweepStudy(Study):
 
     def objectives(self, protocol: EvaluationProtocol | None = None) -> tuple[Metric, ...]:
         """Returns the metrics that the search optimises; the first one selects."""
-        short = {"robust": Metric.robust("val", (protocol or self.protocol).epsilon), "clean": Metric.clean("val")}
+        short = short_metrics(protocol or self.protocol)
         return tuple(short.get(name) or Metric.parse(name) for name in self.search.objectives)
 
     @property

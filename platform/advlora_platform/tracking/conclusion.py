@@ -23,7 +23,7 @@ def log_conclusion(runs: StudyRuns, summary: Summary, files: Sequence[Path]) -> 
         summary: What was found.
         files: Report and figures; images go below `figures/`.
     """
-    for arm in summary.arms:
+    for arm in summary.every_arm:
         runs.answer(runs.arm(arm.name), arm_metrics(arm), {"advlora.seeds": f"{arm.done} of {len(arm.trials)}"})
         runs.end(runs.arm(arm.name), complete=arm.complete)
     runs.mark_best(None if summary.best is None else summary.best.trial_id)
