@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+
 from rich.markup import escape
 
 from advlora.errors import UserError
