@@ -112,7 +112,8 @@ def parse_yaml(text: str) -> Any:
 
 def dump_yaml(content: Mapping[str, Any]) -> str:
     """Writes plain data as YAML that this module, and loaders of YAML 1.2, read back as it was."""
-    yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
+    stream = io.StringIO()
+    yaml: Any = YAML(typ="safe", pure=True)  # its settings are typed as the None that they begin with
     yaml.Resolver, yaml.Representer = _CautiousResolver, _Representer
     yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = False, False, 110
     yaml.dump(content, stream)

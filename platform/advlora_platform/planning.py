@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from rich.markup import escape
 
 from advlora.errors import UserError
+from advlora.reading import dump_yaml
 from advlora_platform import probe
 from advlora_platform.execution import available, concurrency
 from advlora_platform.kinds import PlannedArm, kind_of
@@ -73,7 +73,7 @@ class Plan:
         """Yields the YAML of a wider range; what was tried already is not run again."""
         if self.wider:
             yield from ("", "Some arms do best at the edge of what was tuned. A wider range, for the study's YAML:")
-            yield from yaml.safe_dump({"tuning": self.wider}, sort_keys=False, width=76).splitlines()
+            yield from dump_yaml({"tuning": self.wider}).splitlines()
 
     def _total(self) -> str:
         if self.seconds is None or self.seconds_per_forward is None:

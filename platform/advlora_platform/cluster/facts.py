@@ -66,7 +66,7 @@ def of_this_node(mark: Mark) -> dict[str, Any]:
         "versions": versions,
         "clock": time.time(),
         "storage": mark.problem(),
-        "cuda": torch.backends.cuda.is_built(),
+        "cuda": bool(torch.version.cuda),
     }
 
 

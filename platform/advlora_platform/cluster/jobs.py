@@ -118,12 +118,13 @@ class Cluster:
         """Starts a command in the copy of a folder and returns the id of the job."""
         environment = {"working_dir": str(folder), "env_vars": dict(variables)}
         with _explained(self.address):
-            return self._client.submit_job(
+            job: str = self._client.submit_job(
                 entrypoint=command,
                 submission_id=f"{name}-{uuid.uuid4().hex[:8]}",
                 runtime_env=environment,
                 metadata=dict(metadata),
             )
+        return job
 
     def studies(self) -> list[Job]:
         """Returns the jobs that are studies, the newest first."""
@@ -153,7 +154,8 @@ class Cluster:
         """
         self.job(name)
         with _explained(self.address):
-            return self._client.stop_job(name)
+            stopped: bool = self._client.stop_job(name)
+        return stopped
 
     def log(self, name: str) -> AsyncIterator[str]:
         """Yields what a job prints, until it ends."""

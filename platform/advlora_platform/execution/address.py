@@ -67,7 +67,7 @@ def expect_cluster(address: str) -> None:
 def _lets_in(address: str) -> bool:
     """Asks the head for the cluster's id, which it tells whoever has the token."""
     import grpc
-    from ray._raylet import AuthenticationTokenLoader
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stubs lag behind
 
     header = AuthenticationTokenLoader.instance().get_token_for_http_header() if _with_token() else {}
     with grpc.insecure_channel(address) as channel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from advlora.config import TrialConfig, all_keys
@@ -21,14 +22,15 @@ Node = dict[str, Any]
 
 def study_schema() -> Node:
     """Returns the schema of both kinds of study; which one holds is decided by the key `kind`."""
-    models = [TrialConfig, *SCHEMAS.values()]
+    models: list[type[BaseModel]] = [TrialConfig, *SCHEMAS.values()]
     found, content = models_json_schema([(model, "validation") for model in models], title="advlora study")
     definitions: dict[str, Node] = content["$defs"]
     for model in _reached(models):
         _describe(definitions.get(model.__name__, {}), sentences(model))
     _relax(content)
     refs = {kind: found[model, "validation"] for kind, model in SCHEMAS.items()}
-    for holder in (*SCHEMAS.values(), ConfirmConfig):
+    holders: tuple[type[BaseModel], ...] = (*SCHEMAS.values(), ConfirmConfig)
+    for holder in holders:
         _named(definitions[holder.__name__]["properties"])
     for model in SCHEMAS.values():
         _study(definitions[model.__name__], found[TrialConfig, "validation"])
