@@ -11,6 +11,7 @@ from advlora.config import DataConfig
 from advlora.data.examination import Examined, examine, forget
 from advlora.data.layouts import forget_listings, layout_of, listing
 from advlora.data.manifest import Manifest, Shard, data_folder, read_manifest
+from advlora.data.names import named
 from advlora.data.parallel import cores
 from advlora.data.pixels import opened
 from advlora.data.shards import decode_shard, read_shard
@@ -36,6 +37,10 @@ def check_data(config: DataConfig, splits: Sequence[str] = (), anew: bool = Fals
         manifest, problems = _shards(config, anew) if layout_of(config) == "shards" else _listed(config, anew)
     except DataError as error:
         return error.problems
+    try:
+        manifest = named(manifest, config)
+    except DataError as error:
+        problems = error.problems + problems
     asked = [*missing_splits(manifest, splits), *too_many_samples(config, manifest), *wrong_target(config, manifest)]
     return asked + problems
 

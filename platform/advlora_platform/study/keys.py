@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -57,7 +58,7 @@ def described(schema: Schema, prefix: str = "") -> Iterator[Key]:
             yield from described(members[0], f"{below}.")
         else:
             words = _words(field.annotation, field.metadata)
-            yield Key(below, words, _default(field, fraction="fraction" in words), sentence)
+            yield Key(below, words, _default(field, fraction=bool(re.search(r"\bfraction\b", words))), sentence)
 
 
 def _family(members: Sequence[Schema], prefix: str, default: str, sentence: str) -> Iterator[Key]:

@@ -40,7 +40,8 @@ def reference() -> dict[str, list[Key]]:
 
 
 def _own(kind: type[Study]) -> Iterator[Key]:
-    return (key for key in described(kind) if key.path.split(".")[0].removesuffix("[]") not in Study.model_fields)
+    shared = set(Study.model_fields)
+    return (key for key in described(kind) if key.path.split(".")[0].removesuffix("[]") not in shared)
 
 
 def matching(keys: Mapping[str, list[Key]], prefix: str) -> list[Key]:

@@ -54,6 +54,7 @@ def test_what_is_no_masked_language_model_is_known_before_weights_are_read(bert:
     assert "does not exist" in check_words(f"local-dir:{tmp_path}/absent")[0]
     assert "protocol.attacks.words: folder" in check_words(f"local-dir:{tmp_path}")[0]
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-type"}))
+    (tmp_path / "model.safetensors").touch()
     assert "cannot be downloaded or read as a masked language model" in check_words(f"local-dir:{tmp_path}")[0]
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from advlora.errors import UserError
 from advlora_platform.study.folder import StudyFolder, read_json, remove_drafts, write_file, write_json
-from advlora_platform.study.ledger import Ledger
 
 pytestmark = pytest.mark.unit
 
@@ -32,12 +31,10 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b'{"trial_id": "a', b"\xff\xfe", b"[]", b"null"])
-def test_a_damaged_record_is_one_sentence_that_names_the_file(tmp_path, content):
-    folder = StudyFolder(tmp_path)
-    folder.ledger.mkdir()
-    (folder.ledger / "abc.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"ledger/abc\.json is damaged \(.*\); restore it from a copy, or remove it"):
-        Ledger(folder).records()
+def test_a_damaged_file_is_one_sentence_that_names_it(tmp_path, content):
+    (tmp_path / "abc.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"abc\.json is damaged \(.*\); restore it from a copy, or remove it"):
+        read_json(tmp_path / "abc.json")
 
 
 def test_the_drafts_of_dead_processes_are_removed_and_nothing_else(tmp_path):
