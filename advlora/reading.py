@@ -5,7 +5,6 @@ Words are text: `on`, `yes`, `010`, `1:30`, `1_0`, dates. Numbers are decimal. K
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from ruamel.yaml.resolver import VersionedResolver
 
 from advlora.errors import ConfigError
+from advlora.text import decoded
 
 TAG = "tag:yaml.org,2002:"
 SCALARS = {
@@ -71,24 +71,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """Reads text in UTF-8 or UTF-16, with or without a byte order mark.
+    """Reads text in UTF-8, or in what its byte-order mark says.
 
     Raises:
         ConfigError: If the file cannot be read, or holds another encoding.
     """
     try:
-        content = path.read_bytes()
+        return decoded(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}") from error
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"line {line}: not {encoding.removesuffix('-sig').upper()} text (byte 0x{content[error.start]:02x}), "
-            "perhaps Latin-1; save the file as UTF-8"
-        ) from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def parse_yaml(text: str) -> Any:

@@ -24,9 +24,10 @@ def decoded(content: bytes) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
+        hint = ", perhaps Latin-1" if encoding == "utf-8" else ""
         name = "UTF-8" if encoding.startswith("utf-8") else f"the {encoding.upper()} that its first bytes announce"
         raise ValueError(
-            f"is not {name} (byte 0x{content[error.start]:02x} in line {line}); save it as UTF-8"
+            f"is not {name} (byte 0x{content[error.start]:02x} in line {line}){hint}; save it as UTF-8"
         ) from None
     if "\0" in text:
         raise ValueError("holds zero bytes, as UTF-16 without a byte-order mark does; save it as UTF-8")

@@ -122,7 +122,7 @@ def test_another_encoding_is_refused_by_name_and_line(tmp_path):
     file = tmp_path / "study.yaml"
     file.write_bytes("a: 1\nname: café\n".encode("latin-1"))
     assert problems(read_yaml, file) == [
-        f"{file}: line 2: not UTF-8 text (byte 0xe9), perhaps Latin-1; save the file as UTF-8"
+        f"{file}: is not UTF-8 (byte 0xe9 in line 2), perhaps Latin-1; save it as UTF-8"
     ]
 
 

@@ -202,7 +202,7 @@ def test_prompts_are_read_in_every_encoding_that_says_what_it_is(tmp_path: Path,
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{}\nnaïve".encode("latin-1"), "is not UTF-8 (byte 0xef in line 2); save it as UTF-8"),
+        ("{}\nnaïve".encode("latin-1"), "is not UTF-8 (byte 0xef in line 2), perhaps Latin-1; save it as UTF-8"),
         ("a {}".encode("utf-16-le"), "holds zero bytes, as UTF-16 without a byte-order mark does; save it as UTF-8"),
         (codecs.BOM_UTF16_LE + b"abc", "is not the UTF-16 that its first bytes announce"),
     ],
