@@ -148,7 +148,9 @@ def test_two_workers_agree_with_one(tmp_path, small):
     assert shared["cost/vision_forwards"] == alone["AdvLoRA"].metrics["cost/vision_forwards"]
 
 
-@pytest.mark.parametrize(("victim", "workers"), [("SoloWorker", 1), (SLOT, 1), ("TrainWorker", 2)])
+@pytest.mark.parametrize(
+    ("victim", "workers"), [("SoloWorker", 1), (SLOT, 1), pytest.param("TrainWorker", 2, marks=pytest.mark.slow)]
+)
 def test_whoever_is_killed_is_replaced_and_the_trial_goes_on_from_its_last_epoch(tmp_path, victim, workers):
     killed = []
 
