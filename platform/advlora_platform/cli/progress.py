@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
@@ -24,8 +24,9 @@ GAP, INDENT = "  ", "      "
 class ProgressDisplay:
     """An `Observer` that prints what happens; estimates the time left from the trials that have ended."""
 
-    def __init__(self, study: str) -> None:
-        self._study = study
+    def __init__(self, study: str, arms: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Takes the name of the study, and arm -> the values that define it, which its lines need not repeat."""
+        self._study, self._arms = study, arms or {}
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -97,13 +98,14 @@ class ProgressDisplay:
         if self._begin is None or not 0 < self._done < self._total:
             return ""
         seconds = (time.monotonic() - self._begin) / self._done * (self._total - self._done)
-        return f"about {int(seconds // 60)}:{int(seconds % 60):02d} left"
+        return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
 
-    @staticmethod
-    def _label(trial: Trial) -> str:
+    def _label(self, trial: Trial) -> str:
         if trial.phase == "ablate":
             return trial.name
-        varied = ", ".join(f"{_named(key)}={_short(value)}" for key, value in trial.values.items()) or "base"
+        fixed = self._arms.get(trial.arm, {})
+        free = {_named(key): _short(value) for key, value in trial.values.items() if key not in fixed}
+        varied = ", ".join(f"{name}={value}" for name, value in free.items()) or "base"
         return f"tune {trial.arm}: {varied}" if trial.phase == "tune" else varied
 
 

@@ -41,7 +41,7 @@ def run_study(
 
         check_study(study)
     folder = study_home(study, out)
-    with ProgressDisplay(study.name) as progress:
+    with ProgressDisplay(study.name, study.arm_values) as progress:
         summary = launch(study, folder, [progress], wait=wait)
     if as_json:
         print_json(summary.to_json())

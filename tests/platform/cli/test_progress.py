@@ -21,7 +21,7 @@ def said(capsys):
     """Plays a study to a display and returns its lines."""
 
     def play(*events, total=4, remaining=3, study="study"):
-        with ProgressDisplay(study) as display:
+        with ProgressDisplay(study, {"narrow": {"adapter.rank": 2}}) as display:
             assert isinstance(display, Expectant)
             display.expect(total, remaining)
             for event in events:
@@ -56,6 +56,11 @@ def test_a_search_trial_shows_what_varies(said):
     lines = said(run(FACTORY.trial("search", 0, {"adapter.rank": 4, "optimiser.learning_rate": 1e-3}, "search")))
     assert lines[1] == "[1/3] adapter.rank=4, optimiser.learning_rate=0.001"
     assert lines[2].startswith("      val clean  90.0%  robust  62.5%")
+
+
+def test_a_tuning_trial_shows_what_is_tuned_and_not_what_defines_its_arm(said):
+    lines = said(run(FACTORY.trial("narrow", 0, {"adapter.rank": 2, "optimiser.learning_rate": 1e-3}, "tune")))
+    assert lines[1] == "[1/3] tune narrow: optimiser.learning_rate=0.001"
 
 
 def test_lines_fit_a_terminal_of_80_columns_and_name_whole_keys(said):
