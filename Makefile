@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# To collect the other files costs half a minute, for their imports.
+# Only these: to collect the other files means to import what they test.
 WAITING = $(shell grep -rl --include='test_*.py' 'mark\.integration' tests)
 
 .PHONY: quickstart test soak gpu-check calibrate setup lint types browser pretrain-embedded clean

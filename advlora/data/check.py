@@ -19,7 +19,7 @@ from advlora.errors import DataError
 from advlora.shelves import embedded_data
 
 
-def check_data(config: DataConfig, splits: Sequence[str] = (), anew: bool = False) -> list[str]:
+def check_data(config: DataConfig, splits: Sequence[str] = (), reopen: bool = False) -> list[str]:
     """Checks what describes the data set, every local file of it, and what is asked of it.
 
     Every image is decoded, and the frames of every video that a trial reads; files that were found readable before and
@@ -28,13 +28,13 @@ def check_data(config: DataConfig, splits: Sequence[str] = (), anew: bool = Fals
     Args:
         config: The data set.
         splits: What is needed of `train`, `val` and `test`.
-        anew: Whether files that were found readable are opened again.
+        reopen: Whether files that were found readable are opened again.
 
     Returns:
         One sentence per problem.
     """
     try:
-        manifest, problems = _shards(config, anew) if layout_of(config) == "shards" else _listed(config, anew)
+        manifest, problems = _shards(config, reopen) if layout_of(config) == "shards" else _listed(config, reopen)
     except DataError as error:
         return error.problems
     try:
@@ -45,33 +45,33 @@ def check_data(config: DataConfig, splits: Sequence[str] = (), anew: bool = Fals
     return asked + problems
 
 
-def _listed(config: DataConfig, anew: bool) -> tuple[Manifest, list[str]]:
-    if anew:
+def _listed(config: DataConfig, reopen: bool) -> tuple[Manifest, list[str]]:
+    if reopen:
         listing(config).forget()
         forget_listings()
     found = listing(config)
     return found.manifest, found.check_files()
 
 
-def _shards(config: DataConfig, anew: bool) -> tuple[Manifest, list[str]]:
+def _shards(config: DataConfig, reopen: bool) -> tuple[Manifest, list[str]]:
     manifest, folder = read_manifest(config), data_folder(config)
-    return manifest, bad_shards(manifest, folder, pinned=config.name in embedded_data(), anew=anew)
+    return manifest, bad_shards(manifest, folder, pinned=config.name in embedded_data(), reopen=reopen)
 
 
-def bad_shards(manifest: Manifest, folder: Path, pinned: bool = False, anew: bool = False) -> list[str]:
+def bad_shards(manifest: Manifest, folder: Path, pinned: bool = False, reopen: bool = False) -> list[str]:
     """Says which local shards are missing, do not match their hash, or hold a sample that cannot be read.
 
     Args:
         manifest: The data set.
         folder: Where it lies.
         pinned: Whether the hashes alone say that the samples can be read.
-        anew: Whether shards that were found sound are opened again.
+        reopen: Whether shards that were found sound are opened again.
     """
     shards = {
         folder / shard.url: shard for split in manifest.splits.values() for shard in split.shards if not shard.remote
     }
     kind = f"shards {manifest.hash} {PIL.__version__}"
-    if anew:
+    if reopen:
         forget(folder, kind)
 
     def look(file: Path) -> Examined:

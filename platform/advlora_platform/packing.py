@@ -27,7 +27,7 @@ PACK stands for this folder.
 
 1. In a clean clone of the project: `git checkout {commit}`{patch}
 2. `pip install -r PACK/{lock}`, then `pip install --no-deps -e .`. A version that ends in `+cpu` or `+cu128` comes from
-   PyTorch's own index: add `--extra-index-url https://download.pytorch.org/whl/cpu`, or `.../cu128`.
+   PyTorch's own index, whose address its installation page gives: add it by `--extra-index-url`.
 3. `advlora verify PACK` runs every trial again and says whether it comes out; `--trials 5` draws five of them.
 
 To run the whole study from nothing: `advlora {verb} PACK/study.yaml --out runs/again`.
@@ -98,7 +98,7 @@ def _write_code(target: Path, study: Study, done: int) -> dict[str, object]:
         commit=source["commit"] or "COMMIT",
         patch=_PATCHED if patch else "",
         lock=LOCK,
-        verb=VERBS[study.kind],  # type: ignore[index]
+        verb=VERBS[study.kind],
     )
     write_text(target / "README.md", text)
     return source

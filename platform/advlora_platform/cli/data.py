@@ -38,7 +38,7 @@ def check(path: str, as_json: bool) -> None:
 
     config = DataConfig(name=path)
     with status("checking the data"):
-        if problems := check_data(config, anew=True):
+        if problems := check_data(config, reopen=True):
             raise DataError(problems)
         summary = summarise(config)
     if as_json:

@@ -107,7 +107,7 @@ class Cluster:
             out: The study folder, at the path by which every node sees it.
             variables: The environment of the job.
         """
-        words = f"{PROGRAM} {VERBS[study.kind]} {STUDY} --out {shlex.quote(str(out))}"  # type: ignore[index]
+        words = f"{PROGRAM} {VERBS[study.kind]} {STUDY} --out {shlex.quote(str(out))}"
         metadata = {STUDY_KEY: study.name, OUT_KEY: str(out)}
         with packed(study) as folder:
             return self.start(entrypoint(words, out), folder, variables, metadata, study.name)

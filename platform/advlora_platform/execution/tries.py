@@ -19,7 +19,7 @@ class Tries:
     """The last one that was completed."""
 
     def completed(self, epoch: int) -> None:
-        """A trial that gets on begins to count anew: the tries before were not in vain."""
+        """A trial that gets on counts from zero again: the tries before were not in vain."""
         if epoch > self.epoch:
             self.epoch, self.failures = epoch, 0
 

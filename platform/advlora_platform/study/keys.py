@@ -119,11 +119,11 @@ def _bounds(metadata: Sequence[Any]) -> str:
         match bound:
             case Ge(ge=value):
                 low = f" from {value}"
-            case Gt(gt=value) if value > -(2**31):  # type: ignore[operator]  # a number
+            case Gt(gt=int() | float() as value) if value > -(2**31):
                 low = f" above {value}"
             case Le(le=value):
                 high = f" to {value}"
-            case Lt(lt=value) if value < 2**31:  # type: ignore[operator]  # a number
+            case Lt(lt=int() | float() as value) if value < 2**31:
                 high = f", below {value}"
     return low + high
 

@@ -15,7 +15,7 @@ from advlora_platform.study.sweep import SweepStudy
 
 SCHEMAS: dict[str, type[Study]] = {"ablation": AblationStudy, "sweep": SweepStudy}
 BASE = "base."
-VERBS: dict[Kind, str] = {"ablation": "ablate", "sweep": "sweep"}
+VERBS: dict[str, str] = {"ablation": "ablate", "sweep": "sweep"}
 
 
 def find(reference: str, kind: Kind) -> Path:
@@ -80,7 +80,7 @@ def read_study(content: Mapping[str, Any], overrides: Iterable[str] = (), expect
     if kind not in SCHEMAS:
         raise ConfigError(f"kind: {kind!r} is not allowed; a study says 'kind: ablation' or 'kind: sweep'")
     if expected is not None and kind != expected:
-        raise ConfigError(f"this is a study of kind '{kind}'; run it with 'advlora {VERBS[kind]}'")  # type: ignore[index]
+        raise ConfigError(f"this is a study of kind '{kind}'; run it with 'advlora {VERBS[kind]}'")
     schema = SCHEMAS[kind]
     tree, trial = _with_protocols(content), {}
     for key, value in [parse_override(text) for text in overrides]:

@@ -119,7 +119,7 @@ def test_shards_of_the_package_are_known_by_their_hash_alone(folder):
     folder.replace_val([{"png": b"", "cls": b"1"}])
     manifest = load_manifest(DataConfig(name=str(folder.path)))
     assert bad_shards(manifest, folder.path, pinned=True) == []
-    assert len(bad_shards(manifest, folder.path / "." / "", pinned=False, anew=True)) == 1
+    assert len(bad_shards(manifest, folder.path / "." / "", pinned=False, reopen=True)) == 1
 
 
 def test_the_limit_is_that_of_the_training_split(folder):

@@ -133,15 +133,15 @@ def test_a_set_rebuilt_in_place_under_the_same_names_and_sizes_is_another_set(tm
     assert found[0][0] != found[1][0]
 
 
-def test_a_check_anew_opens_what_is_known(tmp_path: Path, monkeypatch) -> None:
+def test_a_check_that_reopens_opens_what_is_known(tmp_path: Path, monkeypatch) -> None:
     from advlora.data import records
 
     config, decoded = of(class_folders(tmp_path / "set")), []
     opened = records.opened
     monkeypatch.setattr(records, "opened", lambda content: decoded.append(1) or opened(content))
     time.sleep(0.2)
-    for anew, count in ((False, 12), (False, 0), (True, 12)):
+    for reopen, count in ((False, 12), (False, 0), (True, 12)):
         decoded.clear()
         forget_listings()
-        assert check_data(config, anew=anew) == []
+        assert check_data(config, reopen=reopen) == []
         assert len(decoded) == count

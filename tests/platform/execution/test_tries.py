@@ -25,7 +25,7 @@ def test_each_class_is_tried_as_often_as_it_says(kind):
     assert message == (f"why; tried {number} times" if kind.retried else "why")
 
 
-def test_a_new_epoch_makes_the_count_begin_anew_and_a_repeated_one_does_not():
+def test_a_new_epoch_resets_the_count_and_a_repeated_one_does_not():
     tries = Tries()
     tries.completed(1)
     assert tries.failed(DIED, warm=False) is None
