@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from advlora_platform.study.folder import write_json
 from advlora_platform.tracking.artefacts import ArtefactError
-from advlora_platform.tracking.events import Tracked
+from advlora_platform.tracking.events import Event, Tracked
 from advlora_platform.tracking.runs import StudyRuns
 from advlora_platform.tracking.spool import Spool
 from advlora_platform.tracking.store import public_uri, reason, refused
@@ -25,6 +25,8 @@ SAVE_SECONDS = 5.0
 """How often the list of runs is written at most."""
 EVENT_ATTEMPTS = 20
 """After how many failures, while the store takes other calls, an event is given up."""
+TOGETHER = 500
+"""How many reports that wait are logged at once: a store takes a long batch nearly as fast as a short one."""
 LARGEST_SPOOL = 8 * 2**20
 """Bytes at which a spool that was delivered is removed while the study runs."""
 
@@ -42,7 +44,7 @@ class Delivery:
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._news = self._hurry = self._stopped = False
         self._attempts = self._failures = 0
-        self._warned = False
+        self._warned = self._alone = False
         self._saved: dict[str, Any] = {}
         self._saved_at = 0.0
         self._dirty = False
@@ -95,15 +97,26 @@ class Delivery:
     def _step(self) -> None:
         # Looked at before the spool: what was spooled before a job was asked for is then delivered before it.
         asked = bool(self._jobs)
-        event = self._spool.first()
-        if event is not None:
-            self._deliver(event)
+        events = self._spool.front(1 if self._alone else TOGETHER)
+        if len(events) > 1:
+            self._deliver_together(events)
+        elif events:
+            self._deliver(events[0])
         elif asked:
             self._run_job()
         else:
             self._rest()
         if self._dirty and time.monotonic() - self._saved_at > SAVE_SECONDS:
             self._save()
+
+    def _deliver_together(self, reports: Sequence[Tracked]) -> None:
+        """Delivers reports, a batch per trial; where that fails, one by one tells whose fault it is."""
+        try:
+            self._runs.report([event for event in reports if isinstance(event, Event)])
+        except Exception:
+            self._alone = True
+        else:
+            self._delivered()
 
     def _deliver(self, event: Tracked) -> None:
         try:
@@ -112,8 +125,11 @@ class Delivery:
             if not self._hopeless(event, error):
                 return
             logger.warning("MLflow refuses %s: %s", event, reason(self._uri, error))
+        self._delivered()
+
+    def _delivered(self) -> None:
         self._attempts = self._failures = 0
-        self._warned = False
+        self._warned = self._alone = False
         self._dirty = True
         self._spool.advance()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from advlora_platform.tracking.store import persistent, reason, refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 RETRY_TAG = "advlora.last_retry"
 LONGEST_TEXT = 5000
@@ -123,9 +124,18 @@ class StudyRuns:
             for key in self._keys(event.trial):
                 self._reopen(self._index[key])
         elif event.kind == "reported":
-            self._log(run.run_id, event.metrics, {}, event.milliseconds, event.epoch)
+            self._log(run.run_id, _points(event.metrics, event.milliseconds, event.epoch))
         else:
             self._end_trial(run, event)
+
+    def report(self, events: Iterable[Event]) -> None:
+        """Writes the reports of many epochs, those of a trial as one batch."""
+        batches: dict[Key, list[Metric]] = defaultdict(list)
+        for event in events:
+            self.trial(event.trial, event.milliseconds)
+            batches[_trial_key(event.trial)] += _points(event.metrics, event.milliseconds, event.epoch)
+        for key, points in batches.items():
+            self._log(self._index[key].run_id, points)
 
     def answer(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Logs what was concluded; a metric that has not changed is not logged again."""
@@ -133,7 +143,7 @@ class StudyRuns:
         def log() -> None:
             known, names = self._client.get_run(run_id).data.metrics, metric_names(metrics)
             changed = {names[name]: value for name, value in metrics.items() if known.get(names[name]) != value}
-            self._log(run_id, changed, tags, int(time.time() * 1000))
+            self._log(run_id, _points(changed, int(time.time() * 1000)), tags)
 
         persistent(log)
 
@@ -169,7 +179,8 @@ class StudyRuns:
 
     def _end_trial(self, run: KnownRun, event: Event) -> None:
         if self._logged != event:  # else it was logged by an attempt that failed afterwards
-            self._log(run.run_id, *_told_at_the_end(event), event.milliseconds)
+            metrics, tags = _told_at_the_end(event)
+            self._log(run.run_id, _points(metrics, event.milliseconds), tags)
             self._logged = event
         if event.failure is not None:
             text = event.failure.text
@@ -177,15 +188,12 @@ class StudyRuns:
             run.tags.update(FAILURE_TAGS)
         self._terminate(run, "FINISHED" if event.failure is None else "FAILED", event.milliseconds)
 
-    def _log(
-        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], milliseconds: int, step: int = 0
-    ) -> None:
+    def _log(self, run_id: str, points: Sequence[Metric], tags: Mapping[str, str] | None = None) -> None:
         """Logs one batch; the client splits what is too long for one."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import RunTag
 
-        names = metric_names(metrics)
-        batch = [Metric(names[name], float(value), milliseconds, step) for name, value in metrics.items()]
-        self._client.log_batch(run_id, metrics=batch, tags=[RunTag(name, value) for name, value in tags.items()])
+        told = [RunTag(name, value) for name, value in (tags or {}).items()]
+        self._client.log_batch(run_id, metrics=points, tags=told)
 
     def _log_params(self, run: KnownRun, values: Mapping[str, Any]) -> None:
         """Logs the parameters that a run does not have yet: MLflow refuses to change one."""
@@ -236,6 +244,14 @@ class StudyRuns:
         varied = {key: value for key, value in trial.values.items() if key not in fixed}
         short = ", ".join(f"{key}={_short(value)}" for key, value in _short_keys(varied).items())
         return f"tune · {short}" if trial.phase == "tune" else short or "base"
+
+
+def _points(metrics: Mapping[str, float], milliseconds: int, step: int = 0) -> list[Metric]:
+    """Writes metrics as MLflow takes them."""
+    from mlflow.entities import Metric
+
+    names = metric_names(metrics)
+    return [Metric(names[name], float(value), milliseconds, step) for name, value in metrics.items()]
 
 
 def _trial_key(trial: TrackedTrial) -> Key:

@@ -29,7 +29,7 @@ class Spool:
         self._mark = path.with_suffix(".offset")
         self._lock = threading.Lock()
         self._offset = self._read_mark()
-        self._next = self._offset  # where the line after the one that `first` returned begins
+        self._next = self._offset  # where the line after what `front` returned begins
         self._file: BinaryIO | None = None
         self._complained = False
 
@@ -42,19 +42,28 @@ class Spool:
             file.write(line.encode())
             os.fsync(file.fileno())
 
-    def first(self) -> Tracked | None:
-        """Returns what is delivered next; None when nothing waits."""
+    def front(self, most: int = 1) -> list[Tracked]:
+        """Returns what is delivered next: one event, or the reports of epochs that wait one after another.
+
+        Args:
+            most: How many reports at most.
+        """
+        front: list[Tracked] = []
         for event, end in self._lines():
+            if front and (event.kind != "reported" or front[0].kind != "reported"):
+                break
+            front.append(event)
             self._next = end
-            return event
-        return None
+            if len(front) >= most:
+                break
+        return front
 
     def events(self) -> list[Tracked]:
         """Returns everything that waits, oldest first."""
         return [event for event, _ in self._lines()]
 
     def advance(self) -> None:
-        """Forgets what `first` returned: it was delivered, or never will be."""
+        """Forgets what `front` returned: it was delivered, or never will be."""
         self._offset = self._next
         with self._mark.open("w") as handle:
             handle.write(f"{self._offset:020d}")

@@ -19,6 +19,7 @@ from advlora_platform.study.folder import read_json
 from advlora_platform.study.ledger import Ledger
 from advlora_platform.tracking import MlflowTracker, delivery
 from advlora_platform.tracking.events import Event, TrackedTrial
+from advlora_platform.tracking.spool import Spool
 from tests.builders import TEST_ROBUST, VAL_ROBUST, ablation, trial
 from tests.platform.tracking.tracking_help import folder, picture, play, summary, tracked, watch
 
@@ -60,7 +61,7 @@ def test_a_store_that_fails_now_and_then_holds_what_an_undisturbed_one_does(
     clients = watch(monkeypatch, every)
     with caplog.at_level(logging.WARNING, "advlora"):
         whole_study(tmp_path / "disturbed", epochs=8)
-    assert clients[0].failures > 1
+    assert clients[0].failures >= 1
     assert picture(f"sqlite:///{tmp_path}/disturbed.db") == undisturbed
     assert len(undisturbed) == 7
     assert not (tmp_path / "disturbed" / "tracking-spool.jsonl").exists()
@@ -81,9 +82,27 @@ def test_a_trial_takes_few_calls_and_the_list_of_runs_few_writes(study, opened, 
         tracker.trial_finished(trial("plain", seed), {VAL_ROBUST: 0.5}, False)
     begin = time.monotonic()
     tracker.flush()
-    assert (clients[0].calls.total() - before) / 6 == 8
+    assert (clients[0].calls.total() - before) / 6 <= 8
     assert len(written) - begun <= 1 + (time.monotonic() - begin) / delivery.SAVE_SECONDS
     assert len(read_json(opened.tracking)["runs"]) == 8
+
+
+def test_reports_that_wait_are_logged_in_one_call_per_trial(study, opened, monkeypatch, store):
+    waiting, seeds, epochs = Spool(opened.spool), range(4), range(1, 31)
+    for seed in seeds:
+        waiting.append(Event("started", TrackedTrial.of_trial(trial("plain", seed))))
+    for epoch in epochs:
+        for seed in seeds:
+            told = {VAL_ROBUST: seed + epoch / 100}
+            waiting.append(Event("reported", TrackedTrial.of_trial(trial("plain", seed)), epoch=epoch, metrics=told))
+    clients = watch(monkeypatch)
+    with MlflowTracker(study, opened):
+        pass
+    assert clients[0].calls["log_batch"] <= 2 * len(seeds) + 2, "parameters once, all epochs once"
+    runs = picture(store)
+    for seed in seeds:
+        points = runs[f"plain · seed {seed}"]["points"][VAL_ROBUST]
+        assert points == [(epoch, seed + epoch / 100) for epoch in epochs]
 
 
 def test_a_stalled_server_delays_no_event_and_loses_none(server, monkeypatch, study, tmp_path):
@@ -133,16 +152,16 @@ def test_what_was_spooled_just_before_a_job_was_asked_for_is_delivered_before_it
     """The thread has looked into the spool, and then an event and a job arrive, one after the other."""
     with MlflowTracker(study, opened) as tracker:
         thread = tracker._delivery
-        spool, first, asked = thread._spool, thread._spool.first, Future()
+        spool, front, asked = thread._spool, thread._spool.front, Future()
 
-        def looked_too_early():
-            event = first()
-            if event is None and not thread._jobs and not asked.done():
+        def looked_too_early(most):
+            events = front(most)
+            if not events and not thread._jobs and not asked.done():
                 spool.append(Event("started", TrackedTrial.of_trial(trial("wide", 1))))
                 thread._jobs.append((asked, lambda: tracker._runs.trials()))
-            return event
+            return events
 
-        spool.first = looked_too_early
+        spool.front = looked_too_early
         thread.notify()
         assert trial("wide", 1).id in asked.result(20)
 

@@ -16,6 +16,10 @@ def reported(epoch: int) -> Event:
     return Event("reported", TrackedTrial("id", "plain", 0, "ablate", {}, {}), epoch=epoch, metrics={"ä": 0.5})
 
 
+def epochs(events) -> list[int]:
+    return [event.epoch for event in events]
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "study" / "tracking-spool.jsonl"
@@ -37,18 +41,27 @@ def test_events_come_back_in_order_and_equal(path):
 
 def test_what_was_delivered_is_forgotten_by_the_next_launch_too(path):
     spool = filled(path, reported(1), reported(2))
-    assert spool.first().epoch == spool.first().epoch == 1
+    assert epochs(spool.front()) == epochs(spool.front()) == [1]
     spool.advance()
     assert [event.epoch for event in Spool(path).events()] == [2]
     spool.append(reported(3))
     assert [event.epoch for event in spool.events()] == [2, 3]
 
 
+def test_reports_that_wait_in_a_row_are_delivered_together_and_nothing_else_with_them(path):
+    spool = filled(path, *(reported(epoch) for epoch in range(1, 5)), Interruption(), Interruption(), reported(5))
+    fronts = []
+    while front := spool.front(3):
+        fronts.append([getattr(event, "epoch", event.kind) for event in front])
+        spool.advance()
+    assert fronts == [[1, 2, 3], [4], ["interrupted"], ["interrupted"], [5]]
+
+
 def test_only_an_empty_spool_is_removed(path):
     spool = filled(path, reported(1))
     spool.clear()
     assert path.exists()
-    spool.first()
+    spool.front()
     spool.advance()
     spool.clear()
     assert not list(path.parent.iterdir())
@@ -64,14 +77,14 @@ def test_half_a_line_is_no_event_and_ends_where_the_next_begins(path):
     spool = filled(path, reported(2))
     assert [event.epoch for event in spool.events()] == [1, 2]
     for epoch in (1, 2):
-        assert spool.first().epoch == epoch
+        assert epochs(spool.front()) == [epoch]
         spool.advance()
-    assert spool.first() is None
+    assert spool.front() == []
 
 
 def test_a_mark_that_outlived_its_spool_hides_nothing(path):
     spool = filled(path, *(reported(epoch) for epoch in range(3)))
-    while spool.first() is not None:
+    while spool.front():
         spool.advance()
     path.unlink()
     assert [event.epoch for event in filled(path, reported(9)).events()] == [9]
