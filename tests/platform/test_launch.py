@@ -132,9 +132,9 @@ def test_the_best_configuration_reproduces_and_its_exports_are_measured(place, f
 
 def test_a_pack_is_verified_and_a_changed_one_is_refused(place, finished):
     assert advlora(place, "export", "small", "--pack", "pack").returncode == 0
-    answer = advlora(place, "verify", "pack", "--trials", "2", "--json")
+    answer = advlora(place, "verify", "pack", "--trials", "1", "--json")
     assert answer.returncode == 0, answer.stderr
-    assert [trial["verdict"] for trial in json.loads(answer.stdout)["trials"]] == ["equal", "equal"]
+    assert [trial["verdict"] for trial in json.loads(answer.stdout)["trials"]] == ["equal"]
     record = next((place / "pack" / "ledger").glob("*.json"))
     record.write_text(record.read_text().replace('"seed": ', '"seed": 1'))
     refused = advlora(place, "verify", "pack")

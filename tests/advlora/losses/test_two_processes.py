@@ -17,7 +17,10 @@ from advlora.training.workbench import Workbench
 
 pytestmark = pytest.mark.integration
 
-PROTOCOL = parse(EvaluationProtocol, {"samples": {"val": 8}, "attacks": [{"steps": 1}], "interval": 0, "batch_size": 4})
+PROTOCOL = parse(
+    EvaluationProtocol,
+    {"samples": {"val": 8}, "attacks": [{"steps": 1}], "interval": 0, "batch_size": 4, "guards": {"enabled": False}},
+)
 BASE = {"data": {"train_samples": 15}, "optimiser": {"batch_size": 7, "epochs": 1}}
 TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "matching": ("blip", {"adapter": {"rank": 2}, "loss": {"kind": "itm"}}),

@@ -149,22 +149,27 @@ def test_two_workers_agree_with_one(tmp_path, small):
 
 
 @pytest.mark.parametrize(
-    ("victim", "workers"), [("SoloWorker", 1), (SLOT, 1), pytest.param("TrainWorker", 2, marks=pytest.mark.slow)]
+    ("victims", "workers"),
+    [
+        ({"AdvLoRA": "SoloWorker", "LoRA": SLOT}, 1),
+        pytest.param({"AdvLoRA": "TrainWorker"}, 2, marks=pytest.mark.slow),
+    ],
 )
-def test_whoever_is_killed_is_replaced_and_the_trial_goes_on_from_its_last_epoch(tmp_path, victim, workers):
-    killed = []
+def test_whoever_is_killed_is_replaced_and_the_trial_goes_on_from_its_last_epoch(tmp_path, victims, workers):
+    killed = {}
 
     def kill_once(trial, epoch):
-        if not killed:
-            process = max(processes(victim), key=psutil.Process.create_time)  # an earlier run's may still be ending
+        if trial.arm in victims and trial.arm not in killed:
+            found = processes(victims[trial.arm])
+            process = max(found, key=psutil.Process.create_time)  # an earlier run's may still be ending
             os.kill(process.pid, signal.SIGKILL)
-            killed.append(epoch)
+            killed[trial.arm] = epoch
 
     listener, base = Listener(kill_once), {**STUDY["base"], "resources": {"workers": workers}}
-    arms = {"AdvLoRA": {"optimiser.epochs": 3}, "LoRA": {}}
+    arms = {"AdvLoRA": {"optimiser.epochs": 3}, "LoRA": {"adapter.init": "gaussian"}}
     trials, records, protocol, place = execute(tmp_path, listener, base=base, arms=arms)
-    assert killed == [1]
-    assert listener.started.count("AdvLoRA") == 2
+    assert killed == dict.fromkeys(victims, 1)
+    assert {arm: listener.started.count(arm) for arm in arms} == {arm: 1 + (arm in victims) for arm in arms}
     assert {record.status for record in records.values()} == {"done"}
     for arm, record in records.items():
         assert [entry["epoch"] for entry in record.history] == list(range(1, trials[arm].config.optimiser.epochs + 1))
