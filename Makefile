@@ -13,8 +13,8 @@ quickstart: $(READY)  ## The main job: a small real ablation, end to end
 
 # Unit tests compute on one core each; of the integration tests two share a machine, for they wait for processes as well.
 test: $(READY)  ## Unit and integration tests
-	$(BIN)/python -m pytest -m "unit and not gpu and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
-	$(BIN)/python -m pytest -m "integration and not gpu and not slow and not browser" --numprocesses 2 --dist loadfile $(WAITING)
+	$(BIN)/python -m pytest -m "unit and not gpu and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --durations=30
+	$(BIN)/python -m pytest -m "integration and not gpu and not slow and not browser" --numprocesses 2 --dist loadfile --durations=30 $(WAITING)
 
 soak: $(READY)  ## What takes longer: full-size models, and signals and rivals that meet a study that runs
 	$(BIN)/python -m pytest -m "slow and not gpu and not browser"
