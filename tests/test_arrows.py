@@ -39,7 +39,7 @@ ROOMS = {
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
         ["lowrank", "training", "doctor", "packing", "choosing"],
-        ["verifying", "cluster"],
+        ["verifying", "cluster", "sharing"],
         ["cli"],
         ["__main__"],
     ],
