@@ -27,6 +27,7 @@ ROOMS = {
         ["losses"],
         ["check"],
         ["training"],
+        ["api"],
     ],
     "advlora_platform": [
         ["shelves"],
@@ -39,7 +40,7 @@ ROOMS = {
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
         ["lowrank", "training", "doctor", "packing", "choosing"],
-        ["verifying", "cluster"],
+        ["verifying", "cluster", "sharing", "api"],
         ["cli"],
         ["__main__"],
     ],

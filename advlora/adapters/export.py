@@ -13,10 +13,13 @@ from torch.nn.functional import normalize
 from advlora.adapters.adapt import AdaptedModel
 from advlora.adapters.methods import LowRankMethod, Update
 from advlora.adapters.placement import names_for_peft
-from advlora.config import LowRankAdapter
-from advlora.models.attention import PROJECTIONS, SplitProjection
+from advlora.adapters.readme import name_of_base, write_readme, write_twin_readme
+from advlora.config import LowRankAdapter, ModelConfig
+from advlora.models.attention import PROJECTIONS, SPLIT, SplitAttention, SplitProjection
 from advlora.models.base import Tower, TowerName, VisionLanguageModel
 from advlora.models.registry import TEXT_PREFIX
+from advlora.models.tensors import write_tensors
+from advlora.models.twin import Twin, hub_twin, twin_name
 from advlora.numerics import computing
 
 TOLERANCE = 1e-4
@@ -41,24 +44,66 @@ def no_adapter(adapted: AdaptedModel) -> str | None:
 
 
 @torch.no_grad()
-def export_adapter(adapted: AdaptedModel, folder: Path, tower: TowerName = "vision") -> None:
-    """Writes a stock PEFT adapter for the original module of a tower, `nn.MultiheadAttention` split.
+def export_adapter(
+    adapted: AdaptedModel, folder: Path, tower: TowerName = "vision", base: ModelConfig | None = None
+) -> None:
+    """Writes a stock PEFT adapter for the original module of a tower, and how it is loaded.
 
-    `peft.PeftModel.from_pretrained(load_for_adapter(...).tower(tower).module, folder)` loads it. For LoRA, the rank is
-    that of the training where B started from zero; otherwise it is twice as high, to take out the start as well. Where
-    the original has one layer for q, k and v, their updates become one block-diagonal update.
+    Where `nn.MultiheadAttention` is split, layers are named inside a `SplitTower`, so that PEFT refuses to load the
+    adapter on a fused model. For LoRA, the rank is that of the training where B started from zero; otherwise it is
+    twice as high, to take out the start as well. Where the original has one layer for q, k and v, their updates become
+    one block-diagonal update.
+
+    Args:
+        adapted: The trained model.
+        folder: Created where it is missing.
+        tower: The tower.
+        base: The pretrained model, for whoever loads the adapter.
 
     Raises:
         ExportError: If the model cannot be written as an adapter.
     """
-    from peft import LoraConfig
-    from safetensors.torch import save_file
+    module, updates = _tower_updates(adapted, tower)
+    split = any(isinstance(module.get_submodule(name.rpartition(".")[0]), SplitAttention) for name in updates)
+    prefix = f"{SPLIT}." if split else ""
+    _write({prefix + name: update for name, update in updates.items()}, module, folder, base)
+    write_readme(folder, tower, base, _trained_rank(adapted), kind=type(module).__name__, split=split)
 
+
+@torch.no_grad()
+def export_twin_adapter(adapted: AdaptedModel, folder: Path, twin: Twin, base: ModelConfig) -> None:
+    """Writes the adapter of both towers for the `CLIPModel` that equals an open_clip model, and how it is loaded.
+
+    Raises:
+        ExportError: If the model cannot be written as an adapter.
+    """
+    updates: dict[str, Update] = {}
+    for tower in adapted.towers:
+        prefix = "visual." if tower.name == "vision" else ""
+        updates |= {twin_name(prefix + name): update for name, update in _updates(adapted, tower).items()}
+    _write(updates, twin.net, folder, base, hub_twin(base))
+    write_twin_readme(folder, base, _trained_rank(adapted))
+
+
+def _tower_updates(adapted: AdaptedModel, tower: TowerName) -> tuple[nn.Module, dict[str, Update]]:
+    """Returns the module of a tower, and the updates of all towers that share it, by the original's layers."""
     if reason := no_adapter(adapted):
         raise ExportError(reason)
     module = adapted.model.tower(tower).module
     owners = [owner for owner in adapted.towers if owner.module is module]
-    updates = _fused(module, {name: value for owner in owners for name, value in _updates(adapted, owner).items()})
+    return module, _fused(module, {name: value for owner in owners for name, value in _updates(adapted, owner).items()})
+
+
+def _trained_rank(adapted: AdaptedModel) -> int:
+    assert isinstance(adapted.config, LowRankAdapter), "checked by `no_adapter`"
+    return adapted.config.rank
+
+
+def _write(
+    updates: dict[str, Update], module: nn.Module, folder: Path, base: ModelConfig | None, hub: str | None = None
+) -> None:
+    from peft import LoraConfig
+
     tensors: dict[str, Tensor] = {}
     for name, update in updates.items():
         tensors[f"base_model.model.{name}.lora_A.weight"] = update.a
@@ -66,12 +111,12 @@ def export_adapter(adapted: AdaptedModel, folder: Path, tower: TowerName = "visi
         if update.magnitude is not None:
             tensors[f"base_model.model.{name}.lora_magnitude_vector"] = update.magnitude
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    write_tensors(tensors, folder / "adapter_model.safetensors")
     ranks = {name: len(update.a) for name, update in updates.items()}
     most = max(ranks.values())
     others = {name: rank for name, rank in ranks.items() if rank != most}
     LoraConfig(
+        base_model_name_or_path=hub or (None if base is None else name_of_base(base)),
         r=most,
         lora_alpha=most,
         rank_pattern=others,

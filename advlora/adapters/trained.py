@@ -1,8 +1,9 @@
 """A trained model on disk.
 
 `merged/` is for the library that the pretrained model comes from, `adapter/` (and `adapter-text/`, where the text
-tower is another module) for stock PEFT; `native/` is for this package alone, where the update has no linear form.
-`trained.json` says what was trained and how exact the exports are.
+tower is another module) for PEFT on that library's model, `adapter-transformers/` for PEFT on transformers' model of
+the same function; `native/` is for this package alone, where the update has no linear form. `trained.json` says what
+was trained and how exact the exports are; the README.md of an adapter, how it is loaded.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from pathlib import Path
 from torch import Tensor
 
 from advlora.adapters.adapt import AdaptedModel, adapt
-from advlora.adapters.export import export_adapter, export_merged, no_adapter, verify
+from advlora.adapters.export import export_adapter, export_merged, export_twin_adapter, no_adapter, verify
 from advlora.config import LOCAL, AdapterConfig, LoraAdapter, ModelConfig, parse
 from advlora.config.base import Section
 from advlora.errors import ConfigError, ModelError
 from advlora.models import VisionLanguageModel, load_for_adapter, load_model
+from advlora.models.attention import SPLIT, SplitTower
 from advlora.models.base import TowerName
+from advlora.models.tensors import write_tensors
+from advlora.models.twin import Twin, twin_of
 
-RECORD, ADAPTER, TEXT_ADAPTER, MERGED, NATIVE = "trained.json", "adapter", "adapter-text", "merged", "native"
+RECORD, MERGED, NATIVE = "trained.json", "merged", "native"
+ADAPTER, TEXT_ADAPTER, TWIN_ADAPTER = "adapter", "adapter-text", "adapter-transformers"
 STATE = "state.safetensors"
 
 
@@ -48,7 +53,8 @@ def save_trained(
         sample_images: `(B, 3, H, W)` in [0, 1], on which the functions are compared.
 
     Returns:
-        `merged`, and `adapter` where the method is low-rank and PEFT can hold it; or `native` alone.
+        `merged`, and `adapter` where the method is low-rank and PEFT can hold it, with `adapter-transformers` where
+        transformers has the architecture; or `native` alone.
 
     Raises:
         ExportError: If an export is not the function that was trained.
@@ -135,24 +141,33 @@ def _save_stock(
     for tower in adapted.towers:
         apart = tower.name == "text" and tower.module is not adapted.model.tower("vision").module
         modules.setdefault("text" if apart else "vision", folder / (TEXT_ADAPTER if apart else ADAPTER))
-    for name, path in modules.items():
-        export_adapter(adapted, path, name)
-        paths[path.name] = path
     loaded = load_for_adapter(base)
+    twin = twin_of(loaded)
     for name, path in modules.items():
+        export_adapter(adapted, path, name, base)
+        paths[path.name] = path
         _attach(loaded, name, path, base)
     errors[ADAPTER] = verify(ADAPTER, loaded, adapted, images)
+    if twin is not None:
+        paths[TWIN_ADAPTER] = folder / TWIN_ADAPTER
+        errors[TWIN_ADAPTER] = _save_twin(adapted, twin, base, paths[TWIN_ADAPTER], images)
     return paths, errors
+
+
+def _save_twin(adapted: AdaptedModel, twin: Twin, base: ModelConfig, folder: Path, images: Tensor) -> dict[str, float]:
+    from peft import PeftModel
+
+    export_twin_adapter(adapted, folder, twin, base)
+    PeftModel.from_pretrained(twin.net, str(folder))
+    return verify(TWIN_ADAPTER, twin, adapted, images)
 
 
 def _save_native(
     adapted: AdaptedModel, base: ModelConfig, config: AdapterConfig, folder: Path, images: Tensor
 ) -> tuple[dict[str, Path], dict[str, dict[str, float]]]:
-    from safetensors.torch import save_file
-
     paths = {NATIVE: folder / NATIVE}
     paths[NATIVE].mkdir(parents=True, exist_ok=True)
-    save_file(adapted.state(), paths[NATIVE] / STATE)
+    write_tensors(adapted.state(), paths[NATIVE] / STATE)
     return paths, {NATIVE: verify(NATIVE, load_native(base, config, paths[NATIVE]), adapted, images)}
 
 
@@ -163,11 +178,13 @@ def _stored(base: ModelConfig, folder: Path) -> ModelConfig:
 
 
 def _attach(model: VisionLanguageModel, tower: TowerName, folder: Path, base: ModelConfig) -> None:
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(f"folder '{folder}' holds no adapter_config.json")
+    module = model.tower(tower).module
     try:
-        PeftModel.from_pretrained(model.tower(tower).module, str(folder))  # attaches its layers inside the module
+        split = SPLIT in str(PeftConfig.from_pretrained(str(folder)).target_modules)
+        PeftModel.from_pretrained(SplitTower(module) if split else module, str(folder))  # attaches inside the module
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"the adapter in '{folder}' does not fit model '{base.name}': {error}") from error

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+SPLIT = "split_attention"
 
 
 class SplitAttention(nn.Module):
@@ -69,6 +70,24 @@ class SplitAttention(nn.Module):
             mask = mask.reshape(-1, self.num_heads, *mask.shape[1:])  # (B * heads, L, S) -> (B, heads, L, S)
         # True forbids attention in `nn.MultiheadAttention` and allows it in SDPA.
         return ~mask if mask.dtype == torch.bool else mask.to(query.dtype)
+
+
+class SplitTower(nn.Module):
+    """A module with split `nn.MultiheadAttention` under a name of its own, by which adapters address its layers.
+
+    An adapter of such names finds no layer in a model whose attention is fused, so PEFT refuses to load it there.
+    By the bare names PEFT would attach what it finds and silently leave out query, key and value.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        """Takes the module; adapters that are attached here are attached inside it."""
+        super().__init__()
+        self.split_attention = module
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Runs the module."""
+        output: Tensor = self.split_attention(*inputs)
+        return output
 
 
 class SplitProjection(nn.Module):

@@ -21,6 +21,7 @@ from advlora.models.checkpoint import reason
 from advlora.models.preprocessing import Preprocessing, of_open_clip
 from advlora.models.quiet import contained
 from advlora.models.roles import OPEN_CLIP, TIMM
+from advlora.models.tensors import write_tensors
 from advlora.models.vocabulary import check_vocabulary
 
 SETTINGS_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
@@ -97,13 +98,8 @@ class OpenClipModel(VisionLanguageModel):
 
     def save(self, folder: Path) -> None:
         """Writes what `open_clip.create_model("local-dir:FOLDER")` and `get_tokenizer` read."""
-        from safetensors.torch import save_file
-
         folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            name: tensor.detach().cpu().clone().contiguous() for name, tensor in fused_state_dict(self.clip).items()
-        }
-        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_tensors(fused_state_dict(self.clip), folder / WEIGHTS_FILE)
         (folder / SETTINGS_FILE).write_text(json.dumps(self.settings, indent=2))
         if self.folder is not None:
             for pattern in TOKENIZER_FILES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import binom
 from torch import Tensor
 
 SURE = 0.01
@@ -42,9 +41,11 @@ class Answers:
 
         Few other answers are a finding only where it is next to impossible to draw so few queries that need one.
         """
+        from scipy.special import bdtr  # a tenth of a second; scipy.stats, which has it as `binom.cdf`, takes seconds
+
         count = len(self.given)
         others = count - round(self.most * count)
-        return others > tolerance * count or bool(binom.cdf(others, count, 1 - self.constant) > SURE)
+        return others > tolerance * count or bool(bdtr(others, count, 1 - self.constant) > SURE)
 
     def above_constant(self) -> bool:
         """Whether more is right than a constant answer gets, or too little is known to say that it is not.
@@ -52,6 +53,8 @@ class Answers:
         A weak model has bad luck on few queries: it is condemned only where one that is better by ten points (of what
         is left above the constant answer, at most half) would nearly surely show it.
         """
+        from scipy.special import bdtr
+
         count, found = len(self.right), int(self.right.sum())
         better = self.constant + min(BETTER, (1 - self.constant) / 2)
-        return found > self.constant * count or bool(binom.cdf(found, count, better) > UNSURE)
+        return found > self.constant * count or bool(bdtr(found, count, better) > UNSURE)

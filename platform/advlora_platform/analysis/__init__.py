@@ -2,7 +2,7 @@
 
 from advlora_platform.analysis.ablation_summary import AblationSummary, summarise_ablation
 from advlora_platform.analysis.arms import ArmResult
-from advlora_platform.analysis.best import Recommendation
+from advlora_platform.analysis.best import Recommendation, asked_arm
 from advlora_platform.analysis.confirmation import Confirmation
 from advlora_platform.analysis.contrasts import Contrast
 from advlora_platform.analysis.estimates import Estimate
@@ -28,6 +28,7 @@ __all__ = [
     "SweepResult",
     "SweepSummary",
     "TrialResult",
+    "asked_arm",
     "summarise_ablation",
     "summarise_sweep",
 ]

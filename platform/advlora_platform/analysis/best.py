@@ -63,15 +63,30 @@ def best_arm(
         return None
     sign = _sign(metric)
     winner = max(candidates, key=lambda arm: (sign * arm.estimates[metric].mean, -_means(arm).get(SIZE, 0.0)))
-    trial = winner.trials[0]
+    return _first_of(winner, _arm_reason(winner, metric, len(candidates), confidence, limits), records, data_hash)
+
+
+def asked_arm(
+    arm: ArmResult, metric: str, records: Mapping[str, Record], data_hash: str, confidence: float
+) -> Recommendation | None:
+    """Returns an arm that a person named, at the first of its seeds that is done; None where none is."""
+    if not arm.done:
+        return None
+    mean = f": mean {metric} {_mean_text(arm, metric, confidence)}" if metric in arm.estimates else ""
+    return _first_of(arm, f"'{arm.name}' as asked{mean}", records, data_hash)
+
+
+def _first_of(arm: ArmResult, reason: str, records: Mapping[str, Record], data_hash: str) -> Recommendation:
+    done = [trial for trial in arm.trials if trial.status == "done"]
+    trial = done[0]
     assert trial.trial_id is not None, "the trial is done"
     return Recommendation(
         config=records[trial.trial_id].config,
-        reason=_arm_reason(winner, metric, len(candidates), confidence, limits),
-        arm=winner.name,
+        reason=reason,
+        arm=arm.name,
         trial_id=trial.trial_id,
         mlflow_run_id=trial.mlflow_run_id,
-        seeds=tuple(trial.seed for trial in winner.trials),
+        seeds=tuple(trial.seed for trial in done),
         data_hash=data_hash,
         metrics=trial.metrics,
     )
@@ -97,17 +112,22 @@ def _kept(limits: Sequence[Constraint]) -> str:
 def _arm_reason(
     winner: ArmResult, metric: str, candidates: int, confidence: float, limits: Sequence[Constraint]
 ) -> str:
-    mean, superlative = winner.estimates[metric], "highest" if _sign(metric) > 0 else "lowest"
+    superlative = "highest" if _sign(metric) > 0 else "lowest"
+    return (
+        f"'{winner.name}' has the {superlative} mean {metric} of {plural(candidates, 'complete arm')}{_kept(limits)}: "
+        f"{_mean_text(winner, metric, confidence)}"
+    )
+
+
+def _mean_text(arm: ArmResult, metric: str, confidence: float) -> str:
+    mean = arm.estimates[metric]
     interval = (
         "no interval from one seed"
         if mean.low is None or mean.high is None
         else f"{100 * confidence:g} % interval {_shown(metric, mean.low).removesuffix(' %')} to "
         f"{_shown(metric, mean.high).removesuffix(' %')}"
     )
-    return (
-        f"'{winner.name}' has the {superlative} mean {metric} of {plural(candidates, 'complete arm')}{_kept(limits)}: "
-        f"{_shown(metric, mean.mean)} over {plural(mean.n, 'seed')} ({interval})"
-    )
+    return f"{_shown(metric, mean.mean)} over {plural(mean.n, 'seed')} ({interval})"
 
 
 def best_trial(

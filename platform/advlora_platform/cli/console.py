@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,16 @@ def status(text: str) -> Iterator[Status]:
 
         with shown_by(tell):
             yield shown
+
+
+@contextmanager
+def phase(text: str) -> Iterator[None]:
+    """Says that a phase of a command begins, what it is doing, and how long it took."""
+    messages.print(f"{text} ...")
+    begin = time.perf_counter()
+    with status(text):
+        yield
+    messages.print(f"{text}: {time.perf_counter() - begin:.1f} s")
 
 
 def report_problems(problems: Iterable[str], as_json: bool = False) -> None:

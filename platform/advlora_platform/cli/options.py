@@ -49,6 +49,13 @@ json_option = click.option(
     callback=_note_json,
     help="Print one machine-readable object on stdout.",
 )
+arm_option = click.option("--arm", metavar="NAME", help="An arm of the study, or a finalist, in place of the best.")
+where_option = click.option(
+    "--where",
+    multiple=True,
+    metavar="CONSTRAINT",
+    help="What it must keep, such as 'params/trainable_fraction <= 0.1' or 'clean >= 80 %'; may be repeated.",
+)
 
 address_option = click.option(
     "--address",

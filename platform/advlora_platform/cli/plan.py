@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from advlora_platform.cli.console import output, print_json, status
+from advlora_platform.cli.console import output, phase, print_json
 from advlora_platform.cli.options import study_arguments, study_home
 
 
@@ -17,13 +17,16 @@ def command(study: str, overrides: tuple[str, ...], out: Path | None, as_json: b
 
     Nothing is trained; the probe runs the vision tower for about a second.
     """
-    from advlora_platform.checking import check_study
-    from advlora_platform.planning import plan_study
     from advlora_platform.study.library import load_any
 
     loaded = load_any(study, overrides)
-    with status("checking the study and probing the model"):
+    with phase("checking the study"):
+        from advlora_platform.checking import check_study
+
         check_study(loaded)
+    with phase("counting trials and probing the model"):
+        from advlora_platform.planning import plan_study
+
         plan = plan_study(loaded, study_home(loaded, out))
     if as_json:
         print_json(plan.to_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from advlora_platform.analysis import Recommendation, Summary
 from advlora_platform.study.folder import StudyFolder, write_text
 from advlora_platform.study.spec import Study
 
-_HEADER = "# The best configuration of study '{study}'. Train it with: advlora train {file}\n"
+_HEADER = "# {what} of study '{study}'. Train it with: advlora train {file}\n"
+_NO_NAME = re.compile(r"[^\w.-]+")
+"""What does not belong into the name of a folder."""
 
 
 class BestFile(Section):
@@ -35,8 +38,9 @@ def write_best(study: Study, summary: Summary, folder: StudyFolder) -> None:
 
 def best_text(study: Study, summary: Summary, chosen: Recommendation, file: str) -> str:
     """Returns the content of a file that `advlora train` runs; `file` is its name, for the reader."""
+    is_best = chosen is summary.best
     best = {
-        "name": f"{study.name}-best",
+        "name": f"{study.name}-{'best' if is_best else _NO_NAME.sub('-', chosen.arm)}",
         "trial": chosen.config,
         "protocol": study.reported_protocol.model_dump(mode="json"),
         "provenance": {
@@ -52,7 +56,8 @@ def best_text(study: Study, summary: Summary, chosen: Recommendation, file: str)
             **summary.provenance,
         },
     }
-    return _HEADER.format(study=study.name, file=file) + dump_yaml(best)
+    what = "The best configuration" if is_best else f"Arm '{chosen.arm}'"
+    return _HEADER.format(what=what, study=study.name, file=file) + dump_yaml(best)
 
 
 def read_best(path: Path) -> BestFile:

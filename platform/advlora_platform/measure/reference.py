@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 
 from advlora.adapters import load_adapter, load_trained
-from advlora.adapters.trained import ADAPTER, RECORD, TEXT_ADAPTER
+from advlora.adapters.trained import ADAPTER, RECORD, TEXT_ADAPTER, TWIN_ADAPTER
 from advlora.config import HUB, LOCAL, ModelConfig, expanded, parse
 from advlora.errors import ConfigError, ModelError, did_you_mean
 from advlora.identity import DIGITS
@@ -117,6 +117,8 @@ def _adapter(folder: Path, base: ModelConfig | None) -> Subject:
     """Loads a stock PEFT adapter; that of the text tower lies beside it where both towers were trained."""
     if folder.name == TEXT_ADAPTER:
         raise ConfigError(f"'{folder}' is the text tower's part of an adapter; name '{folder.parent / ADAPTER}'")
+    if folder.name == TWIN_ADAPTER:
+        raise ConfigError(f"'{folder}' is the adapter for transformers' model; name '{folder.parent / ADAPTER}'")
     if base is None:
         raise ConfigError(f"adapter '{folder}' has no {RECORD} beside it; name its pretrained model with --base NAME")
     text = folder.parent / TEXT_ADAPTER

@@ -125,7 +125,9 @@ def test_exports_are_verified_and_loaded_back(made, images, recipe, source, towe
     train(adapted, images, range(3))
     expected = adapted.model.encode_images(images)
     paths = save_trained(adapted, config, adapted.config, tmp_path, images)
-    adapters = {"adapter", "adapter-text"} if source == "open_clip" and tower == "both" else {"adapter"}
+    adapters = {"adapter"}
+    if source == "open_clip":
+        adapters |= {"adapter-transformers"} | ({"adapter-text"} if tower == "both" else set())
     stock = adapted.layers and recipe != "small"
     assert set(paths) == {"merged"} | (adapters if stock else set())
     model, stored = load_trained(tmp_path)

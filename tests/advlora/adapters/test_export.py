@@ -17,7 +17,7 @@ from advlora.adapters.export import export_adapter, verify
 from advlora.adapters.trained import TrainedRecord
 from advlora.config import LoraAdapter, ModelConfig, parse
 from advlora.errors import ModelError
-from advlora.models import VisionLanguageModel, load_model
+from advlora.models import SplitTower, VisionLanguageModel, load_model
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +43,7 @@ def test_adapter_loads_in_stock_peft(
     assert (expected - pretrained.encode_images(images)).abs().max() > 0.05
     export_adapter(adapted, tmp_path)
     assert type(PeftConfig.from_pretrained(str(tmp_path))) is LoraConfig
-    stock = PeftModel.from_pretrained(load_model(base).vision, str(tmp_path))
+    stock = PeftModel.from_pretrained(SplitTower(load_model(base).vision), str(tmp_path))
     close(stock((images - 0.5) / 0.5), expected)
     with stock.disable_adapter():
         assert torch.equal(stock((images - 0.5) / 0.5), pretrained.encode_images(images))
@@ -65,7 +65,7 @@ def test_merged_loads_in_stock_open_clip(
         train(adapted)
     expected = adapted.model.encode_images(images)
     paths = save_trained(adapted, base, adapted.config, tmp_path, images)
-    assert set(paths) == ({"merged", "adapter"} if adapted.layers else {"merged"})
+    assert set(paths) == ({"merged", "adapter", "adapter-transformers"} if adapted.layers else {"merged"})
     stock = open_clip.create_model(f"local-dir:{paths['merged']}").eval()
     assert any(isinstance(layer, torch.nn.MultiheadAttention) for layer in stock.visual.modules())
     close(stock.encode_image((images - 0.5) / 0.5), expected)
@@ -77,7 +77,7 @@ def test_record_says_what_was_trained_and_how_exact(make, train, base, images: T
     save_trained(adapted, base, adapted.config, tmp_path, images)
     record = parse(TrainedRecord, json.loads((tmp_path / "trained.json").read_text()))
     assert (record.base, record.adapter) == (base, adapted.config)
-    assert set(record.export_errors) == {"merged", "adapter"}
+    assert set(record.export_errors) == {"merged", "adapter", "adapter-transformers"}
     assert all(error <= 1e-4 for errors in record.export_errors.values() for error in errors.values())
 
 
@@ -114,8 +114,8 @@ def test_training_mode_survives_the_export(make, base, images: Tensor, tmp_path:
 def test_wrong_export_is_not_let_through(make, train, base, images: Tensor, tmp_path: Path, monkeypatch) -> None:
     adapted = train(make())
 
-    def damaged(adapted_model, folder: Path, tower: str) -> None:
-        export_adapter(adapted_model, folder, tower)
+    def damaged(adapted_model, folder: Path, tower: str, base: ModelConfig) -> None:
+        export_adapter(adapted_model, folder, tower, base)
         file = folder / "adapter_model.safetensors"
         tensors = load_file(file)
         save_file({name: value * 1.01 for name, value in tensors.items()}, file)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from advlora_platform.cli.console import messages, output, report_problems, status
+from advlora_platform.cli.console import messages, output, phase, report_problems, status
 
 pytestmark = pytest.mark.unit
 ODD = r"[/] [bold]x[/bold] [1/3] a[0] :fire: \\ [red"
@@ -26,6 +28,12 @@ def test_problems_keep_their_brackets(capsys):
 def test_what_is_being_done_may_name_anything():
     with status("measuring [/] model") as shown:
         assert shown.status == r"measuring \[/] model"
+
+
+def test_a_phase_says_when_it_begins_and_how_long_it_took(capsys):
+    with phase("checking [/] model"):
+        assert capsys.readouterr().err == "checking [/] model ...\n"
+    assert re.fullmatch(r"checking \[/\] model: 0\.\d s\n", capsys.readouterr().err)
 
 
 def test_an_unknown_study_with_brackets_in_its_name_is_refused_in_one_sentence(advlora):

@@ -212,6 +212,7 @@ def test_a_wrong_command_is_one_sentence(advlora, arguments, said):
         "lowrank",
         "report",
         "export",
+        "push",
         "plan",
         "ui",
         "keys",

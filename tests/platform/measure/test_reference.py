@@ -68,6 +68,8 @@ def test_an_adapter_that_was_carried_away_needs_its_base_by_name(trained, tmp_pa
 def test_half_of_an_adapter_is_not_taken_for_the_whole(trained, tmp_path):
     half = shutil.copytree(trained / "adapter", tmp_path / "adapter-text")
     assert "is the text tower's part of an adapter" in refused(str(half), "tiny-clip")
+    other = shutil.copytree(trained / "adapter-transformers", tmp_path / "adapter-transformers")
+    assert f"is the adapter for transformers' model; name '{tmp_path / 'adapter'}'" in refused(str(other), "tiny-clip")
 
 
 def test_a_file_of_a_vision_tower_is_laid_onto_its_base(vision_file, trained, plain):
