@@ -31,8 +31,8 @@ def command() -> None:
 def check(path: str, classes: str | None, templates: str | None, as_json: bool) -> None:
     """Open every local file of a data set, and say what is wrong with it and what it holds.
 
-    Knows dataset.json with WebDataset shards, Karpathy's JSON of Flickr30k and MSCOCO, image folders with prompts.txt,
-    and MSR-VTT.
+    Knows dataset.json with WebDataset shards, CLIP_benchmark's archives, Karpathy's JSON of Flickr30k and MSCOCO, image
+    folders with prompts.txt, what torchvision makes (flowers-102 and the like), and MSR-VTT.
     """
     from advlora.config import DataConfig, parse
     from advlora.data import check_data, summarise
