@@ -8,11 +8,20 @@ from advlora.adapters.check import check_adapter
 from advlora.adapters.methods import method_of
 from advlora.adapters.placement import layer_ranks
 from advlora.attacks import misfits
-from advlora.config import AdapterConfig, DataConfig, EvaluationProtocol, LowRankAdapter, ModelConfig, TrialConfig
+from advlora.config import (
+    AdapterConfig,
+    DataConfig,
+    EvaluationProtocol,
+    LowRankAdapter,
+    ModelConfig,
+    TransferConfig,
+    TrialConfig,
+)
 from advlora.config.losses import no_bias, no_classes
 from advlora.data import Manifest, check_data, load_manifest
 from advlora.data.layouts import forget_listings, layout_of
 from advlora.data.splits import split_labels
+from advlora.data.transfer import NamedSet, measured_split, transfer_sets
 from advlora.errors import DataError, ModelError
 from advlora.evaluation.retrieval import check_protocol
 from advlora.models import blank_tower, has_logit_bias, has_matching_head, tower_names
@@ -54,6 +63,31 @@ def check_evaluation(config: TrialConfig, protocol: EvaluationProtocol) -> list[
     if manifest.task == "retrieval":
         return check_protocol(protocol, matches=matches, video=layout_of(config.data) == "msrvtt")
     return misfits(protocol.attacks, len(manifest.classes))
+
+
+def check_transfer(transfer: TransferConfig, protocol: EvaluationProtocol) -> list[str]:
+    """Checks the sets that a model is taken to: whether they are there, and fit the protocol.
+
+    Returns:
+        One sentence per problem; all that were found.
+    """
+    try:
+        sets = transfer_sets(transfer)
+    except DataError as error:
+        return error.problems
+    return [f"transfer set '{each.name}': {problem}" for each in sets for problem in _set_problems(each, protocol)]
+
+
+def _set_problems(each: NamedSet, protocol: EvaluationProtocol) -> list[str]:
+    try:
+        manifest = each.manifest
+    except DataError as error:
+        return error.problems
+    if manifest.task == "retrieval":
+        return ["it has captions instead of classes, and a transfer suite compares images with the texts of classes"]
+    if (split := measured_split(manifest)) is None:
+        return ["it has no samples in split 'test' or 'val'"]
+    return [*_data_problems(each.data, (split,))] or misfits(protocol.attacks, len(manifest.classes))
 
 
 def check_placement(model: ModelConfig, adapter: AdapterConfig) -> list[str]:

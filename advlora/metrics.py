@@ -22,6 +22,9 @@ MEAN_PER_CLASS = "mean_per_class"
 and Caltech-101; `r1` is the mean over the images."""
 OWNER = "owner"
 """The image of each caption, among what is kept of single queries."""
+TRANSFER = "transfer"
+"""Before the name of a number that is measured on a further data set: `test/transfer/cars/clean_r1`; without a set it
+is the mean over all of them."""
 RERANKED = "itm_"
 """Before the name of a recall after re-ranking by image-text matching."""
 
@@ -99,6 +102,11 @@ class Metric:
     def on(self, split: str) -> Metric:
         """Returns the same number on another split."""
         return Metric(split, self.name, self.epsilon)
+
+    def transferred(self, data: str | None = None) -> Metric:
+        """Returns the same number on a further data set; its mean over all of them for None."""
+        place = TRANSFER if data is None else f"{TRANSFER}/{data}"
+        return Metric("test", f"{place}/{self.name}", self.epsilon)
 
 
 SECONDS, FLOPS = Metric("cost", "seconds"), Metric("cost", "flops")

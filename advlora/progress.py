@@ -27,6 +27,12 @@ def shown_by(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
+def told(noun: str, done: int, total: int) -> None:
+    """Tells that so many of something are done, and the next one begins."""
+    if (listener := _listener.get()) is not None:
+        listener(noun, done, total)
+
+
 def counted(items: Iterable[Item], total: int, noun: str) -> Iterator[Item]:
     """Yields the items and tells of each that is done.
 

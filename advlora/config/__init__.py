@@ -21,6 +21,7 @@ from advlora.config.schema import (
     with_values,
 )
 from advlora.config.training_attacks import OverfittingConfig, TrainingAttackConfig
+from advlora.config.transfer import TransferConfig, TransferSet
 from advlora.config.trial import (
     HUB,
     LOCAL,
@@ -55,6 +56,8 @@ __all__ = [
     "ResourcesConfig",
     "SamplesConfig",
     "TrainingAttackConfig",
+    "TransferConfig",
+    "TransferSet",
     "TrialConfig",
     "all_keys",
     "applicable",

@@ -40,25 +40,31 @@ class ModelConfig(Section):
     the newest revision."""
 
 
-class DataConfig(Section):
-    """The data set; its manifest names shards, classes, templates and splits."""
+class DataSetConfig(Section):
+    """A data set, and what stands in for its own class names and captions."""
 
-    name: Text = "fashion-mnist"
+    name: Text
     """Name of an embedded data set, or the path of a folder that holds a `dataset.json` or what `layout` says."""
-    layout: Literal["auto", "shards", "karpathy", "folders", "msrvtt"] = "auto"
+    layout: Literal["auto", "shards", "karpathy", "folders", "torchvision", "msrvtt"] = "auto"
     """`auto`: by what the folder holds. `shards`: WebDataset archives and `dataset.json`. `karpathy`: Flickr30k or
-    MSCOCO with Karpathy's JSON. `folders`: a folder per class and `prompts.txt`. `msrvtt`: videos or their frames and
-    `MSRVTT_data.json`."""
+    MSCOCO with Karpathy's JSON. `folders`: a folder per class and `prompts.txt`. `torchvision`: a folder that it makes,
+    such as `flowers-102`. `msrvtt`: videos or their frames and `MSRVTT_data.json`."""
     classes: Literal["openai-imagenet"] | None = None
     """Names that stand in for the data set's own, in the order of the labels. `openai-imagenet`: open_clip's 1,000 of
     ImageNet, whose folders are in this order when they are sorted by their codes."""
     templates: Literal["openai", "simple"] | None = None
     """Captions of a class that stand in for the data set's own: open_clip's 80 (`openai`) or 7 (`simple`)."""
-    frames: Count = 8
-    """Frames of a video, sampled uniformly."""
     store: Literal["memory", "disk"] = "memory"
     """`disk`: for sets that memory does not hold. Decoded once into `ADVLORA_CACHE` (`~/.cache/advlora`), shared by all
     processes that see it, and mapped from there. A poisoned training set lies in memory all the same."""
+
+
+class DataConfig(DataSetConfig):
+    """The data set of a trial; its manifest names shards, classes, templates and splits."""
+
+    name: Text = "fashion-mnist"
+    frames: Count = 8
+    """Frames of a video, sampled uniformly."""
     poison: PoisonConfig = NoPoisonConfig()
     """The backdoor of the data set."""
     train_samples: Count | None = None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import tarfile
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from advlora.data.examination import Examined, examine, hashed
 from advlora.errors import DataError
 
 NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
@@ -42,19 +40,25 @@ def described(folder: Path, splits: tuple[str, ...]) -> dict[str, Any]:
 
 def _shards(folder: Path, split: str) -> list[dict[str, Any]]:
     files = sorted((folder / split).glob("*.tar"), key=lambda file: (len(file.name), file.name))  # 2.tar before 10.tar
-    return [{"url": f"{split}/{file.name}", **_content(file, file.stat().st_mtime_ns)} for file in files]
+    found = examine(folder, "archives", files, _look, threads=1)
+    if problems := [each.problem for each in found if each.problem]:
+        raise DataError(problems)
+    return [{"url": f"{split}/{file.name}", **_said(each.digest)} for file, each in zip(files, found, strict=True)]
 
 
-@lru_cache(maxsize=4096)
-def _content(file: Path, changed: int) -> dict[str, Any]:
-    """Returns number of samples and hash of an archive, read once per `changed`, its time of writing."""
+def _look(file: Path) -> Examined:
+    """Returns hash and number of samples of an archive as one text, which is remembered."""
     try:
-        content = file.read_bytes()
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        with tarfile.open(file) as archive:
             samples = sum(name.endswith(".cls") for name in archive.getnames())
+        return Examined(f"{hashed(file)} {samples}")
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"shard '{file}' cannot be read: {error}") from error
-    return {"samples": samples, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _said(digest: str) -> dict[str, Any]:
+    sha256, _, samples = digest.partition(" ")
+    return {"samples": int(samples), "sha256": sha256}
 
 
 def _lines(file: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def shown(path: Path | str) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def same_names(names: list[str]) -> list[list[int]]:
+def same_names(names: Sequence[str]) -> list[list[int]]:
     """Returns the groups of positions whose names a text tower cannot tell apart: by case or spaces alone."""
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(names):

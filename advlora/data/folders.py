@@ -38,7 +38,7 @@ def folders(folder: Path) -> Listing:
     found = {split: _images_of_split(split, parts, scan) for split, parts in places.items()}
     codes = sorted({code for images in found.values() for code in images})
     names, wrong_names = _names(folder, codes)
-    templates, wrong_prompts = _prompts(folder)
+    templates, wrong_prompts = prompts(folder)
     labels = {code: label for label, code in enumerate(codes)}
     records = {
         split: tuple(
@@ -202,7 +202,12 @@ def _name(given: object, code: str) -> str:
     return composed(given.strip()) if isinstance(given, str) and given.strip() else code
 
 
-def _prompts(folder: Path) -> tuple[tuple[str, ...], list[str]]:
+def prompts(folder: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Returns the lines of `prompts.txt`, none where there is no such file, and what is wrong with them.
+
+    Raises:
+        DataError: If the file is empty or cannot be read.
+    """
     file = folder / PROMPTS
     if not file.is_file():  # the configuration may name templates
         return (), []

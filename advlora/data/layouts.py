@@ -14,10 +14,11 @@ from advlora.data.manifest import MANIFEST_FILE, Manifest, read_manifest
 from advlora.data.msrvtt import DESCRIPTIONS, msrvtt
 from advlora.data.names import named
 from advlora.data.records import Listing
+from advlora.data.torchvision_sets import is_of_torchvision, torchvision_sets
 from advlora.errors import DataError
 from advlora.shelves import embedded_data
 
-LAYOUTS = {"karpathy": karpathy, "folders": folders, "msrvtt": msrvtt}
+LAYOUTS = {"karpathy": karpathy, "folders": folders, "msrvtt": msrvtt, "torchvision": torchvision_sets}
 
 
 def load_manifest(config: DataConfig) -> Manifest:
@@ -57,6 +58,8 @@ def layout_of(config: DataConfig) -> str:
         return "msrvtt"
     if any(file.is_file() and file.name != MANIFEST_FILE for file in folder.glob("dataset*.json")):
         return "karpathy"
+    if is_of_torchvision(folder):
+        return "torchvision"
     if not (folder / MANIFEST_FILE).is_file() and split_folders(folder):
         return "folders"
     return "shards"

@@ -97,9 +97,6 @@ class Manifest(Section):
             return self
         if len(self.classes) < 2:
             raise ValueError("classes: at least two names are needed")
-        if equal := same_names(list(self.classes)):
-            pairs = "; ".join(" and ".join(f"'{self.classes[place]}'" for place in group) for group in equal)
-            raise ValueError(f"classes: names must differ by more than case and spaces: {pairs}")
         if not self.templates:
             raise ValueError("templates: at least one is needed, such as 'a photo of a {}'")
         return self
@@ -142,11 +139,20 @@ def read_manifest(config: DataConfig) -> Manifest:
     """
     folder = data_folder(config)
     file = folder / MANIFEST_FILE
+    own = file.is_file()
     try:
-        return parse(Manifest, _content(file) if file.is_file() else described(folder, SPLITS))
+        manifest = parse(Manifest, _content(file) if own else described(folder, SPLITS))
     except ConfigError as error:
-        where = file if file.is_file() else folder
-        raise DataError([f"{where}: {problem}" for problem in error.problems]) from None
+        raise DataError([f"{file if own else folder}: {problem}" for problem in error.problems]) from None
+    if own:  # the lists that others publish may hold a name twice
+        _refuse_equal_names(file, manifest.classes)
+    return manifest
+
+
+def _refuse_equal_names(file: Path, classes: tuple[str, ...]) -> None:
+    if equal := same_names(classes):
+        pairs = "; ".join(" and ".join(f"'{classes[place]}'" for place in group) for group in equal)
+        raise DataError(f"{file}: classes: names must differ by more than case and spaces: {pairs}")
 
 
 def _content(file: Path) -> dict[str, Any]:

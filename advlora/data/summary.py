@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from advlora.config import DataConfig
+from advlora.data.files import same_names
 from advlora.data.layouts import layout_of, listing, load_manifest
 from advlora.data.manifest import data_folder
 from advlora.data.shards import decode_shard, read_shard
@@ -51,12 +52,14 @@ class Summary:
         task: `zero-shot` or `retrieval`.
         splits: Split -> what is known of it.
         left_out: Files and folders that are no samples.
+        equal_names: Names that several classes of a published list have; the text tower cannot tell these apart.
     """
 
     name: str
     task: str
     splits: dict[str, SplitSummary]
     left_out: tuple[str, ...]
+    equal_names: tuple[str, ...] = ()
 
 
 def summarise(config: DataConfig) -> Summary:
@@ -67,14 +70,21 @@ def summarise(config: DataConfig) -> Summary:
     """
     manifest, samples = load_manifest(config), dict(_samples(config))
     training = {digest for digest, _, _ in samples.get("train", ())}
+    equal = same_names(manifest.classes)
+    names = _told_apart(manifest.classes, equal)
     splits = {
-        name: _summary(
-            split.samples, samples.get(name, []), manifest.classes, training if name != "train" else frozenset()
-        )
+        name: _summary(split.samples, samples.get(name, []), names, training if name != "train" else frozenset())
         for name, split in manifest.splits.items()
     }
     left_out = () if layout_of(config) == "shards" else listing(config).left_out
-    return Summary(manifest.name, manifest.task, splits, left_out)
+    equal_names = tuple(manifest.classes[group[0]] for group in equal)
+    return Summary(manifest.name, manifest.task, splits, left_out, equal_names)
+
+
+def _told_apart(classes: tuple[str, ...], equal: list[list[int]]) -> tuple[str, ...]:
+    """Returns names of which none is there twice: those that would be get the number of their class."""
+    shared = {place for group in equal for place in group}
+    return tuple(f"{name} ({label})" if label in shared else name for label, name in enumerate(classes))
 
 
 def _summary(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,6 +87,10 @@ class Twin(VisionLanguageModel):
         """Embeds captions as `(N, D)`, not normalised, without gradient."""
         features: Tensor = self.net.get_text_features(self.tokenizer(list(captions))).pooler_output
         return features
+
+    def save(self, folder: Path) -> None:
+        """Writes the `CLIPModel`; the tokenizer stays open_clip's."""
+        self.net.save_pretrained(folder)
 
 
 def twin_of(model: VisionLanguageModel) -> Twin | None:

@@ -5,7 +5,7 @@ A training that continues from the state of any epoch gives the numbers of an un
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +15,11 @@ from torch import Tensor
 from advlora.adapters import AdaptedModel, adapt
 from advlora.config import EvaluationProtocol, TrialConfig
 from advlora.config.training_attacks import AdversarialConfig
+from advlora.data.transfer import NamedSet
 from advlora.distributed import SOLO, Group
 from advlora.evaluation.evaluator import Evaluator, Measurement
 from advlora.evaluation.guards import guard_metrics, unreliable
+from advlora.evaluation.transfer import measure_transfer
 from advlora.identity import fingerprint
 from advlora.losses import build_loss
 from advlora.metrics import ADAPTED, OVERFITTING, OVERFITTING_GAP, TRAINABLE, TRAINABLE_FRACTION, TRAINING_LOSS
@@ -68,6 +70,7 @@ def fine_tune(
     state: dict[str, Any] | None = None,
     test: bool = False,
     guarded: bool = True,
+    transfer: Sequence[NamedSet] = (),
 ) -> Iterator[EpochReport]:
     """Adapts the pretrained model to the attack and evaluates it.
 
@@ -80,6 +83,7 @@ def fine_tune(
         state: State from an earlier report of this trial; training resumes after that epoch.
         test: Whether the final model is also measured on `test`.
         guarded: Whether the final model is checked by the protocol's guards.
+        transfer: Further data sets on which the final model is measured.
 
     Yields:
         A report after every epoch; a single one for adapter kind `none`, or if `state` is that of the last epoch.
@@ -90,7 +94,7 @@ def fine_tune(
         ModelError: If the model or its weights are missing.
     """
     torch.set_num_threads(config.resources.cpus_per_worker)
-    trial = _Trial(config, protocol, bench, group, device, state)
+    trial = _Trial(config, protocol, bench, group, device, state, transfer)
     if trial.progress.finished:
         yield trial.report(test, guarded)
         return
@@ -130,8 +134,9 @@ class _Trial:
         group: Group,
         device: torch.device,
         state: dict[str, Any] | None,
+        transfer: Sequence[NamedSet],
     ) -> None:
-        self.config = config
+        self.config, self.transfer = config, transfer
         self.adapted = restore(config, bench, state)
         self.adapted.model.to(device)
         self.progress = Progress.of(config, state)
@@ -176,10 +181,11 @@ class _Trial:
         return training | self.meter.metrics() | sizes
 
     def _evaluation(self, test: bool) -> list[Measurement]:
-        """Measures `val` when it is due, and at the end, with the curve, `val` and, if wanted, `test`."""
+        """Measures `val` when it is due; at the end, with the curve, `val` and, where wanted, `test` and other sets."""
         interval, measure = self.evaluator.protocol.interval, self.evaluator.measure
         if self.progress.finished:
-            return [measure(split, curve=True) for split in (("val", "test") if test else ("val",))]
+            found = [measure(split, curve=True) for split in (("val", "test") if test else ("val",))]
+            return [*found, measure_transfer(self.evaluator, self.transfer)] if self.transfer else found
         return [measure("val", curve=False)] if interval and self.progress.epoch % interval == 0 else []
 
     def _state(self, optimiser: dict[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from advlora.config import TrialConfig, parse
 from advlora.data import load_manifest
+from advlora.data.transfer import NamedSet
 from advlora.errors import UserError
+from advlora.metrics import TRANSFER
 from advlora_platform.export import Pack, installed, provenance, seal, uncommitted
 from advlora_platform.export.pack import LOCK, PATCH
 from advlora_platform.kinds import kind_of
 from advlora_platform.launch import conclude
-from advlora_platform.study import Ledger, Record, Study, StudyFolder
+from advlora_platform.study import Ledger, Record, Study, StudyFolder, trials_of
 from advlora_platform.study.environment import ENVIRONMENT_FILE
 from advlora_platform.study.folder import write_file, write_json, write_text
 from advlora_platform.study.library import VERBS
@@ -60,7 +62,8 @@ def write_pack(study: Study, folder: StudyFolder, target: Path) -> Pack:
         _copy(record, folder, pack)
     conclude(study, pack)
     code = _write_code(target, study, len(done))
-    return seal(target, {"study": study.name, "kind": study.kind, "data": data_hashes(done), "code": code})
+    data = data_hashes(done, trials_of(study).transfer)
+    return seal(target, {"study": study.name, "kind": study.kind, "data": data, "code": code})
 
 
 def repeatable(study: Study, records: Sequence[Record]) -> list[Record]:
@@ -70,10 +73,11 @@ def repeatable(study: Study, records: Sequence[Record]) -> list[Record]:
     return [replace(record, arm=trial.arm, values=trial.values) for record, trial in known]
 
 
-def data_hashes(records: Iterable[Record]) -> dict[str, str]:
-    """Returns data set -> hash of its content, of every data set that the trials use here."""
+def data_hashes(records: Iterable[Record], transfer: Iterable[NamedSet] = ()) -> dict[str, str]:
+    """Returns data set -> hash of its content, of every data set that the trials use here, further ones included."""
     configs = {record.config["data"]["name"]: record.config for record in records}
-    return {name: load_manifest(parse(TrialConfig, config).data).hash for name, config in configs.items()}
+    own = {name: load_manifest(parse(TrialConfig, config).data).hash for name, config in configs.items()}
+    return own | {f"{TRANSFER}/{each.name}": each.manifest.hash for each in transfer}
 
 
 def _copy(record: Record, folder: StudyFolder, pack: StudyFolder) -> None:

@@ -104,7 +104,7 @@ def _problems(pack: Pack, factory: TrialFactory, records: Sequence[Record]) -> I
     """Yields what shows that numbers were changed, or cannot come out here, before anything is run."""
     yield from contradictions(records, Shelf(pack.folder))
     done = [record for record in records if record.status == "done"]
-    here: Mapping[str, str] = data_hashes(done)
+    here: Mapping[str, str] = data_hashes(done, factory.transfer)
     for name, sealed in pack.content["data"].items():
         if here.get(name) != sealed:
             yield f"data set '{name}' has the hash {here.get(name)} here, and {sealed} in the pack; use the same data"

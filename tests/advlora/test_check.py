@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from advlora.check import check_evaluation, check_trial, forget_files
-from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse
+from advlora.check import check_evaluation, check_transfer, check_trial, forget_files
+from advlora.config import DataConfig, EvaluationProtocol, TransferConfig, TrialConfig, parse
 from advlora.data import check_data
 from advlora.data.layouts import layout_of
 from tests.advlora.data.class_folders import class_folders
@@ -126,3 +126,27 @@ def test_layouts_are_recognised(tmp_path: Path) -> None:
     assert layout_of(DataConfig()) == "shards"
     assert layout_of(DataConfig(name=str(tmp_path), layout="folders")) == "folders"
     assert "holds no dataset.json" in check_data(DataConfig(name=str(tmp_path / "readme.txt")))[0]
+
+
+def test_a_suite_is_checked_before_anything_is_measured(tmp_path: Path) -> None:
+    def found(name: str, protocol: dict | None = None) -> list[str]:
+        transfer = parse(TransferConfig, {"root": str(tmp_path), "sets": [name]})
+        return check_transfer(transfer, parse(EvaluationProtocol, protocol or {}))
+
+    class_folders(tmp_path / "pets")
+    assert found("pets") == []
+    assert "is no folder in" in found("dogs")[0]
+    (sentence,) = found("pets", {"attacks": [{"kind": "apgd-t"}]})
+    assert sentence.startswith("transfer set 'pets': ")
+    assert found("emoji") == [
+        "transfer set 'emoji': it has captions instead of classes, and a transfer suite compares images with the texts "
+        "of classes"
+    ]
+    (tmp_path / "pets" / "test" / "cat" / "0000.png").write_bytes(b"")
+    forget_files()
+    assert found("pets")[0].startswith("transfer set 'pets': ")
+    assert "test/cat/0000.png' cannot be read: it is empty" in found("pets")[0]
+    for split in ("val", "test"):
+        shutil.rmtree(tmp_path / "pets" / split)
+    forget_files()
+    assert found("pets") == ["transfer set 'pets': it has no samples in split 'test' or 'val'"]

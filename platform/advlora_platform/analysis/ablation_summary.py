@@ -102,7 +102,7 @@ def summarise_ablation(
         outcomes: What became of every example; None where that is not known.
     """
     known = {record.trial_id: record for record in records}
-    metrics, level = metrics_of(study.protocol, report=study.report), study.confidence
+    metrics, level = metrics_of(study.protocol, report=study.report, transfer=study.transfer_names), study.confidence
     outcomes = outcomes if study.test_set == "sample" and outcomes is not None else Shelf()
     judged, factors = (metrics.test_robust, metrics.test_clean, *metrics.further), study.effects
     crossed = factors if study.design == "factorial" else {}

@@ -69,7 +69,7 @@ def confirmation(
     if study.confirm is None:
         return None
     protocol = study.confirm.protocol
-    metrics = metrics_of(protocol, str(study.objectives(protocol)[0]))
+    metrics = metrics_of(protocol, str(study.objectives(protocol)[0]), transfer=study.transfer_names)
     first = str(study.objectives()[0])
     values = {finalist_name(str(t.trial_id)): t.metrics[first] for t in found.trials if first in t.metrics}
     searched = {plan.arm.name: values[plan.arm.name] for plan in plans}

@@ -25,18 +25,20 @@ def command() -> None:
 
 @command.command("check", epilog="Example: advlora data check ~/flickr30k")
 @click.argument("path", metavar="NAME|FOLDER")
+@click.option("--classes", metavar="NAME", help="Class names of open_clip for the set: openai-imagenet.")
+@click.option("--templates", metavar="NAME", help="Captions of open_clip for its classes: openai or simple.")
 @json_option
-def check(path: str, as_json: bool) -> None:
+def check(path: str, classes: str | None, templates: str | None, as_json: bool) -> None:
     """Open every local file of a data set, and say what is wrong with it and what it holds.
 
-    Knows dataset.json with WebDataset shards, Karpathy's JSON of Flickr30k and MSCOCO, image folders with prompts.txt,
-    and MSR-VTT.
+    Knows dataset.json with WebDataset shards, CLIP_benchmark's archives, Karpathy's JSON of Flickr30k and MSCOCO, image
+    folders with prompts.txt, what torchvision makes (flowers-102 and the like), and MSR-VTT.
     """
-    from advlora.config import DataConfig
+    from advlora.config import DataConfig, parse
     from advlora.data import check_data, summarise
     from advlora.errors import DataError
 
-    config = DataConfig(name=path)
+    config = parse(DataConfig, {"name": path, "classes": classes, "templates": templates}, "data.")
     with status("checking the data"):
         if problems := check_data(config, reopen=True):
             raise DataError(problems)
@@ -60,7 +62,7 @@ def _plain(summary: Summary) -> dict[str, object]:
         del known["classes"]
         known["equal_captions"] = {name: split.equal_captions for name, split in splits.items()}
     head = {"valid": True, "name": summary.name, "task": summary.task, "missing": _missing(summary)}
-    return {**head, **known, "left_out": list(summary.left_out)}
+    return {**head, **known, "left_out": list(summary.left_out), "equal_names": list(summary.equal_names)}
 
 
 def _missing(summary: Summary) -> list[str]:
@@ -85,6 +87,9 @@ def _text(summary: Summary) -> Iterator[str]:
     if any(split.equal_captions for split in summary.splits.values()):
         counts = ", ".join(f"{split.equal_captions} {name}" for name, split in summary.splits.items())
         yield f"captions that another image has too: {counts}; each is right for all that have it"
+    if summary.equal_names:
+        names = ", ".join(f"'{name}'" for name in summary.equal_names)
+        yield f"equal names: {names}, of several classes each; a text tower takes all their images for one of them"
     if summary.left_out:
         yield f"left out: {len(summary.left_out):,} that are no images, such as '{summary.left_out[0]}'"
 

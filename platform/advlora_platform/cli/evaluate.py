@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     show_default=True,
     help=f"A shipped protocol ({', '.join(shipped_protocols())}), a study, or a YAML file.",
 )
+@click.option(
+    "--transfer",
+    multiple=True,
+    metavar="NAME|FOLDER",
+    help="A further data set, or a suite (fare-13, tecoa-15), measured on test; may be repeated.",
+)
+@click.option("--root", metavar="FOLDER", help="Folder of the data sets of --transfer.  [default: this one]")
 @click.option("--base", metavar="NAME|FOLDER", help="The pretrained model that MODEL was made of.")
 @click.option(
     "--study",
@@ -49,6 +56,8 @@ def command(
     templates: str | None,
     split: str,
     protocol: str,
+    transfer: tuple[str, ...],
+    root: str | None,
     base: str | None,
     study: Path | None,
     out: Path | None,
@@ -65,12 +74,15 @@ def command(
     The record holds the outcome of every example, so that `advlora compare` can set two records against each other.
     With --json it is printed without them.
     """
-    from advlora.config import DataConfig, parse
+    from advlora.config import DataConfig, TransferConfig, parse
     from advlora_platform.measure import Evaluation
 
     asked = parse(DataConfig, {"name": data, "classes": classes, "templates": templates})
+    if root is not None and not transfer:
+        raise click.UsageError("--root has no effect without --transfer")
+    further = parse(TransferConfig, {"root": root or ".", "sets": transfer}) if transfer else None
     with status("loading the model, checking the data"):
-        evaluation = Evaluation.prepare(model, asked, split, protocol, base, study)
+        evaluation = Evaluation.prepare(model, asked, split, protocol, base, study, further)
     record, file = _measure(evaluation, out, track=not no_track)
     if as_json:
         print_json(record.brief())

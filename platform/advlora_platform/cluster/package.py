@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.resources
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ def refuse_relative_paths(study: Study) -> None:
     """
     configs = [study.trial, *map(study.trial_with, study.arm_values.values())]
     found = {item for config in configs for item in relative_paths(config).items()}
+    if study.transfer is not None and not os.path.isabs(study.transfer.root):
+        found.add(("transfer.root", study.transfer.root))
     if found:
         raise UserError(
             f"{key}: '{path}' is relative to a folder of this machine; give the absolute path at which the nodes see it"

@@ -40,6 +40,7 @@ def messages(
         state=state,
         test=trial.test,
         guarded=trial.guarded,
+        transfer=work.factory.transfer_of(trial),
     ):
         if group.rank == 0:
             save_state(folder, report.state)

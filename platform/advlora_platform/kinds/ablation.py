@@ -40,6 +40,7 @@ class Ablation(StudyKind[AblationStudy, "AblationSummary"]):
             problems.append("base.seed is not allowed in an ablation; list the seeds under 'seeds'")
         for name, values in study.arm_values.items():
             problems += [f"arm '{name}': {problem}" for problem in self._arm_problems(values)]
+        problems += self.transfer_problems()
         if study.tuning is not None and not problems:
             problems += _tuning_problems(study, study.tuning)
         return _said_once(problems)
@@ -80,7 +81,7 @@ class Ablation(StudyKind[AblationStudy, "AblationSummary"]):
             plan.budget,
             len(self.study.seeds),
             sum(trial.id in scores for trial in plan.trials),
-            trial_forwards(config, protocol, test=True),
+            trial_forwards(config, protocol, test=True, transfer=self.trials.transfer),
             trial_forwards(config, protocol, test=False, guarded=False),
             sum(trial.id in scores for trial in plan.tuning),
         )
@@ -157,7 +158,7 @@ def _key_problems(study: AblationStudy) -> Iterator[str]:
             yield f"{where}: '{key}' must not differ between arms: {FIXED[head]}"
         elif problem := no_key(key):
             yield f"{where}: {problem}"
-    metrics = [str(metric) for metric in reportable(study.protocol)]
+    metrics = [str(metric) for metric in reportable(study.protocol, study.transfer_names)]
     for metric in study.report:
         if metric not in metrics:
             yield f"report: '{metric}' is not a metric of a trial{did_you_mean(metric, metrics)}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from advlora.check import check_evaluation, check_trial
+from advlora.check import check_evaluation, check_transfer, check_trial
 from advlora.config import TrialConfig
 from advlora.errors import did_you_mean
 from advlora_platform.kinds.workload import PlannedArm
@@ -100,6 +100,13 @@ class StudyKind(ABC, Generic[AnyStudy, AnySummary]):
                 nearest = did_you_mean(name, ["robust", "clean", *known])
                 problems.append(f"constraints: '{name}' is not a metric that selects{nearest}")
         return problems
+
+    def transfer_problems(self) -> list[str]:
+        """Checks the further data sets on which trials that are reported are measured."""
+        study = self.study
+        if study.transfer is None:
+            return []
+        return check_transfer(study.transfer, study.reported_protocol)
 
     def trial_problems(self, config: TrialConfig) -> list[str]:
         """Checks a trial, and whether every evaluation of the study fits it."""

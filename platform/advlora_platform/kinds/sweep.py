@@ -43,7 +43,7 @@ class Sweep(StudyKind[SweepStudy, "SweepSummary"]):
                 values = with_conditions(self.study.parameters, {key: value}) or {}
                 found = self.trial_problems(self.study.trial_with(values))
                 problems += [f"parameters.{key} = {value}: {each}" for each in found if each not in everywhere]
-        return everywhere + problems
+        return everywhere + problems + self.transfer_problems()
 
     def stages(self) -> tuple[StageBuilder, ...]:
         """The search, then the confirmation."""
@@ -93,7 +93,7 @@ class Sweep(StudyKind[SweepStudy, "SweepSummary"]):
         settled = {record.trial_id for record in records if record.settled}
         trials = [trial for plan in self.reported(records) for trial in plan.trials]
         expected = max(confirm.top * len(confirm.seeds), len(trials))
-        forwards = trial_forwards(self.study.trial, confirm.protocol, test=True)
+        forwards = trial_forwards(self.study.trial, confirm.protocol, test=True, transfer=self.trials.transfer)
         return PlannedArm("confirmation", 0, expected, sum(trial.id in settled for trial in trials), forwards)
 
     def summarise(

@@ -83,6 +83,8 @@ class EvaluationRecord(Section):
     """As it was then; `protocol_hash` is its version."""
     protocol_hash: str
     protocol_text: str
+    transfer: dict[str, DataIdentity] = {}
+    """The further data sets by the names in `metrics`."""
     metrics: dict[str, float]
     accuracies: dict[str, dict[str, float]] = {}
     """Epsilon -> attack -> accuracy under it and all attacks before it; and under `worst case`, all of them."""
@@ -104,7 +106,8 @@ class EvaluationRecord(Section):
 def record_file(record: EvaluationRecord) -> Path:
     """Returns where a record is kept by default: the same measurement of the same weights has the same name."""
     measured = (record.model.weights, record.data.model_dump(), record.protocol_hash)
-    identity = fingerprint(*measured, record.provenance.get("code_version"))
+    further = [(name, data.model_dump()) for name, data in record.transfer.items()]
+    identity = fingerprint(*measured, further, record.provenance.get("code_version"))
     return FOLDER / f"{_plain(record.model.name)}-{_plain(record.protocol_name)}-{identity[:8]}.json"
 
 

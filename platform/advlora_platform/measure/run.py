@@ -10,12 +10,15 @@ from typing import Any
 import torch
 
 from advlora.attacks import needs_surrogate
-from advlora.config import DataConfig, EvaluationProtocol
+from advlora.check import check_transfer
+from advlora.config import DataConfig, EvaluationProtocol, TransferConfig
 from advlora.data import check_data
+from advlora.data.transfer import NamedSet, transfer_sets
 from advlora.errors import ConfigError, UserError
 from advlora.evaluation.evaluator import Evaluator
 from advlora.evaluation.guards import guard_metrics, unreliable
 from advlora.evaluation.outcomes import Outcomes
+from advlora.evaluation.transfer import measure_transfer, transfer_evaluator
 from advlora.identity import fingerprint
 from advlora.metrics import Metric, epsilon_label
 from advlora.training.workbench import Workbench
@@ -43,6 +46,7 @@ class Evaluation:
         split: `val` or `test`.
         protocol: The evaluation.
         protocol_name: What it is called.
+        transfer: Further data sets, measured on `test` by the same protocol.
     """
 
     subject: Subject
@@ -50,6 +54,7 @@ class Evaluation:
     split: str
     protocol: EvaluationProtocol
     protocol_name: str
+    transfer: tuple[NamedSet, ...] = ()
 
     @classmethod
     def prepare(
@@ -60,14 +65,16 @@ class Evaluation:
         protocol: str,
         base: str | None = None,
         study: Path | None = None,
+        transfer: TransferConfig | None = None,
     ) -> Evaluation:
         """Finds everything; see `load_subject` and `read_protocol`.
 
         Raises:
-            UserError: If model, data set or protocol is unknown or unreadable, or they do not fit.
+            UserError: If model, a data set or the protocol is unknown or unreadable, or they do not fit.
         """
         evaluation, config = read_protocol(protocol), DataConfig(name=data) if isinstance(data, str) else data
-        if problems := check_data(config, (split,)):
+        further = [] if transfer is None else check_transfer(transfer, evaluation)
+        if problems := [*check_data(config, (split,)), *further]:
             raise UserError(problems)
         subject = load_subject(model, base, study)
         if subject.base is None and needs_surrogate(evaluation):
@@ -75,7 +82,8 @@ class Evaluation:
                 f"protocol '{protocol}' attacks from the pretrained model, which '{model}' does not name; "
                 "name it with --base NAME"
             )
-        return cls(subject, config, split, evaluation, Path(protocol).stem)
+        sets = () if transfer is None else transfer_sets(transfer)
+        return cls(subject, config, split, evaluation, Path(protocol).stem, sets)
 
     def measure(self) -> EvaluationRecord:
         """Measures everything that the protocol asks for.
@@ -87,14 +95,16 @@ class Evaluation:
         weights, begin = weights_hash(evaluator.model), time.perf_counter()
         measured = evaluator.measure(self.split, curve=True)
         findings = evaluator.guards(self.split, measured.outcomes)
+        metrics = measured.metrics | measure_transfer(evaluator, self.transfer).metrics
         return EvaluationRecord(
             model=self._model(weights),
-            data=self._examples(evaluator),
+            data=_identity(evaluator, self.split),
+            transfer={each.name: _identity(*transfer_evaluator(evaluator, each)) for each in self.transfer},
             protocol_name=self.protocol_name,
             protocol=self.protocol.model_dump(mode="json"),
             protocol_hash=protocol_hash(self.protocol),
             protocol_text=self.protocol.describe(len(evaluator.manifest.classes)),
-            metrics=measured.metrics | (guard_metrics(findings) if findings else {}),
+            metrics=metrics | (guard_metrics(findings) if findings else {}),
             curve=self._curve(measured.metrics),
             guards=tuple(GuardRecord(**vars(finding)) for finding in findings),
             unreliable=unreliable(findings),
@@ -129,19 +139,20 @@ class Evaluation:
             name=subject.name, kind=subject.kind, weights=weights, base=base, run=subject.run, trial_id=subject.trial_id
         )
 
-    def _examples(self, evaluator: Evaluator) -> DataIdentity:
-        images, manifest = evaluator.examples(self.split), evaluator.manifest
-        labels, count = images.labels.tolist(), len(manifest.classes)
-        return DataIdentity(
-            name=manifest.name,
-            hash=manifest.hash,
-            split=self.split,
-            samples=len(images),
-            examples=fingerprint(labels, images.references),
-            asked=getattr(self.protocol.samples, self.split),
-            classes=count or None,
-            classes_seen=len(set(labels)) if count else None,
-        )
+
+def _identity(evaluator: Evaluator, split: str) -> DataIdentity:
+    images, manifest = evaluator.examples(split), evaluator.manifest
+    labels, count = images.labels.tolist(), len(manifest.classes)
+    return DataIdentity(
+        name=manifest.name,
+        hash=manifest.hash,
+        split=split,
+        samples=len(images),
+        examples=fingerprint(labels, images.references),
+        asked=getattr(evaluator.protocol.samples, split),
+        classes=count or None,
+        classes_seen=len(set(labels)) if count else None,
+    )
 
 
 def _by_example(outcomes: Outcomes) -> dict[str, Any]:

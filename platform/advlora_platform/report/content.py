@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from advlora_platform.analysis import AblationSummary, Confirmation, Summary, SweepResult, SweepSummary
+from advlora.metrics import Metric
+from advlora_platform.analysis import AblationSummary, Confirmation, Metrics, Summary, SweepResult, SweepSummary
 from advlora_platform.analysis.words import plural
 from advlora_platform.report.document import Document, Finding, Part, Picture
 from advlora_platform.report.findings import ablation_findings, confirmation_sentences, sweep_findings
@@ -17,6 +18,7 @@ from advlora_platform.report.tables import (
     held_table,
     importance_table,
     pareto_table,
+    transfer_table,
     trials_table,
     trials_table_by_arm,
     tuned_table,
@@ -116,7 +118,24 @@ def _ablation(summary: AblationSummary) -> Iterator[Part]:
             Picture("curve", "Robust accuracy on test against epsilon, mean over seeds."),
             curve_table(summary),
         )
+    yield from _transfer(summary, summary.metrics)
     yield from _details(summary)
+
+
+def _transfer(summary: Summary, metrics: Metrics) -> Iterator[Part]:
+    """Yields accuracies on the further data sets."""
+    if not metrics.transfer:
+        return
+    for name, metric in (("robust", metrics.test_robust), ("clean", metrics.test_clean)):
+        yield Part(
+            f"Transfer: {name} accuracy",
+            (
+                f"Accuracy (%) on {plural(len(metrics.transfer), 'further data set')}, on which nothing was trained or "
+                "selected, measured as on test: mean over seeds. The interval is of the mean of the sets, which are "
+                "taken as given.",
+            ),
+            table=transfer_table(summary.arms, Metric.parse(metric), metrics.transfer),
+        )
 
 
 def _together(summary: AblationSummary, level: str) -> str:
@@ -188,6 +207,7 @@ def _details(summary: AblationSummary) -> Iterator[Part]:
 def _sweep(summary: SweepSummary, sweep: SweepResult) -> Iterator[Part]:
     if summary.confirmation is not None and summary.arms:
         yield _confirmation(summary, summary.confirmation)
+        yield from _transfer(summary, summary.confirmation.metrics)
     goals = ", ".join(f"{metric} ({goal})" for metric, goal in sweep.objectives.items())
     yield Part(
         "Trials",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from advlora.metrics import Metric, readable_epsilon
 from advlora_platform.report.document import Table, Tone
 from advlora_platform.report.terminal import terminal_table
 from advlora_platform.report.wording import percent, points, probability
@@ -21,7 +22,8 @@ def record_text(record: EvaluationRecord) -> str:
     data = record.data
     head = f"[bold]{escape(record.model.name)}[/] on {data.name}/{data.split}, {data.describe()}"
     protocol = f"protocol {record.protocol_name} ({record.protocol_hash}): {record.protocol_text}"
-    return "\n".join([head, escape(protocol), "", terminal_table(_accuracies(record)), *_checks(record)])
+    further = ["", terminal_table(_transfer(record))] if record.transfer else []
+    return "\n".join([head, escape(protocol), "", terminal_table(_accuracies(record)), *_checks(record), *further])
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -45,6 +47,19 @@ def _accuracies(record: EvaluationRecord) -> Table:
         for label, value in attacks.items()
     )
     return Table(("epsilon", "under", "accuracy (%)"), "llr", (("0", "clean", percent(clean)), *rows))
+
+
+def _transfer(record: EvaluationRecord) -> Table:
+    """Clean accuracy, and that under all attacks, on every further data set."""
+    radii = sorted(epsilon for epsilon, _ in record.curve if epsilon)
+    numbers = [Metric.clean("test"), *(Metric.robust("test", epsilon) for epsilon in radii)]
+    rows = [
+        (name, data.split, str(data.samples), *(percent(record.metrics[str(n.transferred(name))]) for n in numbers))
+        for name, data in record.transfer.items()
+    ]
+    mean = ("mean of the sets", "", "", *(percent(record.metrics[str(n.transferred())]) for n in numbers))
+    headings = ("clean (%)", *(f"{readable_epsilon(epsilon)} (%)" for epsilon in radii))
+    return Table(("transfer", "split", "examples", *headings), "llr" + "r" * len(numbers), (*rows, mean))
 
 
 def _checks(record: EvaluationRecord) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from advlora.metrics import readable_epsilon
+from advlora.metrics import Metric, readable_epsilon
 from advlora_platform.analysis import (
     AblationSummary,
     ArmResult,
@@ -257,7 +257,8 @@ def importance_table(sweep: SweepResult) -> Table:
 def finalists_table(summary: SweepSummary, confirmed: Confirmation) -> Table:
     """What the search said of each finalist, and what the strong evaluation says."""
     metrics = confirmed.metrics
-    accuracies = tuple(dict.fromkeys((metrics.selecting, metrics.test_robust, metrics.test_clean)))
+    judged = (metrics.selecting, metrics.test_robust, metrics.test_clean, *metrics.further)
+    accuracies = tuple(dict.fromkeys(judged))
     header = ("finalist", "in the search", *(title_of(metric) for metric in accuracies), "done", "reliable")
     rows = tuple(
         (
@@ -270,6 +271,19 @@ def finalists_table(summary: SweepSummary, confirmed: Confirmation) -> Table:
         for arm in summary.arms
     )
     return Table(header, "lr" + "r" * len(accuracies) + "rr", rows, tuple(_arm_tone(summary, a) for a in summary.arms))
+
+
+def transfer_table(arms: Sequence[ArmResult], metric: Metric, names: Sequence[str]) -> Table:
+    """A number on every further data set, by arm, and its mean over the sets."""
+    rows = tuple(
+        (
+            arm.name,
+            mean_with_interval(arm.estimates.get(str(metric.transferred()))),
+            *(percent(_mean(arm, str(metric.transferred(name)))) for name in names),
+        )
+        for arm in arms
+    )
+    return Table(("arm", "mean of the sets", *names), "l" + "r" * (1 + len(names)), rows)
 
 
 def failures_table(summary: Summary) -> Table:

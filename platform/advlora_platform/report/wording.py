@@ -123,7 +123,8 @@ def title_of(metric: str) -> str:
     if not found.on_data:
         return HEADINGS.get(metric, metric)
     short = {Metric.clean(found.split).name: "clean", Metric.robust(found.split, 0).name: "robust"}
-    words = [found.split, short.get(found.name, found.name.replace("_", " "))]
+    *places, number = found.name.split("/")
+    words = [*(places or [found.split]), short.get(number, number.replace("_", " "))]
     return " ".join([*words, *([] if found.epsilon is None else [readable_epsilon(found.epsilon)])]) + " (%)"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from advlora.config import EvaluationProtocol
 from advlora.metrics import ATTACK_SUCCESS, COSTS, MEAN_PER_CLASS, MEAN_RECALL, RERANKED, SIZES, Metric, recall_names
 
@@ -12,13 +14,19 @@ def selectable(protocol: EvaluationProtocol) -> tuple[Metric, ...]:
     return (Metric.clean("val"), *robust, *COSTS, *SIZES)
 
 
-def reportable(protocol: EvaluationProtocol) -> tuple[Metric, ...]:
+def reportable(protocol: EvaluationProtocol, transfer: Sequence[str] = ()) -> tuple[Metric, ...]:
     """Returns what an ablation may report beside robust and clean accuracy.
 
     Which of them a trial has follows from its data: means over the classes with classes, recalls with captions,
     `attack_success_rate` with a backdoor.
+
+    Args:
+        protocol: The evaluation.
+        transfer: Names of the further data sets.
     """
-    return tuple(metric for split in ("test", "val") for metric in _measured(split, protocol))
+    own = tuple(metric for split in ("test", "val") for metric in _measured(split, protocol))
+    places = (None, *transfer) if transfer else ()
+    return own + tuple(metric.transferred(place) for place in places for metric in _classified("test", protocol))
 
 
 def _measured(split: str, protocol: EvaluationProtocol) -> tuple[Metric, ...]:
@@ -26,14 +34,22 @@ def _measured(split: str, protocol: EvaluationProtocol) -> tuple[Metric, ...]:
     single = [name for reranked in ways for name in recall_names(reranked=reranked)]
     recalls = [*single, *((RERANKED if reranked else "") + MEAN_RECALL for reranked in ways)]
     return (
-        Metric.clean(split),
-        *(Metric.robust(split, epsilon) for epsilon in epsilons),
-        Metric.clean(split, MEAN_PER_CLASS),
-        *(Metric.robust(split, epsilon, MEAN_PER_CLASS) for epsilon in epsilons),
+        *_classified(split, protocol),
         Metric(split, ATTACK_SUCCESS),
         *(Metric.clean(split, name) for name in recalls),
         *(Metric.robust(split, epsilon, name) for epsilon in epsilons for name in recalls),
         *(Metric.success(split, epsilon, name) for epsilon in epsilons for name in single),
+    )
+
+
+def _classified(split: str, protocol: EvaluationProtocol) -> tuple[Metric, ...]:
+    return tuple(
+        metric
+        for name in ("r1", MEAN_PER_CLASS)
+        for metric in (
+            Metric.clean(split, name),
+            *(Metric.robust(split, epsilon, name) for epsilon in _epsilons(protocol)),
+        )
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from advlora.config import dump_yaml, read_yaml
 from advlora.data import load_manifest
+from advlora.data.transfer import transfer_hash, transfer_sets
 from advlora.errors import UserError
 from advlora.identity import fingerprint
 from advlora_platform.study.folder import StudyFolder, read_json, write_json, write_text
@@ -97,10 +98,17 @@ def reopen(path: Path) -> tuple[Study, StudyFolder]:
 
 
 def trials_of(study: Study) -> TrialFactory:
-    """Returns what turns suggested values into trials of a study."""
+    """Returns what turns suggested values into trials of a study.
+
+    Raises:
+        DataError: If a data set of the study is missing.
+    """
+    sets = () if study.transfer is None else transfer_sets(study.transfer)
     return TrialFactory(
         base=dict(study.base),
         protocol=study.protocol,
         data_hash=load_manifest(study.trial.data).hash,
         confirming=study.reported_protocol,
+        transfer=sets,
+        transfer_hash=transfer_hash(sets),
     )

@@ -17,7 +17,7 @@ from zlib import error as DamagedStream
 import numpy as np
 from torch import Tensor
 
-from advlora.metrics import DEPTHS, MEAN_RECALL, OWNER, RERANKED, Metric, rank_name
+from advlora.metrics import DEPTHS, MEAN_RECALL, OWNER, RERANKED, TRANSFER, Metric, rank_name
 from advlora_platform.study.folder import StudyFolder, write_file
 
 OUTCOMES_FILE = "outcomes.npz"
@@ -74,6 +74,8 @@ def scores(rows: Rows, metric: str) -> Scores | None:
     if metric in rows:
         return rows[metric].astype(np.float64)
     asked = Metric.parse(metric)
+    if asked.name.startswith(f"{TRANSFER}/"):
+        return _over_sets(rows, metric)
     found = _RECALL.fullmatch(asked.name)
     if found is None or str(Metric(asked.split, OWNER)) not in rows:
         return None
@@ -84,6 +86,21 @@ def scores(rows: Rows, metric: str) -> Scores | None:
     recalls = [_hits(rows, asked, found, side, depth) for side in ("tr", "ir") for depth in DEPTHS]
     mean: Scores = np.asarray(recalls).mean(0)  # (6, N) -> (N,)
     return mean
+
+
+def _over_sets(rows: Rows, metric: str) -> Scores | None:
+    """Returns what each image of all sets adds to the mean over the sets, `(N_1 + N_2 + ...,)`; None for other numbers.
+
+    The sets are given, and chance is in their images alone: an image counts by how it differs from its own set, as in
+    a stratified sample, where the variance of the mean of K sets is the sum of theirs divided by K squared.
+    """
+    place, _, number = metric.rpartition("/")
+    wanted = re.compile(rf"{place}/[^/]+/{re.escape(number)}")
+    own = [row.astype(np.float64) for name, row in rows.items() if wanted.fullmatch(name)]
+    if not own:
+        return None
+    total, mean = sum(map(len, own)), np.mean([row.mean() for row in own])
+    return np.concatenate([mean + total / len(own) / len(row) * (row - row.mean()) for row in own])
 
 
 def _hits(rows: Rows, asked: Metric, found: re.Match[str], side: str, depth: int) -> Scores:

@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import PrivateAttr, field_validator
 
-from advlora.config import EvaluationProtocol, TrialConfig, leaves, parse
+from advlora.config import EvaluationProtocol, TransferConfig, TrialConfig, leaves, parse
 from advlora.config.base import Count, Section, Text
+from advlora.data.transfer import set_names
 from advlora.metrics import Metric
 from advlora_platform.study.constraints import Constraint, parse_constraint
 from advlora_platform.study.trials import resolve
@@ -37,6 +38,8 @@ class Study(Section):
     """The trial configuration that everything is measured around (a partial `TrialConfig`)."""
     protocol: EvaluationProtocol = EvaluationProtocol()
     """How every trial is evaluated: the name of a shipped protocol, or its keys."""
+    transfer: TransferConfig | None = None
+    """Further data sets on which every trial that is reported is measured, on `test`; null for none."""
     constraints: tuple[str, ...] = ()
     """What the recommended configuration must keep, such as `params/trainable_fraction <= 0.1` or `clean >= 80 %`."""
     max_concurrent: Count | None = None
@@ -107,7 +110,13 @@ class Study(Section):
             "name": self.name,
             **dict(leaves(self.trial.identity())),
             **dict(leaves(self.protocol.model_dump(), "protocol.")),
+            "transfer.sets": [] if self.transfer is None else [each.model_dump() for each in self.transfer.sets],
         }
+
+    @property
+    def transfer_names(self) -> tuple[str, ...]:
+        """Names of the further data sets, as in the names of their metrics."""
+        return () if self.transfer is None else set_names(self.transfer)
 
     @property
     def protocols(self) -> dict[str, EvaluationProtocol]:

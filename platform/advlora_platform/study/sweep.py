@@ -84,6 +84,14 @@ class SweepStudy(Study):
             raise ValueError(f"confirm.seeds must not hold {self.seed}, the seed of the search: it was selected on")
         return self
 
+    @model_validator(mode="after")
+    def _transfer_of_finalists(self) -> Self:
+        if self.transfer is not None and self.confirm is None:
+            raise ValueError(
+                "transfer has no effect without confirm: only what is reported is measured on further data sets"
+            )
+        return self
+
     @property
     def content(self) -> dict[str, Any]:
         """The base, the space, how it is searched, and how finalists are confirmed."""

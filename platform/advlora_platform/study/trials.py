@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from advlora.config import DataConfig, EvaluationProtocol, TrialConfig, parse, vary
 from advlora.data import load_manifest
+from advlora.data.transfer import NamedSet
 from advlora.errors import UserError
 from advlora.identity import code_version, fingerprint, local_content
 from advlora_platform.study.roots import Roots, identity
@@ -75,6 +76,10 @@ class TrialFactory:
     """Of the base's data set."""
     confirming: EvaluationProtocol | None = None
     """The evaluation in phase `confirm`."""
+    transfer: tuple[NamedSet, ...] = ()
+    """Further data sets on which trials that are reported are measured."""
+    transfer_hash: str = ""
+    """Of their names and their content."""
     roots: Roots = field(default_factory=Roots.here)
     """Where relative paths begin: where the factory was made, which is at the driver."""
 
@@ -92,8 +97,12 @@ class TrialFactory:
         found, protocol = self.roots.trial(config), self.protocol_of(phase)
         purpose = (phase in REPORTED, phase != "tune")
         known = (identity(config, found), protocol.model_dump(), self._data_hash(found.data), code_version(), purpose)
-        local = local_content(found.model)
-        return Trial(fingerprint(*known, *([local] if local else [])), arm, seed, phase, dict(values), config)
+        further = (local_content(found.model), self.transfer_hash if phase in REPORTED else "")
+        return Trial(fingerprint(*known, *filter(None, further)), arm, seed, phase, dict(values), config)
+
+    def transfer_of(self, trial: Trial) -> tuple[NamedSet, ...]:
+        """Returns the further data sets on which a trial is measured: none where it selects."""
+        return self.transfer if trial.test else ()
 
     def located(self, trial: Trial) -> tuple[TrialConfig, EvaluationProtocol]:
         """Returns configuration and evaluation of a trial with absolute paths, for whichever process runs it."""

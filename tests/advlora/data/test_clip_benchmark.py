@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from advlora.config import DataConfig
-from advlora.data import check_data, load_manifest, load_split
+from advlora.data import check_data, clip_benchmark, examination, load_manifest, load_split, summarise
 from advlora.errors import DataError
 from advlora.models import Preprocessing
 from tests.advlora.data.shard_files import image_bytes, write_shard
@@ -53,6 +53,29 @@ def test_a_test_split_alone_is_measured(wds: Path, store: str, tmp_path: Path, m
         assert caption == f"a photo of a {manifest.classes[label]}."
     with pytest.raises(DataError, match="data set 'wds_animals' has no samples in split 'train'"):
         load_split(config, "train", SIZE)
+
+
+def test_archives_are_read_once_and_known_by_size_and_time(wds: Path, monkeypatch) -> None:
+    files = sorted((wds / "test").glob("*.tar"))
+    monkeypatch.setattr(examination, "CLOCK", -1)  # the files are old enough to be remembered
+    before = load_manifest(DataConfig(name=str(wds)))
+    opened: list[Path] = []
+    monkeypatch.setattr(clip_benchmark, "hashed", lambda file: opened.append(file) or examination.hashed(file))
+    assert load_manifest(DataConfig(name=str(wds))) == before
+    assert opened == []
+    write_shard(files[0], [sample(7, 1)])
+    assert load_manifest(DataConfig(name=str(wds))).hash != before.hash
+    assert opened == files[:1]
+
+
+def test_a_published_list_may_hold_a_name_twice(wds: Path) -> None:
+    (wds / "classnames.txt").write_text("cat\nhot dog\ncat\n")
+    config = DataConfig(name=str(wds))
+    assert check_data(config) == []
+    assert load_manifest(config).classes == ("cat", "hot dog", "cat")
+    found = summarise(config)
+    assert found.equal_names == ("cat",)
+    assert found.splits["test"].counts == {"cat (0)": 17, "hot dog": 5, "cat (2)": 0}
 
 
 def test_what_is_wrong_with_such_a_folder_is_said(wds: Path) -> None:

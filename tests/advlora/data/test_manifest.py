@@ -57,6 +57,12 @@ def test_all_problems_of_a_manifest_are_said_with_their_keys(folder):
     assert "unknown key 'template'; did you mean 'templates'?" in found
 
 
+def test_two_classes_of_ones_own_must_not_have_one_name(folder):
+    folder.manifest["classes"] = ["hot dog", "Hot  Dog"]
+    (problem,) = problems(folder)
+    assert problem.endswith("classes: names must differ by more than case and spaces: 'hot dog' and 'Hot  Dog'")
+
+
 @pytest.mark.parametrize("url", ["../secret.tar", "/etc/passwd", "a/../../b.tar", "pipe:touch x", "s3://bucket/a.tar"])
 def test_a_shard_outside_the_folder_is_refused(folder, url):
     folder.manifest["splits"]["val"]["shards"][0]["url"] = url

@@ -6,6 +6,8 @@ from collections import defaultdict
 import pytest
 import torch
 
+from advlora.config import DataConfig
+from advlora.data.transfer import NamedSet
 from advlora.errors import Diverged
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.zero_shot import ZeroShotClassifier
@@ -48,6 +50,18 @@ def through_a_file(state):
 def same_adapter(left, right):
     ours, theirs = left.state["adapter"], right.state["adapter"]
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_further_sets_are_measured_with_the_last_report_alone(run):
+    transfer = (NamedSet("again", DataConfig()),)
+    first, last = run({"optimiser.epochs": 2, "data.train_samples": 16}, test=True, transfer=transfer)
+    assert not [name for name in first.metrics if "transfer" in name]
+    own = [name.removeprefix("test/") for name in last.metrics if name.startswith("test/") and "transfer" not in name]
+    assert len(own) == 6
+    for name in own:
+        assert last.metrics[f"test/transfer/again/{name}"] == last.metrics[f"test/{name}"]
+        assert last.metrics[f"test/transfer/{name}"] == last.metrics[f"test/{name}"]
+    assert last.examples["test/transfer/again/clean_r1"].equal(last.examples["test/clean_r1"])
 
 
 def test_an_epoch_is_reported_with_every_metric_under_its_name(finished):

@@ -87,6 +87,19 @@ def test_a_study_on_a_set_without_a_split_or_with_a_damaged_image_is_refused(adv
     assert "test/cat/0000.png' cannot be read: it is empty" in answer.err
 
 
+def test_names_that_a_published_list_repeats_are_noted(advlora, tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "imagenet", [f"n{number:08d}" for number in range(1000)], 1)
+    shutil.rmtree(folder / "train")
+    shutil.rmtree(folder / "val")
+    (folder / "prompts.txt").unlink()
+    answer = advlora("data", "check", folder, "--classes", "openai-imagenet", "--templates", "simple")
+    (note,) = [line for line in answer.out.splitlines() if line.startswith("equal names")]
+    assert note.startswith("equal names: 'missile', 'sunglasses', of several classes each")
+    assert advlora("data", "check", folder, "--templates", "siple").err == (
+        "error: data.templates: 'siple' is not allowed; allowed: 'openai' or 'simple'; did you mean 'simple'?\n"
+    )
+
+
 def test_what_is_wrong_with_a_folder_is_said(advlora, tmp_path: Path) -> None:
     entry = {"filename": "1.jpg", "split": "train", "sentences": []}
     (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": [entry]}))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.advlora.data.class_folders import class_folders
 from tests.advlora.data.shard_files import image_bytes, write_shard
 
 pytestmark = pytest.mark.unit
@@ -144,3 +145,17 @@ def test_a_set_of_clip_benchmark_is_measured_with_captions_of_open_clip(measured
     refusal = measured("--data", str(folder), "--templates", "simpl")
     assert refusal.code == 2
     assert "did you mean 'simple'" in refusal.err
+
+
+def test_further_sets_are_named_by_options(measured):
+    class_folders(Path("sets") / "mine", ["bag", "boot"])
+    answer = measured("--no-track", "--json", "--root", "sets", "--transfer", "mine")
+    assert answer.code == 0, answer.err
+    record = json.loads(answer.out)
+    assert record["transfer"]["mine"]["samples"] == 4
+    assert record["metrics"]["test/transfer/clean_r1"] == record["metrics"]["test/transfer/mine/clean_r1"]
+    alone = measured("--root", "sets")
+    assert (alone.code, "--root has no effect without --transfer" in alone.err) == (2, True)
+    absent = measured("--root", "sets", "--transfer", "tecoa-15")
+    assert absent.code == 2
+    assert "folder 'sets' lacks 15 of the 15 sets of 'tecoa-15': cifar10, cifar100," in absent.err

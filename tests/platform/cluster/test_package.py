@@ -49,4 +49,6 @@ def test_paths_that_begin_on_this_machine_are_refused():
         "data.name: 'sets/mine'",
         "model.name: '~/vit'",
     ]
+    with pytest.raises(UserError, match=r"transfer\.root: '~/sets' is relative"):
+        refuse_relative_paths(builders.ablation(transfer={"root": "~/sets", "sets": ["fare-13"]}))
     refuse_relative_paths(builders.ablation(arms={"b": arms["b"], "c": {}}))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from advlora.data.layouts import forget_listings
 from advlora.errors import ConfigError, UserError
 from advlora_platform.cli import main
 from advlora_platform.export import open_pack, seal
@@ -13,6 +14,7 @@ from advlora_platform.packing import write_pack
 from advlora_platform.study import Ledger, StudyFolder, open_folder, read_json
 from advlora_platform.study.environment import load_environment
 from advlora_platform.verifying import draw, verify
+from tests.advlora.data.class_folders import class_folders, image
 from tests.builders import TEST_ROBUST as ROBUST
 from tests.builders import ablation
 from tests.platform.folders import run_made_up
@@ -147,3 +149,14 @@ def test_the_commands_say_whether_a_pack_is_whole(pack, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
+
+
+def test_further_sets_are_sealed_by_their_content(tmp_path):
+    folder = class_folders(tmp_path / "sets" / "mine")
+    study = ablation(**STUDY, transfer={"root": str(tmp_path / "sets"), "sets": ["mine"]})
+    path = write_pack(study, run_made_up(study, tmp_path / "run"), tmp_path / "pack").folder.path
+    assert open_pack(path).content["data"].keys() == {"fashion-mnist", "transfer/mine"}
+    image(folder / "test" / "dog" / "more.png", 99)
+    forget_listings()
+    with pytest.raises(UserError, match=r"data set 'transfer/mine' has the hash .* use the same data"):
+        verify(path, tmp_path / "again")

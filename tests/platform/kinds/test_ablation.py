@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from advlora.training.cost import evaluation_forwards
 from advlora_platform.kinds import Ablation
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.folder import StudyFolder
@@ -95,3 +96,14 @@ def test_a_problem_that_all_arms_share_is_said_without_the_arm():
     lone = kind(arms={"small": {"adapter.rank": 0}}).problems()
     assert len(lone) == 1
     assert lone[0].startswith("arm 'small': adapter.rank")
+
+
+def test_missing_sets_of_a_suite_are_problems_and_those_there_cost_passes(tmp_path):
+    (sentence,) = kind(transfer={"root": str(tmp_path), "sets": ["fare-13"]}).problems()
+    assert "lacks 13 of the 13 sets of 'fare-13'" in sentence
+    plain, further = (Ablation(ablation(**changes)) for changes in ({}, {"transfer": {"sets": ["fashion-mnist"]}}))
+    assert further.problems() == []
+    costs = [each.planned([])[0].forwards for each in (plain, further)]
+    assert costs[1] - costs[0] == evaluation_forwards(plain.study.protocol, "test")
+    report = kind(transfer={"sets": ["fashion-mnist"]}, report=["test/transfer/fashion-mist/clean_r1"]).problems()
+    assert report[0].endswith("did you mean 'test/transfer/fashion-mnist/clean_r1'?")

@@ -35,6 +35,20 @@ def test_the_same_measurement_has_the_same_file_and_another_one_another():
     assert len({file, *map(record_file, others)}) == 5
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "5 examples"),
+        ({"asked": 5}, "5 examples"),
+        ({"asked": 1000}, "5 examples of the 1000 asked for"),
+        ({"classes": 10, "classes_seen": 3}, "5 examples of 3 of 10 classes"),
+        ({"asked": 8, "classes": 2, "classes_seen": 2}, "5 examples of the 8 asked for of 2 of 2 classes"),
+    ],
+)
+def test_a_record_says_how_much_of_the_data_it_shows(changes, said):
+    assert changed("data", **changes).data.describe() == said
+
+
 def test_a_name_cannot_leave_the_folder():
     assert record_file(changed("model", name="../../a b")).name.startswith("a-b-strong-")
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.text import Text
 
 from advlora.adapters import load_trained
-from advlora.config import DataConfig, TrialConfig, parse
+from advlora.check import forget_files
+from advlora.config import DataConfig, TransferConfig, TrialConfig, parse
 from advlora.errors import UserError
 from advlora.evaluation.classification import Classification
 from advlora.evaluation.zero_shot import ZeroShotClassifier
@@ -19,7 +22,10 @@ from advlora.training.workbench import Workbench
 from advlora_platform.execution.states import rebuild, save_state
 from advlora_platform.lowrank.changes import measure_change
 from advlora_platform.lowrank.trials import Trained
-from advlora_platform.measure import Evaluation, Subject, protocol_hash, read_protocol
+from advlora_platform.measure import Evaluation, Subject, protocol_hash, read_protocol, record_file
+from advlora_platform.measure.tracked import tracked
+from advlora_platform.report.measurements import record_text
+from tests.advlora.data.class_folders import class_folders
 from tests.advlora.tiny_transformers import written
 
 pytestmark = pytest.mark.unit
@@ -153,3 +159,26 @@ def test_retrieval_has_metrics_and_no_outcomes_of_single_examples(protocol, tmp_
 def test_what_is_not_there_is_said_before_anything_is_computed(arguments, said):
     with pytest.raises(UserError, match=said):
         Evaluation.prepare(*arguments)
+
+
+def test_further_sets_are_measured_and_identified(trained, protocol, tmp_path):
+    mine = class_folders(tmp_path / "mine", ["bag", "boot", "coat"])
+    transfer = parse(TransferConfig, {"root": str(tmp_path), "sets": ["mine", "fashion-mnist"]})
+    small = protocol(guards={"enabled": False}, curve=[])
+    found = Evaluation.prepare(str(trained), "fashion-mnist", "test", small, transfer=transfer).measure()
+    own, embedded = found.transfer["mine"], found.transfer["fashion-mnist"]
+    assert (own.samples, own.asked, own.classes_seen, own.split) == (6, 16, 3, "test")
+    assert embedded == found.data
+    for name in ("clean_r1", "robust_r1:8_255"):
+        values = [found.metrics[f"test/transfer/{each}/{name}"] for each in ("mine", "fashion-mnist")]
+        assert values[1] == found.metrics[f"test/{name}"]
+        assert found.metrics[f"test/transfer/{name}"] == pytest.approx(np.mean(values))
+    said = Text.from_markup(record_text(found)).plain
+    assert re.search(r"mine +test +6", said)
+    assert "mean of the sets" in said
+    assert tracked(found).metrics["test/transfer/clean_r1"] == found.metrics["test/transfer/clean_r1"]
+    assert record_file(found) != record_file(found.model_copy(update={"transfer": {}}))
+    (mine / "test" / "bag" / "0000.png").write_bytes(b"")
+    forget_files()
+    with pytest.raises(UserError, match=r"transfer set 'mine': .* cannot be read: it is empty"):
+        Evaluation.prepare(str(trained), "fashion-mnist", "test", small, transfer=transfer)

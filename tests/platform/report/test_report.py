@@ -316,3 +316,27 @@ def test_equal_arms_are_shown_as_equal():
     assert summary.arms[0].trials[0].trial_id == summary.arms[1].trials[0].trial_id
     assert summary.arms[0].estimates[ROBUST].sd == 0.0
     assert "equivalent within 1 point" in plain(summary)
+
+
+def transferred(arm, seed):
+    """`full` is better on one further set and worse on the other."""
+    shift = 0.1 * (arm == "full")
+    numbers = {"": 0.4, "mine/": 0.3 - shift, "cars/": 0.5 + shift}
+    found = {f"test/transfer/{place}robust_r1:8_255": value + 0.01 * seed for place, value in numbers.items()}
+    return accuracies(0.5, **found, **{name.replace("robust_r1:8_255", "clean_r1"): 0.9 for name in found})
+
+
+def test_further_sets_have_tables_of_their_own_and_their_mean_is_compared():
+    summary = tell(ablation(transfer={"sets": ["mine", "cars"]}), transferred)
+    means = ("test/transfer/robust_r1:8_255", "test/transfer/clean_r1")
+    assert summary.metrics.further == means
+    parts = {part.title: part.table for part in document(summary).parts}
+    table = parts["Transfer: robust accuracy"]
+    assert table.header == ("arm", "mean of the sets", "mine", "cars")
+    by_arm = {row[0]: row[1:] for row in table.rows}
+    assert by_arm["LoRA"] == ("41.0 (38.5 to 43.5)", "31.0", "51.0")
+    assert by_arm["full"] == ("41.0 (38.5 to 43.5)", "21.0", "61.0")
+    assert parts["Transfer: clean accuracy"].rows[0][1:] == ("90.0 (90.0 to 90.0)", "90.0", "90.0")
+    assert {answer.metric for answer in summary.comparisons} == {ROBUST, "test/clean_r1", *means}
+    assert "transfer robust 8/255 (%)" in parts["Arms"].header
+    assert not [part.title for part in document(tell(ablation(), transferred)).parts if "Transfer" in part.title]

@@ -34,6 +34,16 @@ def test_an_ablation_may_report_what_an_evaluation_measures():
     assert len(found) == len(set(found))
 
 
+def test_numbers_on_further_sets_and_their_means_may_be_reported():
+    found = names(reportable(PROTOCOL, ("cars", "imagenet-r")))
+    further = [name for name in found if "transfer" in name]
+    assert len(further) == 3 * 6
+    assert {"test/transfer/robust_r1:4_255", "test/transfer/imagenet-r/clean_mean_per_class"} < set(further)
+    assert [str(Metric.parse(name)) for name in further] == further
+    assert {Metric.parse(name).unit for name in further} == {"%"}
+    assert not [name for name in names(reportable(PROTOCOL)) if "transfer" in name]
+
+
 def test_names_of_reranking_are_there_where_it_is_done():
     assert not [name for name in names(reportable(EvaluationProtocol())) if "itm_" in name]
 

@@ -81,3 +81,14 @@ def test_a_trial_without_them_has_none_and_a_damaged_file_is_said(tmp_path, capl
     assert "is damaged" in caplog.text
     file.write_bytes(content[: len(content) // 2])
     assert load_outcomes(tmp_path) == {}
+
+
+def test_the_mean_over_sets_has_the_variance_of_a_stratified_sample():
+    sizes, name = {"cars": 400, "pets": 100}, "robust_r1:8_255"
+    rows = {f"test/transfer/{each}/{name}": np.arange(size) % 5 < 2 + (each == "pets") for each, size in sizes.items()}
+    rows |= {"test/robust_r1:8_255": np.ones(9, bool), "test/transfer/cars/clean_r1": np.ones(400, bool)}
+    found = scores(rows, f"test/transfer/{name}")
+    assert (len(found), found.mean()) == (500, pytest.approx((0.4 + 0.6) / 2))
+    assert found.var() / 500 == pytest.approx((0.4 * 0.6 / 400 + 0.6 * 0.4 / 100) / 4)
+    assert scores(rows, f"test/transfer/pets/{name}").mean() == pytest.approx(0.6)
+    assert scores(rows, "test/transfer/robust_mean_per_class:8_255") is None

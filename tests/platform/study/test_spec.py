@@ -68,3 +68,19 @@ def test_numbers_are_reported_under_the_evaluation_that_confirms():
 def test_only_an_ablation_knows_its_arms_beforehand():
     assert ablation().arm_values == {"small": {"adapter.rank": 2}}
     assert sweep().arm_values == {}
+
+
+def test_further_sets_are_a_part_of_what_a_study_is_but_not_where_they_lie():
+    def content(**transfer) -> dict:
+        return ablation(transfer={"sets": ["fare-13", {"name": "mine", "templates": "simple"}], **transfer}).content
+
+    assert content(root="/data") == content(root="~/data")
+    assert len({str(each) for each in (content(), content(sets=["mine"]), ablation().content)}) == 3
+    assert ablation(transfer={"sets": ["tecoa-15", "mine"]}).transfer_names[-2:] == ("eurosat", "mine")
+    assert ablation().transfer_names == ()
+
+
+def test_a_search_is_never_measured_on_further_sets():
+    with pytest.raises(ConfigError, match="transfer has no effect without confirm"):
+        sweep(transfer={"sets": ["fare-13"]})
+    assert sweep(transfer={"sets": ["mine"]}, confirm={"protocol": STRONG}).transfer_names == ("mine",)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from advlora.config import EvaluationProtocol, parse
+from advlora.config import DataConfig, EvaluationProtocol, parse
+from advlora.data.transfer import NamedSet
 from advlora.errors import UserError
 from advlora_platform.study.trials import TrialFactory, to_tune
 
@@ -27,6 +28,16 @@ def test_a_trial_is_known_by_all_that_determines_its_numbers():
         factory(protocol=parse(EvaluationProtocol, {"epsilon": "4/255"})).trial("a", 0, {"adapter.rank": 4}, "ablate"),
     ]
     assert len({trial.id, *(other.id for other in others)}) == 7
+
+
+def test_further_sets_belong_to_the_trials_that_are_measured_on_them():
+    sets = (NamedSet("cars", DataConfig(name="/data/cars")),)
+    plain, here = (TrialFactory({}, PROTOCOL, "d", **more) for more in ({}, {"transfer": sets, "transfer_hash": "c"}))
+    moved = TrialFactory({}, PROTOCOL, "d", transfer=sets, transfer_hash="other")
+    for phase, measured in (("ablate", True), ("confirm", True), ("tune", False), ("search", False)):
+        ids = {factory.trial("a", 0, {}, phase).id for factory in (plain, here, moved)}
+        assert len(ids) == (3 if measured else 1)
+        assert here.transfer_of(here.trial("a", 0, {}, phase)) == (sets if measured else ())
 
 
 def test_a_trial_is_not_known_by_what_changes_no_number():
