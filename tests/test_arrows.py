@@ -38,7 +38,7 @@ ROOMS = {
         ["report"],
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
-        ["lowrank", "training", "doctor", "packing", "choosing"],
+        ["lowrank", "training", "doctor", "packing", "choosing", "cleaning"],
         ["verifying", "cluster"],
         ["cli"],
         ["__main__"],

@@ -16,6 +16,7 @@ VERBS = {
     "report": "Write summary and report of a study again.",
     "export": "Write the best configuration of a study, or a pack that reproduces it.",
     "verify": "Run the trials of a pack again and say whether they come out.",
+    "clean": "Remove the files of a study that nothing needs any more.",
     "submit": "Run a study as a job of a cluster.",
     "status": "List the studies that are jobs of a cluster.",
     "stop": "Stop a study that is a job of a cluster.",

@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from advlora.errors import UserError, first_line
 
+STATE_FILE = "state.pt"
+
 
 @dataclass(frozen=True)
 class StudyFolder:
@@ -99,6 +101,10 @@ class StudyFolder:
         """The folder of a trial: its checkpoints and trained weights."""
         return self.path / "trials" / trial_id
 
+    def state(self, trial_id: str) -> Path:
+        """The last checkpoint of a trial; of a finished one, its trained weights."""
+        return self.trial(trial_id) / STATE_FILE
+
     def error(self, trial_id: str) -> Path:
         """Why a trial failed, with the traceback where there is one."""
         return self.trial(trial_id) / "error.txt"
@@ -141,11 +147,17 @@ def _flush_names(folder: Path) -> None:
         os.close(handle)
 
 
+def drafts(folder: StudyFolder) -> list[Path]:
+    """Returns what killed processes left half-written; the drafts of a lease are those of whoever waits for it."""
+    patterns = ("*.tmp", "ledger/*.tmp", "trials/*/*.tmp", "cache/**/*.tmp", "ray/driver-*")
+    found = (path for pattern in patterns for path in folder.path.glob(pattern))
+    return [path for path in found if not path.name.startswith(folder.lease.name)]
+
+
 def remove_drafts(folder: StudyFolder) -> None:
-    """Removes what killed processes left behind; for the driver that holds the lease, since it has no rivals."""
-    for pattern in ("ledger/*.tmp", "trials/*/*.tmp", "ray/driver-*"):
-        for draft in folder.path.glob(pattern):
-            draft.unlink(missing_ok=True)
+    """Removes the drafts; for the driver that holds the lease, since it has no rivals."""
+    for draft in drafts(folder):
+        draft.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
