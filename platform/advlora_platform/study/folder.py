@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -125,17 +125,26 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # a process id is unique on one machine only
     try:
-        with draft.open("wb") as file:
+        with naming(path), draft.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-    except BaseException as error:
+    except BaseException:
         draft.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            error.filename = str(path)  # a full disk names no file, and the draft means nothing to the user
         raise
     _flush_names(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Lets an error of the storage name a file: a full disk names none, and a draft means nothing to the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def _flush_names(folder: Path) -> None:
