@@ -39,7 +39,7 @@ ROOMS = {
         ["report"],
         ["kinds", "probe"],
         ["launch", "checking", "planning"],
-        ["lowrank", "training", "doctor", "packing", "choosing"],
+        ["lowrank", "training", "doctor", "packing", "choosing", "cleaning"],
         ["verifying", "cluster", "sharing", "api"],
         ["cli"],
         ["__main__"],

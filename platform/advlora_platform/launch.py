@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from advlora_platform.study import (
     reopen,
     reopened,
 )
+from advlora_platform.study.keeping import spare_states
 from advlora_platform.study.location import check_location
 from advlora_platform.study.outcomes import Shelf
 from advlora_platform.study.trials import Trial
@@ -62,7 +64,10 @@ def launch(study: Study, out: Path, listeners: Sequence[Observer] = (), *, wait:
             for stage in kind.stages():
                 _run_missing(stage, kind, folder, observers, lease.check)
             lease.check()
-            return conclude(study, folder, tracker)
+            summary = conclude(study, folder, tracker)
+        for state in spare_states(folder, Ledger(folder).records(), study.keep, summary.settled_best):
+            state.unlink(missing_ok=True)
+        return summary
 
 
 def _check_locations(out: Path) -> None:
@@ -116,6 +121,7 @@ def _run_missing(
         max_concurrent=kind.study.max_concurrent,
         heartbeat=heartbeat,
     )
+    shutil.rmtree(folder.ray, ignore_errors=True)  # the ledger knows all that Ray noted there
 
 
 def conclude(study: Study, folder: StudyFolder, tracker: MlflowTracker | None = None) -> Summary:

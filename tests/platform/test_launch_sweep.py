@@ -32,6 +32,7 @@ SWEEP = {
     "search": {"trials": 5, "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}},
     "confirm": {"protocol": {**PROTOCOL, "attacks": [{"steps": 8}]}, "top": 2, "seeds": [7]},
     "max_concurrent": 1,
+    "keep": "all",
 }
 
 

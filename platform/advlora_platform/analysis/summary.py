@@ -81,6 +81,12 @@ class Summary(ABC):
         return tuple(trial for arm in self.every_arm for trial in arm.trials)
 
     @property
+    def settled_best(self) -> str | None:
+        """The trial that is recommended; None where there is none, or where a trial without result may change that."""
+        whole = all(trial.status in {"done", "stopped"} for trial in self.required)
+        return self.best.trial_id if self.best is not None and self.complete and whole else None
+
+    @property
     def every_arm(self) -> tuple[ArmResult, ...]:
         """All arms that have trials of their own, also those beside the main table."""
         return self.arms

@@ -17,6 +17,7 @@ VERBS = {
     "export": "Write the best configuration of a study, its model, or a pack that reproduces it.",
     "push": "Upload the model of a study to the Hugging Face hub, with a model card.",
     "verify": "Run the trials of a pack again and say whether they come out.",
+    "clean": "Remove the files of a study that nothing needs any more.",
     "submit": "Run a study as a job of a cluster.",
     "status": "List the studies that are jobs of a cluster.",
     "stop": "Stop a study that is a job of a cluster.",

@@ -1,7 +1,7 @@
 """The slot of trials with several workers: it owns one long-lived Ray Train group and passes trials on to it.
 
 Starting a worker group costs half a minute, a trial often less. Tune reuses the slot for one trial after the other,
-and the group stays, with model, data and k-means loaded.
+and the group stays, with model, data and k-means loaded, as long as trials come.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from advlora_platform.study.folder import StudyFolder
 POLL_SECONDS = 1.0
 GOODBYE_SECONDS = 10.0
 GROUP_FAILURES = 5
-"""How often Ray Train replaces a worker group that died before it gives up."""
+"""How often Ray Train replaces a worker group that died before it gives up, whatever the group did meanwhile."""
 
 
 class GroupSlot(tune.Trainable):
@@ -38,7 +38,6 @@ class GroupSlot(tune.Trainable):
         """Starts the worker group and passes the first trial on."""
         self._work, self._resources, self._silences = work, resources, silences
         self._error: BaseException | None = None
-        self._closing = False
         self._mailbox = ray.remote(num_cpus=0, max_concurrency=1000)(Mailbox).remote()
         self._incoming: Any = None
         self._thread = threading.Thread(target=self._keep_group, daemon=True)
@@ -79,7 +78,6 @@ class GroupSlot(tune.Trainable):
 
     def cleanup(self) -> None:
         """Lets the worker group end."""
-        self._closing = True
         ray.get(self._mailbox.close.remote())
         self._thread.join(GOODBYE_SECONDS)
 
@@ -91,12 +89,23 @@ class GroupSlot(tune.Trainable):
             ray.get(self._mailbox.give_up.remote(self._number, failure))
 
     def _keep_group(self) -> None:
-        """Replaces a group that ended, as one does after a failed trial or many good ones."""
+        """Replaces a group that ended, as one does after a failed trial, many good ones or none, when it is needed."""
         try:
-            while not self._closing:
-                self._trainer().fit()
+            while ray.get(self._mailbox.called.remote()):
+                self._run_group()
         except BaseException as error:
             self._error = error
+
+    def _run_group(self) -> None:
+        """Has the mailbox served until Ray Train gives up, which ends the slot only if no group could serve at all.
+
+        Failures of trials end groups too. They are counted trial by trial in the mailbox.
+        """
+        try:
+            self._trainer().fit()
+        except Exception:
+            if not ray.get(self._mailbox.served.remote()):
+                raise
 
     def _trainer(self) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig

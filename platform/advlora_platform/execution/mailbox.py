@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from advlora_platform.execution.places import Place
@@ -13,6 +14,8 @@ from advlora_platform.study.messages import Failed, Message, Reported
 
 Job = tuple[int, dict[str, Any]]
 """Number, counted from 1, and flat configuration."""
+IDLE_SECONDS = 60.0
+"""After so many seconds without a job a worker group ends: others may wait for what it holds."""
 
 
 class Mailbox:
@@ -21,12 +24,12 @@ class Mailbox:
     def __init__(self) -> None:
         self._number = self._settled = self._cancelled = 0
         self._tries = Tries()
-        self._taken = False
+        self._taken = self._served = False
         self._put = self._fetched = self._decided = 0
         self._places: set[Place] = set()
         self._heard: float | None = None
         self._config: dict[str, Any] = {}
-        self._closed = False
+        self._closed = self._dismissed = False
         self._messages: asyncio.Queue[tuple[int, Message]] = asyncio.Queue()
         self._changed = asyncio.Condition()
 
@@ -42,7 +45,7 @@ class Mailbox:
 
     async def group_started(self) -> None:
         """A worker group begins to serve. The job that an earlier one left unfinished, if any, has lost its workers."""
-        self._places, self._heard = set(), time.monotonic()
+        self._places, self._heard, self._dismissed = set(), time.monotonic(), False
         await self.fail(self._number, DIED)
 
     async def enrol(self, place: Place) -> None:
@@ -50,12 +53,29 @@ class Mailbox:
         self._places.add(place)
 
     async def next_job(self) -> Job | None:
-        """Waits for a job that is not settled; None when the slot closes."""
+        """Waits for a job that is not settled; None when the group is to end, for all of its workers alike."""
         self._heard = time.monotonic()
         async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or self._number > self._settled)
-            self._taken, self._heard = not self._closed, time.monotonic()
-            return None if self._closed else (self._number, self._config)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait_for(lambda: self._dismissed or self._called), IDLE_SECONDS)
+            if self._dismissed or not self._called or self._closed:
+                self._dismissed, self._heard = True, None
+                self._changed.notify_all()
+                return None
+            self._taken = self._served = True
+            self._heard = time.monotonic()
+            return self._number, self._config
+
+    async def called(self) -> bool:
+        """Waits until there is work for a new worker group; False when the slot closes."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._called)
+        return not self._closed
+
+    async def served(self) -> bool:
+        """Whether a worker has taken a job since this was asked last."""
+        served, self._served = self._served, False
+        return served
 
     async def report(self, number: int, message: Message) -> bool:
         """Takes a report; returns whether the job is still wanted."""
@@ -136,6 +156,11 @@ class Mailbox:
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    @property
+    def _called(self) -> bool:
+        """Whether there is something to do: a job, or to go home."""
+        return self._closed or self._number > self._settled
 
     def _is_cancelled(self, number: int) -> bool:
         return self._closed or number <= self._cancelled

@@ -15,9 +15,8 @@ from advlora.config import TrialConfig
 from advlora.errors import UserError
 from advlora.training.trainer import restore
 from advlora.training.workbench import Workbench
-from advlora_platform.study.folder import write_file
+from advlora_platform.study.folder import STATE_FILE, write_file
 
-STATE_FILE = "state.pt"
 SAMPLES = 64
 """Validation images on which an export is compared with what was trained."""
 log = logging.getLogger(__name__)
@@ -64,7 +63,8 @@ def rebuild(config: TrialConfig, folder: Path) -> tuple[AdaptedModel, Tensor]:
     state = load_state(folder)
     if state is None and config.adapter.trains:
         raise UserError(
-            f"{folder / STATE_FILE} was removed or is damaged, so the trained model cannot be written; train again"
+            f"{folder / STATE_FILE} was removed (see 'keep' in the study) or is damaged, so there is no trained model; "
+            "train again"
         )
     bench = Workbench()
     trained = restore(config, bench, state)

@@ -10,6 +10,8 @@ from typing import Any
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from advlora_platform.study.folder import naming
+
 log = logging.getLogger("advlora")
 
 
@@ -28,7 +30,7 @@ class JournalFile(JournalFileBackend):
         text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs)
         self._writers.acquire()
         try:
-            with self._file.open("a") as lines:
+            with naming(self._file), self._file.open("a") as lines:
                 lines.write(text)
         finally:
             self._writers.release()

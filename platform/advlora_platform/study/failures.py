@@ -5,6 +5,7 @@ A further class is one more `FailureClass` in `CLASSES`, and an entry in `docs/a
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Callable, Mapping
@@ -89,6 +90,11 @@ CLASSES = (
         fresh=True,
         matches=_is_out_of_memory,
         says=lambda error: first_line(error) if str(error) else "out of memory",
+    ),
+    FailureClass(
+        "no_space",
+        stops=True,
+        matches=lambda error: isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT),
     ),
     FailureClass("not_finite", final=True, matches=lambda error: isinstance(error, NotFinite)),
     FailureClass(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from advlora.errors import UserError, first_line
+
+STATE_FILE = "state.pt"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ class StudyFolder:
         """The folder of a trial: its checkpoints and trained weights."""
         return self.path / "trials" / trial_id
 
+    def state(self, trial_id: str) -> Path:
+        """The last checkpoint of a trial; of a finished one, its trained weights."""
+        return self.trial(trial_id) / STATE_FILE
+
     def error(self, trial_id: str) -> Path:
         """Why a trial failed, with the traceback where there is one."""
         return self.trial(trial_id) / "error.txt"
@@ -119,17 +125,26 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # a process id is unique on one machine only
     try:
-        with draft.open("wb") as file:
+        with naming(path), draft.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-    except BaseException as error:
+    except BaseException:
         draft.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            error.filename = str(path)  # a full disk names no file, and the draft means nothing to the user
         raise
     _flush_names(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Lets an error of the storage name a file: a full disk names none, and a draft means nothing to the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def _flush_names(folder: Path) -> None:
@@ -141,11 +156,17 @@ def _flush_names(folder: Path) -> None:
         os.close(handle)
 
 
+def drafts(folder: StudyFolder) -> list[Path]:
+    """Returns what killed processes left half-written; the drafts of a lease are those of whoever waits for it."""
+    patterns = ("*.tmp", "ledger/*.tmp", "trials/*/*.tmp", "cache/**/*.tmp", "ray/driver-*")
+    found = (path for pattern in patterns for path in folder.path.glob(pattern))
+    return [path for path in found if not path.name.startswith(folder.lease.name)]
+
+
 def remove_drafts(folder: StudyFolder) -> None:
-    """Removes what killed processes left behind; for the driver that holds the lease, since it has no rivals."""
-    for pattern in ("ledger/*.tmp", "trials/*/*.tmp", "ray/driver-*"):
-        for draft in folder.path.glob(pattern):
-            draft.unlink(missing_ok=True)
+    """Removes the drafts; for the driver that holds the lease, since it has no rivals."""
+    for draft in drafts(folder):
+        draft.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

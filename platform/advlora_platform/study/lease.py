@@ -112,12 +112,20 @@ class Lease:
             holder = self._file.holder()
             if holder is not None and self._lives(holder):
                 return False
-            if self._locked():
-                if self._file.publish(self._me, holder):
-                    return True
-                self._lock.release()
+            if self._locked() and self._published(holder):
+                return True
             time.sleep(ATTEMPT_SECONDS)  # another one is just taking it
         return False
+
+    def _published(self, dead: Holder | None) -> bool:
+        """Makes this process the holder; frees the lock where it is not, be it because the storage is full."""
+        published = False
+        try:
+            published = self._file.publish(self._me, dead)
+        finally:
+            if not published:
+                self._lock.release()
+        return published
 
     def _locked(self) -> bool:
         """Takes the lock of the operating system; without one, the file alone decides."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from advlora_platform.study.folder import naming
 from advlora_platform.study.holder import Holder
 
 
@@ -76,7 +77,7 @@ class LeaseFile:
 
     def _create(self, path: Path, me: Holder) -> bool:
         with self._draft() as draft:
-            with draft.open("w") as file:
+            with naming(path), draft.open("w") as file:
                 file.write(me.text())
                 file.flush()
                 os.fsync(file.fileno())

@@ -17,6 +17,7 @@ from advlora.config.base import Count, Section, Text
 from advlora.data.transfer import set_names
 from advlora.metrics import Metric
 from advlora_platform.study.constraints import Constraint, parse_constraint
+from advlora_platform.study.keeping import Keep
 from advlora_platform.study.trials import resolve
 
 
@@ -44,6 +45,10 @@ class Study(Section):
     """What the recommended configuration must keep, such as `params/trainable_fraction <= 0.1` or `clean >= 80 %`."""
     max_concurrent: Count | None = None
     """Upper bound of trials at once; None means as many as the cluster holds."""
+    keep: Keep = "last"
+    """Checkpoints that stay when the study has ended: `last`, those of trials that ran to their last epoch, from which
+    `evaluate` and `lowrank` take the trained model; `best`, that of the recommended trial alone; `all`, also those of
+    trials that failed or were stopped early."""
 
     _trial: TrialConfig = PrivateAttr()
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from advlora_platform.execution import mailbox
 from advlora_platform.execution.mailbox import Mailbox
 from advlora_platform.execution.places import Place
 from advlora_platform.study.failures import LOST_WORKER, Failure
@@ -275,3 +276,65 @@ def test_closing_frees_the_workers():
         return await box.next_job()
 
     assert scenario(play) is None
+
+
+def test_a_group_without_a_job_goes_home_all_of_it_and_the_next_job_calls_another(monkeypatch):
+    monkeypatch.setattr(mailbox, "IDLE_SECONDS", 0.05)
+
+    async def play(box):
+        await box.group_started()
+        number = await box.submit({"arm": "a"})
+        await box.next_job()
+        await box.settle(number)
+        early = asyncio.create_task(box.next_job())
+        await asyncio.sleep(0.03)
+        late = asyncio.create_task(box.next_job())
+        assert await early is None
+        second = await box.submit({"arm": "b"})
+        assert await late is None  # whatever has come meanwhile: its group is going home
+        assert await box.silence() == 0.0
+        assert await box.called()
+        await box.group_started()
+        return await box.next_job() == (second, {"arm": "b"})
+
+    assert scenario(play)
+
+
+def test_a_group_is_not_called_while_there_is_nothing_to_do():
+    async def play(box):
+        waiting = asyncio.create_task(box.called())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await box.close()
+        return await waiting
+
+    assert scenario(play) is False
+
+
+def test_only_a_group_that_took_no_job_has_not_served_however_its_jobs_ended():
+    async def play(box):
+        await box.group_started()
+        assert not await box.served()
+        number = await box.submit({"arm": "a"})
+        await box.next_job()
+        await box.fail(number, Failure("out_of_memory", "CUDA out of memory"))
+        assert await box.served()
+        return await box.served()
+
+    assert scenario(play) is False
+
+
+def test_failures_of_earlier_jobs_do_not_count_for_the_next_one():
+    async def play(box):
+        for _ in range(2 * (LOST_WORKER.retried + 1)):
+            number = await box.submit({"arm": "a"})
+            await box.next_job()
+            await box.fail(number, Failure("out_of_memory", "CUDA out of memory"))
+            assert isinstance((await box.next_message())[1], Failed)
+        number = await box.submit({"arm": "innocent"})
+        for _ in range(LOST_WORKER.retried):
+            await box.group_started()
+            assert await box.next_job() == (number, {"arm": "innocent"})
+        return await box.report(number, epoch(1))
+
+    assert scenario(play)

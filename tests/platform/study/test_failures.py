@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.unit
         (MemoryError(), "out_of_memory", "out of memory"),
         (NotFinite("logits are not finite"), "not_finite", "logits are not finite"),
         (DataError(["shard a", "shard b"]), "user_error", "shard a; shard b"),
+        (OSError(errno.ENOSPC, "No space left", "state.pt"), "no_space", "[Errno 28] No space left: 'state.pt'"),
+        (OSError(errno.EIO, "Input/output error"), "error", "OSError: [Errno 5] Input/output error"),
         (ZeroDivisionError("by zero"), "error", "ZeroDivisionError: by zero"),
     ],
 )

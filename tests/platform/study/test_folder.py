@@ -39,6 +39,7 @@ def test_a_damaged_file_is_one_sentence_that_names_it(tmp_path, content):
 
 def test_the_drafts_of_dead_processes_are_removed_and_nothing_else(tmp_path):
     left = [tmp_path / "ledger" / "a.json.1f.tmp", tmp_path / "trials" / "a" / "state.pt.2e.tmp"]
+    left += [tmp_path / "summary.json.4c.tmp", tmp_path / "cache" / "tmp1.tmp", tmp_path / "ray" / "driver-5b"]
     kept = [tmp_path / "ledger" / "a.json", tmp_path / "trials" / "a" / "state.pt", tmp_path / "lease.json.3d.tmp"]
     for file in [*left, *kept]:
         file.parent.mkdir(parents=True, exist_ok=True)
