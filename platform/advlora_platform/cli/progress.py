@@ -59,6 +59,10 @@ class ProgressDisplay:
         messages.print(head, markup=True)
         self._bar.update(self._task, total=remaining)
 
+    def waiting(self, text: str) -> None:
+        """Prints what the study waits for."""
+        _print_wrapped(text, "yellow")
+
     def trial_started(self, trial: Trial) -> None:
         """Remembers when the first trial began: Ray's own start is no measure of a trial."""
         now = time.monotonic()

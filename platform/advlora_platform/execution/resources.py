@@ -68,11 +68,15 @@ def concurrency(resources: ResourcesConfig, nodes: Sequence[Node], bound: int | 
     Raises:
         UserError: If not even one fits.
     """
-    places = sum(_workers_on(node, resources) for node in nodes)
-    trials = places // resources.workers
+    trials = trials_on(nodes, resources)
     if trials == 0:
-        raise UserError(_refusal(resources, nodes, places))
+        raise UserError(_refusal(resources, nodes))
     return trials if bound is None else min(trials, bound)
+
+
+def trials_on(nodes: Sequence[Node], resources: ResourcesConfig) -> int:
+    """Returns how many trials fit on nodes at once, be it none."""
+    return sum(workers_on(node, resources) for node in nodes) // resources.workers
 
 
 def slot_bundles(resources: ResourcesConfig) -> list[dict[str, float]]:
@@ -88,10 +92,11 @@ def slot_bundles(resources: ResourcesConfig) -> list[dict[str, float]]:
 def per_worker(resources: ResourcesConfig) -> dict[str, float]:
     """Returns what Ray reserves for a worker."""
     gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
-    return {"CPU": resources.cpus_per_worker, **gpus}
+    return {"CPU": resources.cpus_per_worker, "memory": int(resources.memory_gb_per_worker * 2**30), **gpus}
 
 
-def _workers_on(node: Node, resources: ResourcesConfig) -> int:
+def workers_on(node: Node, resources: ResourcesConfig) -> int:
+    """Returns how many workers fit on a node."""
     around = SOLO_SLOT_MEMORY if resources.workers == 1 else GROUP_SLOT_MEMORY / resources.workers
     memory = resources.memory_gb_per_worker * 2**30 + around
     limits = [node.cpus / resources.cpus_per_worker, node.memory / memory]
@@ -105,7 +110,8 @@ def _workers_on_gpus(gpus: float, each: float) -> float:
     return gpus * int(1 / each + ROUNDING) if each < 1 else gpus / each
 
 
-def _refusal(resources: ResourcesConfig, nodes: Sequence[Node], places: int) -> str:
+def _refusal(resources: ResourcesConfig, nodes: Sequence[Node]) -> str:
+    places = sum(workers_on(node, resources) for node in nodes)
     gpus = f", {resources.gpus_per_worker:g} GPU(s)" if resources.gpus_per_worker else ""
     wanted = f"{resources.cpus_per_worker} CPU(s){gpus} and {resources.memory_gb_per_worker:g} GB of memory"
     there = ", ".join(f"{n.cpus:g} CPU(s), {n.gpus:g} GPU(s), {n.memory / 2**30:.1f} GB" for n in nodes[:4])
@@ -129,10 +135,16 @@ def _cluster() -> list[Node]:
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     coming = to_come(os.environ.get(GROWS_TO, ""))
-    return [_node(has) for has in alive if not coming or HEAD in has] + coming
+    return [node_of(has) for has in alive if not coming or HEAD in has] + coming
 
 
-def _node(has: Mapping[str, float]) -> Node:
+def growing() -> bool:
+    """Whether an autoscaler may start nodes."""
+    return bool(to_come(os.environ.get(GROWS_TO, "")))
+
+
+def node_of(has: Mapping[str, float]) -> Node:
+    """Reads the resources of a node as Ray names them; what it does not name is not there."""
     return Node(has.get("CPU", 0), has.get("GPU", 0), has.get("memory", 0))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from advlora.config import ResourcesConfig
 from advlora.errors import UserError
 from advlora_platform.execution.bridge import Bridge
+from advlora_platform.execution.occupancy import occupancy, room
 from advlora_platform.execution.resources import available, concurrency, slot_bundles
 from advlora_platform.execution.session import session
 from advlora_platform.execution.storage import check_nodes, marked
@@ -15,7 +17,7 @@ from advlora_platform.execution.work import Work
 from advlora_platform.search.contract import StudySearcher
 from advlora_platform.study.failures import LOST_WORKER, silences
 from advlora_platform.study.folder import StudyFolder
-from advlora_platform.study.observer import Observer
+from advlora_platform.study.observer import Observer, Waiting
 from advlora_platform.study.trials import TrialFactory
 
 if TYPE_CHECKING:
@@ -51,9 +53,28 @@ def run(
     """
     with session(), marked(folder.path) as mark:
         check_nodes(mark)
-        slots = min(concurrency(resources, available(), max_concurrent), search.remaining)
+        concurrency(resources, available())
         work = Work(factory, folder.path, mark, stoppable=scheduler is not None)
-        _fit(_tuner(search, work, Bridge(factory, observers, heartbeat), resources, scheduler, slots))
+        bridge = Bridge(factory, observers, _turn(observers, heartbeat))
+        _fit(_tuner(search, work, bridge, resources, scheduler, max_concurrent))
+
+
+def _turn(observers: Sequence[Observer], heartbeat: Callable[[], None]) -> Callable[[], None]:
+    """Returns what is done at every turn of Tune's loop."""
+    from advlora_platform.execution.throttle import Watch
+
+    def tell(text: str) -> None:
+        for observer in observers:
+            if isinstance(observer, Waiting):
+                observer.waiting(text)
+
+    watch = Watch(occupancy, tell)
+
+    def turn() -> None:
+        heartbeat()
+        watch.look()
+
+    return turn
 
 
 def _fit(tuner: Any) -> None:
@@ -74,22 +95,22 @@ def _tuner(
     bridge: Bridge,
     resources: ResourcesConfig,
     scheduler: TrialScheduler | None,
-    slots: int,
+    max_concurrent: int | None,
 ) -> Any:
     from ray import tune
 
     from advlora_platform.execution.group import GroupSlot
     from advlora_platform.execution.solo import SoloSlot
+    from advlora_platform.execution.throttle import Throttle
 
     slot = SoloSlot if resources.workers == 1 else GroupSlot
     trainable = tune.with_parameters(slot, work=work, resources=resources, silences=silences())
     return tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory(slot_bundles(resources), strategy="PACK")),
         tune_config=tune.TuneConfig(
-            search_alg=search,
+            search_alg=Throttle(search, partial(room, resources), max_concurrent),
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=slots,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

@@ -45,6 +45,14 @@ class Expectant(Protocol):
         """Says how many trials the study has and how many of them are still to run."""
 
 
+@runtime_checkable
+class Waiting(Protocol):
+    """An observer that wants to know when the study waits for the cluster."""
+
+    def waiting(self, text: str) -> None:
+        """Says what it waits for, for how long, and who may hold it."""
+
+
 class Shielded:
     """A listener whose errors are logged once and never stop a study: nothing that is computed depends on it."""
 
@@ -56,6 +64,12 @@ class Shielded:
         listener = self._listener
         if isinstance(listener, Expectant):
             self._pass_on(lambda: listener.expect(total, remaining))
+
+    def waiting(self, text: str) -> None:
+        """Passes on what the study waits for, to a listener that wants to know."""
+        listener = self._listener
+        if isinstance(listener, Waiting):
+            self._pass_on(lambda: listener.waiting(text))
 
     def trial_started(self, trial: Trial) -> None:
         """Passes it on."""

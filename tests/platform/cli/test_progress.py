@@ -116,3 +116,9 @@ def test_the_bar_shows_names_as_they_are():
         shown = Console(file=StringIO(), width=200, force_terminal=True)
         shown.print(display._bar)
     assert "[/]: [red]/seed 0" in shown.file.getvalue()
+
+
+def test_waiting_is_a_line(said):
+    assert (
+        said(lambda display: display.waiting("waiting for 1 GPU, since 3 min"))[1] == "waiting for 1 GPU, since 3 min"
+    )

@@ -40,8 +40,11 @@ def test_concurrency_follows_from_what_is_scarcest(resources, nodes, trials):
 @pytest.mark.parametrize(
     ("resources", "worker"),
     [
-        ({}, {"CPU": 1}),
-        ({"cpus_per_worker": 4, "gpus_per_worker": 1}, {"CPU": 4, "GPU": 1}),
+        ({}, {"CPU": 1, "memory": GIB}),
+        (
+            {"cpus_per_worker": 4, "gpus_per_worker": 1, "memory_gb_per_worker": 2.5},
+            {"CPU": 4, "GPU": 1, "memory": 2.5 * GIB},
+        ),
     ],
 )
 def test_a_slot_holds_its_single_worker_itself_and_leaves_a_group_to_ray_train(resources, worker):

@@ -8,7 +8,7 @@ from advlora.config import EvaluationProtocol
 from advlora_platform.study.failures import Failure
 from advlora_platform.study.folder import StudyFolder
 from advlora_platform.study.ledger import Ledger
-from advlora_platform.study.observer import Expectant, Observer, Shielded
+from advlora_platform.study.observer import Expectant, Observer, Shielded, Waiting
 from advlora_platform.study.trials import TrialFactory
 
 pytestmark = pytest.mark.unit
@@ -74,3 +74,15 @@ def test_what_stops_the_driver_is_not_held_back():
 
     with pytest.raises(KeyboardInterrupt):
         Shielded(Interrupted()).trial_started(TRIAL)
+
+
+def test_a_shield_tells_what_is_waited_for_to_those_who_ask(tmp_path):
+    told = []
+
+    class Display(Broken):
+        waiting = staticmethod(told.append)
+
+    for shielded in (Shielded(Display()), Shielded(Ledger(StudyFolder(tmp_path)))):
+        assert isinstance(shielded, Waiting)
+        shielded.waiting("1 GPU")
+    assert told == ["1 GPU"]
