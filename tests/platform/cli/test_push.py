@@ -164,4 +164,4 @@ def test_a_trial_without_its_weights_is_one_sentence(told, finished):
     for state in finished.path.rglob("state.away"):
         state.rename(state.with_suffix(".pt"))
     assert answer.code == 2
-    assert "state.pt was removed or is damaged" in answer.err
+    assert "state.pt was removed (see 'keep' in the study) or is damaged" in answer.err
