@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from advlora.data.files import of_a_tool, shown
 from advlora.data.parallel import in_parallel
 from advlora.errors import DataError
 from advlora.identity import fingerprint
+from advlora.kept import draft_of
 from advlora.progress import counted
 
 State = tuple[int, int, int]
@@ -135,8 +135,5 @@ def _known(memory: Path) -> dict[str, Any]:
 
 def _remember(memory: Path, content: dict[str, Any]) -> None:
     """Writes in one step; without a place to write, the files are opened again next time."""
-    draft = memory.with_name(f".{memory.name}.{os.getpid()}")
-    with suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), draft_of(memory) as draft:
         draft.write_text(json.dumps(content, ensure_ascii=True, separators=(",", ":")))
-        draft.replace(memory)
