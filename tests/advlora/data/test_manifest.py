@@ -57,7 +57,7 @@ def test_all_problems_of_a_manifest_are_said_with_their_keys(folder):
     assert "unknown key 'template'; did you mean 'templates'?" in found
 
 
-@pytest.mark.parametrize("url", ["../secret.tar", "/etc/passwd", "a/../../b.tar", "pipe:touch x", "s3://bucket/a.tar"])
+@pytest.mark.parametrize("url", ["../secret.tar", "/etc/passwd", "a/../../b.tar", "pipe:touch x", "ftp://host/a.tar"])
 def test_a_shard_outside_the_folder_is_refused(folder, url):
     folder.manifest["splits"]["val"]["shards"][0]["url"] = url
     (problem,) = problems(folder)
