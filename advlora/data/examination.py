@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from advlora.data.cache import cache_folder
@@ -106,7 +107,10 @@ def _looked(file: Path, state: State | None, look: Look) -> Examined:
 def _state(file: Path) -> State | None:
     """Returns what changes with a file; None if it is missing."""
     try:
-        parts = [file.stat(), *(part.stat() for part in file.iterdir())] if file.is_dir() else [file.stat()]
+        own = file.stat()
+        if not S_ISDIR(own.st_mode):
+            return 1, own.st_size, own.st_ctime_ns
+        parts = [own, *(part.stat() for part in file.iterdir())]
     except OSError:
         return None
     return len(parts), sum(part.st_size for part in parts), max(part.st_ctime_ns for part in parts)
