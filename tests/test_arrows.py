@@ -18,7 +18,7 @@ PACKAGES = {"advlora": ROOT / "advlora", "advlora_platform": ROOT / "platform" /
 ROOMS = {
     "advlora": [
         ["errors", "randomness", "distributed", "metrics", "progress", "text", "shelves"],
-        ["reading"],
+        ["reading", "kept"],
         ["config"],
         ["identity", "models", "numerics"],
         ["data"],

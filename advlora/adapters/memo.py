@@ -6,14 +6,14 @@ Trials of one study start from the same weights; without sharing, each would rep
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from advlora.kept import keep_tensors, kept_tensors
 
 Tensors = dict[str, Tensor]
 
@@ -39,6 +39,9 @@ def recall(key: str, compute: Callable[[], Tensors], folder: Path | None = None)
 
     Returns:
         Tensors that others share: not to be changed in place.
+
+    Raises:
+        UserError: If the folder is full.
     """
     if key not in _memory:
         _memory[key] = compute() if folder is None else _from_disk(folder / f"{key}.safetensors", compute)
@@ -54,16 +57,8 @@ def forget() -> None:
 
 
 def _from_disk(file: Path, compute: Callable[[], Tensors]) -> Tensors:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError):
-        tensors = compute()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-    os.close(handle)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft)
-    os.replace(draft, file)
-    return tensors
+    known = kept_tensors(file)
+    if known is None:
+        known = compute()
+        keep_tensors(file, known)
+    return known

@@ -14,6 +14,7 @@ from advlora.data.manifest import Manifest, Shard, data_folder, read_manifest
 from advlora.data.names import named
 from advlora.data.parallel import cores
 from advlora.data.pixels import opened
+from advlora.data.remote import missing_package
 from advlora.data.shards import decode_shard, read_shard
 from advlora.errors import DataError
 from advlora.shelves import embedded_data
@@ -54,8 +55,13 @@ def _listed(config: DataConfig, reopen: bool) -> tuple[Manifest, list[str]]:
 
 
 def _shards(config: DataConfig, reopen: bool) -> tuple[Manifest, list[str]]:
+    if reopen:
+        forget_listings()
     manifest, folder = read_manifest(config), data_folder(config)
-    return manifest, bad_shards(manifest, folder, pinned=config.name in embedded_data(), reopen=reopen)
+    remote = [shard.url for split in manifest.splits.values() for shard in split.shards if shard.remote]
+    of_scheme = {url.partition("://")[0]: url for url in remote}
+    missing = [problem for url in of_scheme.values() if (problem := missing_package(url))]
+    return manifest, missing + bad_shards(manifest, folder, pinned=config.name in embedded_data(), reopen=reopen)
 
 
 def bad_shards(manifest: Manifest, folder: Path, pinned: bool = False, reopen: bool = False) -> list[str]:

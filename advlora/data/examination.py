@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from advlora.data.cache import cache_folder
@@ -21,6 +21,7 @@ from advlora.data.files import of_a_tool, shown
 from advlora.data.parallel import in_parallel
 from advlora.errors import DataError
 from advlora.identity import fingerprint
+from advlora.kept import draft_of
 from advlora.progress import counted
 
 State = tuple[int, int, int]
@@ -106,7 +107,10 @@ def _looked(file: Path, state: State | None, look: Look) -> Examined:
 def _state(file: Path) -> State | None:
     """Returns what changes with a file; None if it is missing."""
     try:
-        parts = [file.stat(), *(part.stat() for part in file.iterdir())] if file.is_dir() else [file.stat()]
+        own = file.stat()
+        if not S_ISDIR(own.st_mode):
+            return 1, own.st_size, own.st_ctime_ns
+        parts = [own, *(part.stat() for part in file.iterdir())]
     except OSError:
         return None
     return len(parts), sum(part.st_size for part in parts), max(part.st_ctime_ns for part in parts)
@@ -135,8 +139,5 @@ def _known(memory: Path) -> dict[str, Any]:
 
 def _remember(memory: Path, content: dict[str, Any]) -> None:
     """Writes in one step; without a place to write, the files are opened again next time."""
-    draft = memory.with_name(f".{memory.name}.{os.getpid()}")
-    with suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), draft_of(memory) as draft:
         draft.write_text(json.dumps(content, ensure_ascii=True, separators=(",", ":")))
-        draft.replace(memory)

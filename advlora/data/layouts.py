@@ -14,6 +14,7 @@ from advlora.data.manifest import MANIFEST_FILE, Manifest, read_manifest
 from advlora.data.msrvtt import DESCRIPTIONS, msrvtt
 from advlora.data.names import named
 from advlora.data.records import Listing
+from advlora.data.remote import forget
 from advlora.data.torchvision_sets import is_of_torchvision, torchvision_sets
 from advlora.errors import DataError
 from advlora.shelves import embedded_data
@@ -66,8 +67,9 @@ def layout_of(config: DataConfig) -> str:
 
 
 def forget_listings() -> None:
-    """Makes the next reading of a folder list it again."""
+    """Makes the next reading of a folder list it again, and ask the servers of its shards."""
     _listing.cache_clear()
+    forget()
 
 
 @lru_cache(maxsize=8)

@@ -9,22 +9,27 @@ from pydantic import AfterValidator, Field, model_validator
 
 from advlora.config import DataConfig, parse
 from advlora.config.base import Count, Section
-from advlora.data.clip_benchmark import described, is_clip_benchmark
+from advlora.data.clip_benchmark import described as clip_benchmark
+from advlora.data.clip_benchmark import is_clip_benchmark
 from advlora.data.files import read_json, same_names
 from advlora.data.order import VERSION
+from advlora.data.parallel import in_parallel
+from advlora.data.remote import SCHEMES, bare, described
 from advlora.errors import ConfigError, DataError, did_you_mean
 from advlora.identity import fingerprint
 from advlora.shelves import DATA_FILE, embedded_data, shelf
 
 MANIFEST_FILE = DATA_FILE
-REMOTE = ("http://", "https://")
 SPLITS = ("train", "val", "test")
+ASKED_AT_ONCE = 16
+"""Servers' answers about shards that are waited for at once."""
 
 
 def _inside(url: str) -> str:
     path = PurePosixPath(url)
-    if not url.startswith(REMOTE) and (path.is_absolute() or ".." in path.parts or ":" in url or "\\" in url):
-        raise ValueError(f"'{url}' must be a path inside the folder of the data set, or start with http:// or https://")
+    if not url.startswith(SCHEMES) and (path.is_absolute() or ".." in path.parts or ":" in url or "\\" in url):
+        known = f"{', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}"
+        raise ValueError(f"'{bare(url)}' must be a path inside the folder of the data set, or start with {known}")
     return url
 
 
@@ -38,14 +43,26 @@ class Shard(Section):
     """A WebDataset archive: `.tar`, possibly compressed; `.png` or `.jpg`, `.cls` and `.txt` per sample."""
 
     url: Annotated[str, AfterValidator(_inside)]
-    """Path relative to the manifest's folder, or an http(s) address."""
+    """Path relative to the manifest's folder, or an address, as of http, S3, Google Storage or the Hugging Face hub."""
     samples: Count
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """May be left out for an address; its size and ETag identify it then."""
+
+    @model_validator(mode="after")
+    def _identified(self) -> Self:
+        if not (self.sha256 or self.remote):
+            raise ValueError("sha256 is missing; only a shard at an address may do without")
+        return self
 
     @property
     def remote(self) -> bool:
         """Whether the shard is read over the network."""
-        return self.url.startswith(REMOTE)
+        return self.url.startswith(SCHEMES)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: its address without user, password and query."""
+        return bare(self.url)
 
 
 class Split(Section):
@@ -141,18 +158,27 @@ def read_manifest(config: DataConfig) -> Manifest:
     file = folder / MANIFEST_FILE
     own = file.is_file()
     try:
-        manifest = parse(Manifest, _content(file) if own else described(folder, SPLITS))
+        manifest = parse(Manifest, _content(file) if own else clip_benchmark(folder, SPLITS))
     except ConfigError as error:
         raise DataError([f"{file if own else folder}: {problem}" for problem in error.problems]) from None
     if own:  # the lists that others publish may hold a name twice
         _refuse_equal_names(file, manifest.classes)
-    return manifest
+    return _identified(manifest)
 
 
 def _refuse_equal_names(file: Path, classes: tuple[str, ...]) -> None:
     if equal := same_names(classes):
         pairs = "; ".join(" and ".join(f"'{classes[place]}'" for place in group) for group in equal)
         raise DataError(f"{file}: classes: names must differ by more than case and spaces: {pairs}")
+
+
+def _identified(manifest: Manifest) -> Manifest:
+    """Adds to the content what the servers of shards without a hash tell of them."""
+    unknown = [shard.url for split in manifest.splits.values() for shard in split.shards if not shard.sha256]
+    if not unknown:
+        return manifest
+    told = list(in_parallel(described, unknown, ASKED_AT_ONCE))
+    return manifest.model_copy(update={"content": fingerprint(manifest.content, told)})
 
 
 def _content(file: Path) -> dict[str, Any]:

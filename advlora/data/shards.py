@@ -16,6 +16,7 @@ from advlora.data.files import IMAGE_SUFFIXES, of_a_tool, shown
 from advlora.data.manifest import Manifest, Shard
 from advlora.data.parallel import in_parallel
 from advlora.data.pixels import DAMAGE
+from advlora.data.remote import changed, fetched
 from advlora.errors import DataError, did_you_mean
 from advlora.text import decoded
 
@@ -83,34 +84,22 @@ def assembled(images: np.ndarray[Any, Any], labels: Sequence[int], captions: Seq
 
 
 def read_shard(shard: Shard, folder: Path) -> bytes:
-    """Reads the bytes of a shard.
+    """Reads the bytes of a shard; one that lies elsewhere is fetched first.
 
     Raises:
-        DataError: If it is missing, or its hash is not the manifest's.
+        DataError: If it is missing or cannot be fetched, or its hash is not the manifest's.
     """
+    file = fetched(shard.url, shard.sha256) if shard.remote else folder / shard.url
+    where = shard.name if shard.remote else str(file)
     try:
-        content = _fetch(shard.url) if shard.remote else (folder / shard.url).read_bytes()
+        content = file.read_bytes()
     except OSError as error:
-        raise DataError(f"shard '{_where(shard, folder)}' cannot be read: {error.strerror or error}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != shard.sha256:
-        raise DataError(
-            f"shard '{_where(shard, folder)}' is damaged or was changed: "
-            f"its SHA-256 is {found[:12]}..., the manifest says {shard.sha256[:12]}..."
-        )
+        raise DataError(f"shard '{where}' cannot be read: {error.strerror or error}") from error
+    if shard.sha256 and (found := hashlib.sha256(content).hexdigest()) != shard.sha256:
+        if shard.remote:
+            file.unlink(missing_ok=True)  # the copy, which was sound when it was made, is fetched again next time
+        raise DataError(changed(where, found, shard.sha256))
     return content
-
-
-def _fetch(url: str) -> bytes:
-    from webdataset import gopen
-
-    with gopen(url) as stream:
-        content: bytes = stream.read()
-    return content
-
-
-def _where(shard: Shard, folder: Path) -> str:
-    return shard.url if shard.remote else str(folder / shard.url)
 
 
 def decode_shard(
@@ -171,7 +160,7 @@ def _read(
             if wanted is None or count - 1 in wanted:
                 yield sample
 
-    where = f"shard '{shard.url}' of data set '{manifest.name}'"
+    where = f"shard '{shard.name}' of data set '{manifest.name}'"
     try:
         yield from in_parallel(partial(_named, read), chosen(), threads)
     except DAMAGE as error:
@@ -186,7 +175,7 @@ def _samples(shard: Shard, content: bytes) -> Iterator[dict[str, Any]]:
     """Yields the samples of an archive: `__key__`, and the bytes of its files by suffix in lower case."""
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    source = [{"url": shard.url, "stream": io.BytesIO(content)}]
+    source = [{"url": shard.name, "stream": io.BytesIO(content)}]
     yield from group_by_keys(tar_file_expander(source, select_files=lambda name: not of_a_tool(name)))
 
 

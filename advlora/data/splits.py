@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from functools import partial
 from itertools import accumulate, islice
@@ -18,8 +17,10 @@ from advlora.data.order import drawn
 from advlora.data.parts import Part, Samples
 from advlora.data.pixels import fit
 from advlora.data.records import Entry, Listing, read_records
+from advlora.data.remote import key_of
 from advlora.data.shards import decode_shard, read_shard, shard_labels, shards_of
 from advlora.errors import DataError
+from advlora.kept import draft_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,16 +104,13 @@ def _labels(manifest: Manifest, folder: Path, shards: Sequence[Shard]) -> list[i
 
 def _shard_labels(shard: Shard, folder: Path, manifest: Manifest) -> list[int]:
     """Reads the classes of a shard once; they are remembered by its hash and the number of classes."""
-    memory = cache_folder("labels") / f"{shard.sha256}-{len(manifest.classes)}-{shard.samples}.json"
+    memory = cache_folder("labels") / f"{key_of(shard.url, shard.sha256)}-{len(manifest.classes)}-{shard.samples}.json"
     with suppress(OSError, ValueError):
         known: list[int] = json.loads(memory.read_text())
         return known
     labels = list(shard_labels(shard, read_shard(shard, folder), manifest))
-    draft = memory.with_name(f".{memory.name}.{os.getpid()}")
-    with suppress(OSError):  # without a place to write they are read again
-        memory.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), draft_of(memory) as draft:  # without a place to write they are read again
         draft.write_text(json.dumps(labels))
-        draft.replace(memory)
     return labels
 
 

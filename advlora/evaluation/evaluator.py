@@ -50,8 +50,8 @@ class Source(Protocol):
     def model(self, config: ModelConfig) -> VisionLanguageModel:
         """Returns a copy of a pretrained model, on the CPU."""
 
-    def class_features(self, model: ModelConfig, data: DataConfig) -> Tensor:
-        """Returns the unit text features of the classes by a pretrained model, `(C, D)`."""
+    def class_features(self, model: ModelConfig, data: DataConfig, device: torch.device, group: Group) -> Tensor:
+        """Returns the unit text features of the classes by a pretrained model, `(C, D)`, which a group computes."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Evaluator:
             features = live_class_features(self.model.eval().encode_texts, self.manifest)
         else:
             assert self.base is not None, "a model that shares its text tower has a base"
-            features = self.source.class_features(self.base, self.data)
+            features = self.source.class_features(self.base, self.data, self.device, self.group)
         return ZeroShotClassifier(self.model, features.to(self.device))
 
     def _classification(self, classifier: ZeroShotClassifier, group: Group) -> Classification:

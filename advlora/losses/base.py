@@ -11,19 +11,22 @@ from torch import Tensor
 
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import ImageTextSet
+from advlora.distributed import Group
 from advlora.losses.encoder import Encoder
 
 
 class FrozenFeatures(Protocol):
-    """Where a loss gets embeddings by the pretrained model. A workbench is one."""
+    """Where a loss gets embeddings by the pretrained model, which a group computes together. A workbench is one."""
 
-    def class_features(self, model: ModelConfig, data: DataConfig) -> Tensor:
+    def class_features(self, model: ModelConfig, data: DataConfig, device: torch.device, group: Group) -> Tensor:
         """Returns the unit text features of the classes, `(C, D)`."""
 
-    def text_features(self, model: ModelConfig, captions: tuple[str, ...]) -> Tensor:
+    def text_features(
+        self, model: ModelConfig, captions: tuple[str, ...], device: torch.device, group: Group
+    ) -> Tensor:
         """Returns the unit features of captions, `(N, D)`."""
 
-    def image_features(self, model: ModelConfig, data: ImageTextSet, device: torch.device) -> Tensor:
+    def image_features(self, model: ModelConfig, data: ImageTextSet, device: torch.device, group: Group) -> Tensor:
         """Returns the embeddings of clean images, `(N, D)`, not normalised."""
 
 
@@ -60,6 +63,9 @@ class Loss(ABC):
 
     def start_epoch(self, epoch: int) -> None:  # noqa: B027 - most losses have nothing to do
         """Prepares for an epoch, counted from 0."""
+
+    def embed_texts(self, encoder: Encoder, step: Step) -> None:  # noqa: B027
+        """Embeds what a trained text tower says in a step: once, with gradient, for the attack and for the update."""
 
     def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:  # noqa: B027
         """Computes what all passes of a step share: once before the attack, and again, with gradient, for the update.

@@ -82,7 +82,7 @@ class Contrastive(Loss):
             group: The processes that share a batch.
         """
         self.captions, self.caption_ids, self.scale, self.table, self.live = captions, caption_ids, scale, table, live
-        self.group = group
+        self.group, self.embedded = group, captions
         self.rows = torch.arange(0 if table is None else len(table.distinct))
 
     def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
@@ -105,17 +105,21 @@ class Contrastive(Loss):
             self.table.start_epoch(epoch)
             self.caption_ids = self.table.ids
 
-    def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
+    def embed_texts(self, encoder: Encoder, step: Step) -> None:
         """Embeds the captions of the batch where the text tower is trained."""
         if not self.live or self.table is None:
             return
         present = torch.unique(self.caption_ids[step.batch])
-        with torch.set_grad_enabled(update):
-            captions = [self.table.distinct[number] for number in present.tolist()]
-            self.captions = normalize(encoder.texts(captions).float(), dim=-1)  # (t, D), t captions in the batch
+        captions = [self.table.distinct[number] for number in present.tolist()]
+        self.embedded = normalize(encoder.texts(captions).float(), dim=-1)  # (t, D), t captions in the batch
         # Row of `captions` by number of a caption; only those of captions in the batch are read.
         self.rows = self.rows.to(present.device)
         self.rows[present] = torch.arange(len(present), device=present.device)
+
+    def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
+        """See `Loss`."""
+        if self.live:
+            self.captions = self.embedded if update else self.embedded.detach()
 
     def _left_out(self, images: Tensor, captions: Tensor) -> Tensor:
         """Returns which captions of samples `(t,)` belong to which samples `(b,)` without being drawn for them."""
@@ -162,9 +166,14 @@ def _sigmoid(loss: SigmoidConfig, parts: Parts) -> Loss:
 
 
 def captions_of(parts: Parts) -> tuple[CaptionTable, Tensor]:
-    """Returns the captions of the training set, and the pretrained model's unit features of them, `(T, D)`."""
+    """Returns the captions of the training set, and the pretrained model's unit features of them, `(T, D)`.
+
+    Where the text tower is trained there are none: T is 0.
+    """
     table = CaptionTable(parts.data.references, parts.config.seed, parts.device)
-    return table, parts.frozen.text_features(parts.config.model, table.distinct).to(parts.device)
+    if parts.adapted.trains_text:
+        return table, torch.zeros(0, parts.width, device=parts.device)
+    return table, parts.pretrained_texts(table.distinct)
 
 
 def contrastive(table: CaptionTable, texts: Tensor, parts: Parts) -> Contrastive:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,13 +16,14 @@ from advlora.losses.base import Loss, Step
 from advlora.losses.encoder import Encoder
 from advlora.losses.parts import Parts, built
 
+Live = Callable[[Encoder], Tensor]
+"""Embeds the classes `(C, D)` by a text tower that is trained."""
+
 
 class ClassCrossEntropy(Loss):
     """Cross-entropy against the text features of the classes (TeCoA, Mao et al. 2023, equation 4)."""
 
-    def __init__(
-        self, classes: Tensor, labels: Tensor, scale: Tensor, live: Callable[[], Tensor] | None = None
-    ) -> None:
+    def __init__(self, classes: Tensor, labels: Tensor, scale: Tensor, live: Live | None = None) -> None:
         """Takes unit class features `(C, D)`, labels of the training set `(N,)` and the logit scale.
 
         Args:
@@ -33,6 +33,7 @@ class ClassCrossEntropy(Loss):
             live: Computes the class features of the current model; None where the text tower is frozen.
         """
         self.classes, self.labels, self.scale, self.live = classes, labels, scale, live
+        self.embedded = classes
 
     def __call__(self, features: Tensor, samples: Tensor, batch: Tensor) -> Tensor:
         """See `Loss`; the batch does not matter."""
@@ -42,11 +43,15 @@ class ClassCrossEntropy(Loss):
         """Returns scaled cosines `(b, C)`."""
         return self.scale * normalize(features.float(), dim=-1) @ self.classes.T  # (b, D) @ (D, C)
 
+    def embed_texts(self, encoder: Encoder, step: Step) -> None:
+        """Embeds the texts of all classes where the text tower is trained."""
+        if self.live is not None:
+            self.embedded = self.live(encoder)
+
     def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
         """See `Loss`."""
         if self.live is not None:
-            with torch.set_grad_enabled(update):
-                self.classes = self.live()
+            self.classes = self.embedded if update else self.embedded.detach()
 
 
 class Trades(ClassCrossEntropy):
@@ -55,9 +60,7 @@ class Trades(ClassCrossEntropy):
     The attacker maximises the KL, which has no gradient at the clean image, so the attack needs a random start.
     """
 
-    def __init__(
-        self, classes: Tensor, labels: Tensor, scale: Tensor, live: Callable[[], Tensor] | None, beta: float
-    ) -> None:
+    def __init__(self, classes: Tensor, labels: Tensor, scale: Tensor, live: Live | None, beta: float) -> None:
         super().__init__(classes, labels, scale, live)
         self.beta = beta
         self.clean: Tensor
@@ -92,7 +95,7 @@ class PretrainedGuided(ClassCrossEntropy):
         classes: Tensor,
         labels: Tensor,
         scale: Tensor,
-        live: Callable[[], Tensor] | None,
+        live: Live | None,
         config: PmgAftConfig,
     ) -> None:
         own = config.logit_scale
@@ -121,17 +124,20 @@ def divergence(logits: Tensor, reference: Tensor) -> Tensor:
     return kl_div(theirs, ours, reduction="none", log_target=True).sum(-1)
 
 
-Live = Callable[[], Tensor]
-
-
 def _class_features(parts: Parts) -> tuple[Tensor, Tensor, Tensor, Live | None]:
     """Returns class features `(C, D)`, labels `(N,)`, the logit scale, and what embeds the classes in every step."""
     manifest = load_manifest(parts.config.data)
     if manifest.task == "retrieval":
         raise DataError(no_classes(parts.config.loss.kind, manifest.name))
-    classes = parts.frozen.class_features(parts.config.model, parts.config.data).to(parts.device)
-    live = partial(live_class_features, parts.adapted.model.embed_texts, manifest)
-    return classes, parts.data.labels.to(parts.device), parts.scale, live if parts.adapted.trains_text else None
+
+    def live(encoder: Encoder) -> Tensor:
+        return live_class_features(encoder.texts, manifest)
+
+    labels = parts.data.labels.to(parts.device)
+    if not parts.adapted.trains_text:
+        return parts.pretrained_classes(), labels, parts.scale, None
+    unused = torch.zeros(len(manifest.classes), parts.width, device=parts.device)
+    return parts.pretrained_classes() if parts.config.loss.needs_originals else unused, labels, parts.scale, live
 
 
 @built.register

@@ -32,6 +32,10 @@ class _Cleaning(Loss):
         """See `Loss`."""
         self.contrastive.start_epoch(epoch)
 
+    def embed_texts(self, encoder: Encoder, step: Step) -> None:
+        """See `Loss`."""
+        self.contrastive.embed_texts(encoder, step)
+
     def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
         """See `Loss`."""
         self.contrastive.prepare(encoder, step, update=update)

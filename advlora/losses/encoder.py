@@ -7,8 +7,12 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from advlora.adapters import AdaptedModel
+
+TEXTS = 64
+"""Captions whose graph is held at once."""
 
 
 class Encoder:
@@ -24,7 +28,17 @@ class Encoder:
             return self.model.embed(visual)
 
     def texts(self, captions: Sequence[str]) -> Tensor:
-        """Embeds captions as `(N, D)`, not normalised."""
+        """Embeds captions as `(N, D)`, not normalised.
+
+        Many of them are embedded part by part, and again part by part in the backward pass, so that the graph never
+        holds more than one part.
+        """
+        parts = [captions[start : start + TEXTS] for start in range(0, len(captions), TEXTS)]
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            return self._texts(captions)
+        return torch.cat([checkpoint(self._texts, part, use_reentrant=False) for part in parts])
+
+    def _texts(self, captions: Sequence[str]) -> Tensor:
         with self._precision():
             return self.model.embed_texts(captions)
 

@@ -85,6 +85,11 @@ class Matching(Loss):
         self.epoch = epoch
         (self.contrastive or self.table).start_epoch(epoch)
 
+    def embed_texts(self, encoder: Encoder, step: Step) -> None:
+        """See `Loss`."""
+        if self.contrastive is not None:
+            self.contrastive.embed_texts(encoder, step)
+
     def prepare(self, encoder: Encoder, step: Step, *, update: bool) -> None:
         """Chooses the negatives, once per step."""
         if self.contrastive is not None:

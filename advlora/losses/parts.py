@@ -43,9 +43,23 @@ class Parts:
         """Where training computes."""
         return self.scale.device
 
+    @property
+    def width(self) -> int:
+        """Dimension D of the joint space."""
+        return self.adapted.model.embed_dim
+
     def pretrained_images(self) -> Tensor:
         """Returns the pretrained model's embeddings of the clean training set, `(N, D)`, not normalised."""
-        return self.frozen.image_features(self.config.model, self.data, self.device).to(self.device)
+        return self.frozen.image_features(self.config.model, self.data, self.device, self.group).to(self.device)
+
+    def pretrained_texts(self, captions: tuple[str, ...]) -> Tensor:
+        """Returns the pretrained model's unit features of captions, `(T, D)`."""
+        return self.frozen.text_features(self.config.model, captions, self.device, self.group).to(self.device)
+
+    def pretrained_classes(self) -> Tensor:
+        """Returns the pretrained model's unit features of the classes, `(C, D)`."""
+        config = self.config
+        return self.frozen.class_features(config.model, config.data, self.device, self.group).to(self.device)
 
 
 @singledispatch

@@ -90,13 +90,14 @@ class Updates:
         self.optimiser.load_state_dict(_copied(state))  # torch would continue in the tensors of `state` themselves
 
     def _step(self, batch: Tensor, epoch: int, number: int) -> float:
-        counted, place = len(self.group.share(batch)), epoch * self.per_epoch + number
+        place = epoch * self.per_epoch + number
         step = self._share(batch)
         self.adapted.before_step(place / self.steps)
-        images = self._attacked(step, epoch, counted)
+        images = self._attacked(step, epoch, number)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, objective = self._objective(images, step, epoch, number)
-        objective.backward()  # type: ignore[no-untyped-call]  # torch
+        with self._dropout(epoch, number, "update"):  # the backward pass computes parts of the forward pass again
+            loss, objective = self._objective(images, step)
+            objective.backward()  # type: ignore[no-untyped-call]  # torch
         self.group.sum_gradients(self.parameters)
         mean, total = self.group.sum(torch.stack([loss.detach(), objective.detach()])).tolist()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.optimiser.clip_norm))
@@ -114,18 +115,18 @@ class Updates:
         batch = torch.arange(min(len(self.data), self.config.optimiser.batch_size))
         with counter() as counted:
             step = self._share(batch)
-            images = self._attacked(step, 0, len(self.group.share(batch)))
-            _, objective = self._objective(images, step, 0, 0)
-            torch.autograd.grad(objective, self.parameters, allow_unused=True)
+            images = self._attacked(step, 0, 0)
+            with self._dropout(0, 0, "update"):
+                _, objective = self._objective(images, step)
+                torch.autograd.grad(objective, self.parameters, allow_unused=True)
         total = torch.tensor(float(counted.get_total_flops()), dtype=torch.float64, device=self.device)
         return float(self.group.sum(total)) / len(batch)
 
-    def _objective(self, images: Tensor, step: Step, epoch: int, number: int) -> tuple[Tensor, Tensor]:
+    def _objective(self, images: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Returns this process's part of the batch's mean loss, and the same with the penalty, which is minimised."""
+        self.loss.prepare(self.encoder, step, update=True)
         counted = len(self.group.share(step.batch))
-        with self._dropout(epoch, number):
-            self.loss.prepare(self.encoder, step, update=True)
-            loss = self.loss.objective(self.encoder, images, step)[:counted].sum() / len(step.batch)
+        loss = self.loss.objective(self.encoder, images, step)[:counted].sum() / len(step.batch)
         penalty = self.adapted.penalty()
         return loss, loss if penalty is None else loss + penalty / self.group.world_size
 
@@ -135,23 +136,27 @@ class Updates:
         images = self.data.images[own].to(self.device).float() / 255
         return Step(images, own.to(self.device), batch.to(self.device))
 
-    def _attacked(self, step: Step, epoch: int, counted: int) -> Tensor:
+    def _attacked(self, step: Step, epoch: int, number: int) -> Tensor:
+        counted = len(self.group.share(step.batch))
+
         def loss(points: Tensor) -> Tensor:
             return self.loss.attacked(self.encoder, points, step)[:counted]
 
+        with self._dropout(epoch, number, "texts"):
+            self.loss.embed_texts(self.encoder, step)
         streams = Streams.of(self.config.seed, "attack", epoch, samples=step.samples)
         with self.adapted.frozen():
             self.loss.prepare(self.encoder, step, update=False)
             return attack(self.attack, Batch(loss, step.clean, streams, self.shared))
 
     @contextmanager
-    def _dropout(self, epoch: int, number: int) -> Iterator[None]:
-        """Switches the adapter's dropout on; the attack runs without it."""
+    def _dropout(self, epoch: int, number: int, purpose: str) -> Iterator[None]:
+        """Switches the adapter's dropout on; the passes of the attack run without it."""
         if not self.dropouts:
             yield
             return
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed_of(self.config.seed, "dropout", epoch, number, self.group.rank))
+            torch.manual_seed(seed_of(self.config.seed, "dropout", purpose, epoch, number, self.group.rank))
             for dropout in self.dropouts:
                 dropout.train()
             yield

@@ -12,11 +12,13 @@ from torch.nn.functional import normalize
 
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import ImageTextSet, load_manifest, load_split
+from advlora.distributed import SOLO, Group
 from advlora.evaluation.zero_shot import class_captions, class_features
 from advlora.models import Preprocessing, VisionLanguageModel, load_model
 from advlora.numerics import computing
+from advlora.training.features import in_shares, kept, text_key, text_weights
 
-CHUNK = 256
+CPU = torch.device("cpu")
 
 
 class Workbench:
@@ -30,7 +32,8 @@ class Workbench:
         self.cache = cache
         self._models: dict[ModelConfig, VisionLanguageModel] = {}
         self._splits: dict[tuple[DataConfig, str, Preprocessing, int | None], ImageTextSet] = {}
-        self._texts: dict[tuple[ModelConfig, tuple[str, ...]], Tensor] = {}
+        self._texts: dict[str, Tensor] = {}
+        self._weights: dict[ModelConfig, str] = {}
         self._images: dict[ModelConfig, tuple[ImageTextSet, Tensor]] = {}
         self._numbers: dict[str, float] = {}
 
@@ -55,28 +58,54 @@ class Workbench:
             self._splits[key] = load_split(config, name, preprocessing, limit)
         return self._splits[key]
 
-    def class_features(self, model: ModelConfig, data: DataConfig) -> Tensor:
+    def class_features(
+        self, model: ModelConfig, data: DataConfig, device: torch.device = CPU, group: Group = SOLO
+    ) -> Tensor:
         """Returns `(C, D)`, unit length: per class the mean over the templates of the unit text features."""
         manifest = load_manifest(data)
-        return class_features(self.text_features(model, class_captions(manifest)), manifest)
+        return class_features(self.text_features(model, class_captions(manifest), device, group), manifest)
 
     @computing()
-    def text_features(self, model: ModelConfig, captions: tuple[str, ...]) -> Tensor:
-        """Returns the unit features of captions, `(N, D)`."""
-        key = (model, captions)
-        if key not in self._texts:
-            self._texts[key] = normalize(self._pretrained(model).encode_texts(captions), dim=-1)
-        return self._texts[key]
+    def text_features(
+        self, model: ModelConfig, captions: tuple[str, ...], device: torch.device = CPU, group: Group = SOLO
+    ) -> Tensor:
+        """Returns the unit features of captions, `(N, D)`, on the CPU; every process of the group has to ask.
+
+        They are computed once, on the device, and kept in the folder that `ADVLORA_CACHE` names.
+
+        Raises:
+            UserError: If that folder is full.
+        """
+        key = text_key(model, self._text_weights(model), captions, device)
+
+        def compute() -> Tensor:
+            pretrained = self.model(model).to(device)
+
+            def embed(positions: Tensor) -> Tensor:
+                return normalize(pretrained.encode_texts([captions[place] for place in positions.tolist()]), dim=-1)
+
+            return in_shares(len(captions), pretrained.embed_dim, embed, device, group)
+
+        return kept(self._texts, key, compute, group)
 
     @torch.no_grad()
     @computing()
-    def image_features(self, model: ModelConfig, data: ImageTextSet, device: torch.device) -> Tensor:
-        """Returns the pretrained embeddings of clean images, `(N, D)`, not normalised; of the last set only."""
+    def image_features(
+        self, model: ModelConfig, data: ImageTextSet, device: torch.device = CPU, group: Group = SOLO
+    ) -> Tensor:
+        """Returns the pretrained embeddings of clean images, `(N, D)`, not normalised, on the CPU.
+
+        Images pass the device chunk by chunk, and those of the last set are remembered. Every process of the group has
+        to ask.
+        """
         known = self._images.get(model)
-        if known is None or known[0] is not data:
+        if not all(group.gather(known is not None and known[0] is data)):
             pretrained = self.model(model).to(device)
-            parts = [part.to(device).float() / 255 for part in torch.split(data.images, CHUNK)]
-            self._images[model] = (data, torch.cat([pretrained.embed(part).cpu() for part in parts]))
+
+            def embed(positions: Tensor) -> Tensor:
+                return pretrained.embed(data.images[positions].to(device).float() / 255)
+
+            self._images[model] = (data, in_shares(len(data), pretrained.embed_dim, embed, device, group))
         return self._images[model][1]
 
     def once(self, key: str, measure: Callable[[], float]) -> float:
@@ -89,3 +118,8 @@ class Workbench:
         if config not in self._models:
             self._models[config] = load_model(config)
         return self._models[config]
+
+    def _text_weights(self, config: ModelConfig) -> str:
+        if config not in self._weights:
+            self._weights[config] = text_weights(self._pretrained(config))
+        return self._weights[config]

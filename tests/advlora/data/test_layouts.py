@@ -12,6 +12,7 @@ from PIL import Image
 from advlora.config import DataConfig
 from advlora.data import check_data, load_manifest, load_split
 from advlora.data.layouts import forget_listings
+from advlora.data.video import frames
 from advlora.errors import DataError
 from advlora.models import Preprocessing
 from tests.advlora.data.shard_files import grey, write_shard
@@ -243,6 +244,53 @@ def test_a_video_file_needs_a_decoder_or_is_decoded(tmp_path: Path) -> None:
         container.mux(stream.encode())
     found = load_split(config, "val", Preprocessing(16)).images[0, :, 0, 8, 8].float()
     assert (found - torch.tensor([0.0, 80.0, 160.0, 240.0])).abs().max() < 8
+
+
+class Watched:
+    """A container of PyAV that counts the frames it decodes."""
+
+    decoded = 0
+
+    def __init__(self, container) -> None:
+        self.container = container
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.container.close()
+
+    def __getattr__(self, name: str):
+        return getattr(self.container, name)
+
+    def decode(self, stream):
+        for frame in self.container.decode(stream):
+            Watched.decoded += 1
+            yield frame
+
+
+def test_a_video_file_is_decoded_from_the_key_frames_before_its_sampled_frames(tmp_path: Path, monkeypatch) -> None:
+    av = pytest.importorskip("av")
+    file = tmp_path / "long.mp4"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 16
+        stream.gop_size = 10
+        for place in range(100):
+            pixels = np.full((16, 16, 3), 2 * place, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(file)) as container:
+        every = [frame.to_image() for frame in container.decode(video=0)]
+    opened = av.open
+    monkeypatch.setattr(av, "open", lambda *arguments: Watched(opened(*arguments)))
+    for count, most in ((4, 30), (100, 100)):
+        Watched.decoded = 0
+        found = frames(file, count, np.asarray)
+        places = [int((place + 0.5) * 100 / count) for place in range(count)]
+        assert all(np.array_equal(one, np.asarray(every[at])) for one, at in zip(found, places, strict=True))
+        assert Watched.decoded <= most
+    assert len(frames(file, 150, np.asarray)) == 150
 
 
 def test_everything_that_is_wrong_with_videos_is_said(tmp_path: Path) -> None:

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import gzip
-import http.server
 import io
-import shutil
 import tarfile
-import threading
-from functools import partial
 
 import numpy as np
 import pytest
@@ -165,24 +161,3 @@ def test_captions_are_read_in_every_encoding_that_says_what_it_is(folder, encodi
 def test_an_unknown_split_gets_the_nearest_known_one(folder):
     with pytest.raises(DataError, match="did you mean 'test'"):
         load(folder, "tests")
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="WebDataset reads http through curl")
-def test_a_remote_shard_is_read_and_its_hash_is_checked(folder):
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder.path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        shard = folder.manifest["splits"]["val"]["shards"][0]
-        shard["url"] = f"http://127.0.0.1:{server.server_port}/val.tar"
-        folder.save()
-        assert check_data(DataConfig(name=str(folder.path))) == []
-        assert load(folder).captions == ("caption 0",)
-        shard["sha256"] = "0" * 64
-        folder.save()
-        with pytest.raises(DataError, match=r"http://127.*val\.tar.*SHA-256"):
-            load(folder)
-        shard["url"] = f"http://127.0.0.1:{server.server_port}/absent.tar"
-        folder.save()
-        with pytest.raises(DataError, match=r"absent\.tar.*cannot be read"):
-            load(folder)
-        server.shutdown()

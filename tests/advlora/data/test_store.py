@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from PIL import Image
 
 from advlora.config import DataConfig
-from advlora.data import load_split, splits
+from advlora.data import ImageTextSet, load_split, splits
 from advlora.data.cache import cache_folder
 from advlora.errors import DataError
 from advlora.models import Preprocessing
 from tests.advlora.data.shard_files import grey, write_shard
+from tests.limits import disk_of_a_mebibyte
 
 pytestmark = pytest.mark.unit
 SAMPLES = 10
@@ -140,6 +142,36 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(sharded: DataConfig, tm
     monkeypatch.setenv("ADVLORA_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"'disk' cannot write to .*; ADVLORA_CACHE names another folder"):
         load_split(sharded, "train", Preprocessing(8))
+
+
+def test_a_full_disk_is_one_sentence_and_what_is_done_stays(sharded: DataConfig, tmp_path: Path, monkeypatch) -> None:
+    with disk_of_a_mebibyte(tmp_path / "small") as disk:
+        monkeypatch.setenv("ADVLORA_CACHE", str(disk))
+        with pytest.raises(DataError, match=r"'disk' cannot write to .*: No space left on device; ADVLORA_CACHE names"):
+            load_split(sharded, "train", Preprocessing(256))  # 0.19 MiB an image
+        left = [file for file in disk.rglob("*") if file.is_file() and file.suffix != ".lock"]
+        assert sorted(file.name for file in left) == ["000000000-1.json", "000000001-2.json", "images.npy"]
+        assert len(load_split(sharded, "train", Preprocessing(256), 3)) == 3
+
+
+def test_what_another_reader_decodes_is_left_to_it(sharded: DataConfig, monkeypatch) -> None:
+    decoded: list[str] = []
+    others: list[ImageTextSet] = []
+    read = splits.read_shard
+    other = threading.Thread(target=lambda: others.append(load_split(sharded, "train", Preprocessing(8))))
+
+    def watched(shard, folder):
+        decoded.append(shard.url)
+        if len(decoded) == 1:  # the other one comes while the first shard is decoded
+            other.start()
+            other.join(0.5)
+        return read(shard, folder)
+
+    monkeypatch.setattr(splits, "read_shard", watched)
+    ours = load_split(sharded, "train", Preprocessing(8))
+    other.join(60)
+    assert sorted(decoded) == ["s0.tar", "s1.tar", "s2.tar", "s3.tar"]
+    assert torch.equal(ours.images, others[0].images)
 
 
 def test_an_unknown_split_is_refused_as_in_memory(sharded: DataConfig) -> None:

@@ -45,6 +45,7 @@ def test_contrastive_loss_of_two_trained_towers_is_that_of_clip(made) -> None:
     perturb(adapted)
     loss = contrastive_of(torch.zeros(4, 24), adapted, live=True)
     encoder = Encoder(adapted, bf16=False)
+    loss.embed_texts(encoder, now)
     loss.prepare(encoder, now, update=True)
     images = normalize(adapted.model.encode_images(now.clean), dim=1)
     texts = normalize(adapted.model.embed_texts(CAPTIONS), dim=1)
@@ -87,6 +88,7 @@ def test_an_own_caption_that_was_drawn_for_another_sample_is_no_negative(made) -
     shared = table([("a dog", "the red boot"), ("the red boot",), ("a cat",)])
     scale = adapted.model.logit_scale
     loss = Contrastive(torch.zeros(3, 24), shared.ids, scale, table=shared, live=True)
+    loss.embed_texts(Encoder(adapted, bf16=False), now)
     loss.prepare(Encoder(adapted, bf16=False), now, update=False)
     images = normalize(adapted.model.encode_images(now.clean), dim=1)
     texts = normalize(adapted.model.embed_texts(["a dog", "the red boot", "a cat"]), dim=1)
@@ -112,6 +114,7 @@ def test_the_sigmoid_loss_is_that_of_open_clip_with_the_models_own_scale_and_bia
         texts.detach(), captions.ids, model.logit_scale, bias=model.logit_bias, table=captions, live=tower == "both"
     )
     encoder = Encoder(adapted, bf16=False)
+    loss.embed_texts(encoder, now)
     loss.prepare(encoder, now, update=True)
     images = normalize(model.encode_images(now.clean), dim=1)
     expected = SigLipLoss()(images, texts, model.logit_scale, model.logit_bias)

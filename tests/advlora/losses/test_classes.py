@@ -122,9 +122,10 @@ def test_live_classes_give_the_text_tower_a_gradient_in_the_update_only(made) ->
     adapted, now = made(tower="text"), step()
     _, labels, scale = classes(adapted)
     loss = ClassCrossEntropy(
-        torch.zeros(3, 24), labels, scale, lambda: normalize(adapted.model.embed_texts(CAPTIONS[:3]), dim=1)
+        torch.zeros(3, 24), labels, scale, lambda encoder: normalize(encoder.texts(CAPTIONS[:3]), dim=1)
     )
     encoder = Encoder(adapted, bf16=False)
+    loss.embed_texts(encoder, now)
     loss.prepare(encoder, now, update=False)
     assert not loss.classes.requires_grad
     loss.prepare(encoder, now, update=True)

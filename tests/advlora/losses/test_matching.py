@@ -203,6 +203,7 @@ def test_matching_beside_contrastive_adds_up(made) -> None:
     alone, encoder = matching(adapted), Encoder(adapted, bf16=False)
     both = Matching(table(), texts, contrastive, weight=2.0)
     for loss in (alone, both):
+        loss.embed_texts(encoder, now)
         loss.prepare(encoder, now, update=False)
         loss.prepare(encoder, now, update=True)
     expected = contrastive.objective(encoder, now.clean, now) + 2 * alone.objective(encoder, now.clean, now)

@@ -30,6 +30,7 @@ TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
         "blip",
         {"adapter": {"rank": 2, "tower": "both"}, "loss": {"kind": "contrastive", "itm": 0.5}},
     ),
+    "embeddings of the pretrained model": ("clip", {"adapter": {"rank": 2}, "loss": {"kind": "fare"}}),
     "views": ("clip", {"adapter": {"rank": 2}, "loss": {"kind": "cleanclip"}}),
     "shared perturbation, both towers": (
         "clip",

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
+from advlora.data import load_manifest
 from advlora.distributed import SOLO
 from advlora.errors import Diverged
-from advlora.losses import build_loss
+from advlora.evaluation.zero_shot import class_captions
+from advlora.losses import build_loss, encoder
+from advlora.models.open_clip import OpenClipModel
 from advlora.training.trainer import restore
 from advlora.training.updates import Updates
 from tests.advlora.short_trials import trial
@@ -233,3 +236,42 @@ def test_an_update_after_a_frozen_attack_is_the_one_without(make, tiny, monkeypa
     # TRADES attacks a divergence, whose gradient is small next to the clean image, and its direction mostly rounding.
     allowed = (1e-3 if loss == "trades" else 1e-4) * largest
     assert max(float((one - other).abs().max()) for one, other in zip(found, expected, strict=True)) < allowed
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """How many captions each pass of a text tower embeds, and whether it keeps a graph."""
+    seen, embed = [], OpenClipModel.embed_texts
+
+    def watched(model, captions):
+        seen.append((len(captions), torch.is_grad_enabled()))
+        return embed(model, captions)
+
+    monkeypatch.setattr(OpenClipModel, "embed_texts", watched)
+    return seen
+
+
+CLASSES = {"adapter.tower": "both", "attack.steps": 2}
+
+
+def test_class_texts_of_a_trained_text_tower_are_embedded_once_per_step(make, passes):
+    updates = make(CLASSES)
+    passes.clear()
+    updates.run(0)
+    captions = len(class_captions(load_manifest(updates.config.data)))
+    assert passes == [(captions, True)] * updates.steps
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_many_class_texts_are_embedded_part_by_part_and_give_the_same_numbers(make, passes, monkeypatch, dropout):
+    values = CLASSES | {"adapter.dropout": dropout}
+    whole, parted = make(values), make(values)
+    flops, loss = whole.flops(), whole.run(0)
+    monkeypatch.setattr(encoder, "TEXTS", 4)
+    passes.clear()
+    assert parted.run(0) == (pytest.approx(loss, rel=1e-4) if not dropout else pytest.approx(loss, rel=0.2))
+    assert max(count for count, _ in passes) == 4
+    assert parted.flops() > flops  # parts are embedded again in the backward pass
+    if not dropout:
+        ours, theirs = (torch.cat([each.flatten() for each in updates.parameters]) for updates in (parted, whole))
+        assert (ours - theirs).abs().median() < 1e-5

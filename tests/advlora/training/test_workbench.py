@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import weakref
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from advlora.config import DataConfig, ModelConfig
 from advlora.data import load_manifest, load_split
-from advlora.errors import DataError, ModelError
-from advlora.models import Preprocessing, load_model
+from advlora.distributed import Group
+from advlora.errors import DataError, ModelError, UserError
+from advlora.models import Preprocessing, VisionLanguageModel, load_model
+from advlora.models.open_clip import OpenClipModel
+from advlora.training import features
 from advlora.training import workbench as module
 from advlora.training.workbench import Workbench
+from tests.limits import files_of_at_most
 
 pytestmark = pytest.mark.unit
 
@@ -93,13 +100,88 @@ def test_text_features_are_unit_and_in_the_order_of_the_captions(bench):
 
 
 def test_image_features_are_raw_embeddings_in_chunks_and_follow_the_set(bench, pretrained, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(features, "CHUNK", 4)
     for count in (10, 6, 10):
         data = bench.split(DATA, "train", Preprocessing(28), count)
         found = bench.image_features(MODEL, data, CPU)
         expected = pretrained.encode_images(data.images.float() / 255)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
         assert not found.requires_grad
+
+
+def test_images_stream_through_the_device(bench, monkeypatch):
+    monkeypatch.setattr(features, "CHUNK", 4)
+    embed, held = VisionLanguageModel.embed, []
+
+    def watched(model, images):
+        assert images.dtype == torch.float32
+        assert all(earlier() is None for earlier in held), "an earlier chunk is still there"
+        held.append(weakref.ref(images))
+        return embed(model, images)
+
+    monkeypatch.setattr(VisionLanguageModel, "embed", watched)
+    bench.image_features(MODEL, bench.split(DATA, "train", Preprocessing(28), 11), CPU)
+    assert len(held) == 3
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("ADVLORA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_text_features_are_kept_for_the_next_process(cache: Path, monkeypatch):
+    first = Workbench().class_features(MODEL, DATA)
+    (file,) = cache.rglob("*.*")
+    assert (file.parent.name, file.suffix) == ("texts", ".safetensors")
+    monkeypatch.delattr(OpenClipModel, "embed_texts")  # nothing is embedded again
+    assert torch.equal(Workbench().class_features(MODEL, DATA), first)
+
+
+def test_text_features_of_other_weights_or_captions_are_others(cache: Path, pretrained):
+    names = {
+        features.text_key(MODEL, weights, captions, torch.device(device))
+        for weights in ("one", "other")
+        for captions in (("a boot",), ("a boot", "a dress"), ("a boot\na dress",))
+        for device in ("cpu", "cuda")
+    }
+    assert len(names) == 12
+    before = features.text_weights(pretrained)
+    changed = Workbench().model(MODEL)
+    changed.vision.get_parameter("class_embedding").data += 1
+    assert features.text_weights(changed) == before
+    changed.clip.get_parameter("token_embedding.weight").data[0, 0] += 1
+    assert features.text_weights(changed) != before
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_that_was_computed_is_lost(cache: Path, monkeypatch):
+    bench = Workbench()
+    with files_of_at_most(100), pytest.raises(UserError, match=r"cannot write to .*texts': File too large; free space"):
+        bench.text_features(MODEL, ("a dress",))
+    assert list(cache.rglob("*.*")) == []
+    monkeypatch.delattr(OpenClipModel, "embed_texts")
+    assert bench.text_features(MODEL, ("a dress",)).shape == (1, 128)
+
+
+class Alone(Group):
+    """A process of a group that hears nothing of the others."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+
+@pytest.mark.parametrize("count", [1, 4, 11, 16])
+def test_processes_embed_the_same_chunks_and_none_twice(count: int, monkeypatch):
+    monkeypatch.setattr(features, "CHUNK", 4)
+    chunks = []
+
+    def embed(positions: torch.Tensor) -> torch.Tensor:
+        chunks.append(positions.tolist())
+        return positions[:, None] + torch.ones(1, 2)
+
+    shares = [features.in_shares(count, 2, embed, CPU, Alone(rank, 3)) for rank in range(3)]
+    assert torch.equal(sum(shares), 1.0 + torch.arange(count)[:, None].expand(-1, 2))
+    assert sorted(chunks) == [part.tolist() for part in torch.arange(count).split(4)]
 
 
 def test_what_is_unknown_is_an_error_each_time(bench):
