@@ -28,7 +28,7 @@ def quickstart(*overrides):
 def test_an_ablation_counts_tuning_and_trials_of_every_arm(tmp_path):
     plan = plan_study(quickstart(), tmp_path)
     assert len(plan.arms) == 10
-    assert plan.trials == 9 * 3 + 10 * 3
+    assert plan.trials == 9 * 4 + 10 * 3
     by_name = {arm.name: arm for arm in plan.arms}
     assert by_name["pretrained"].tuning == 0
     # One pass of PGD-2 costs (2K + 2) F with LoRA and (2K + 3) F in full fine-tuning: 896 images, 2 epochs.
@@ -96,7 +96,7 @@ def test_the_confirmation_of_a_sweep_is_planned_and_what_is_confirmed_is_not_pla
 
 def test_a_study_for_a_larger_machine_is_counted_and_the_plan_says_what_does_not_fit(tmp_path):
     plan = plan_study(quickstart("resources.workers=4096"), tmp_path)
-    assert (plan.trials, plan.concurrency, plan.seconds) == (57, 0, None)
+    assert (plan.trials, plan.concurrency, plan.seconds) == (66, 0, None)
     assert "here none can run: resources.workers: 4096 worker(s)" in plan.to_text()
     assert plan.to_json()["forwards"] == plan_study(quickstart(), tmp_path).forwards
 

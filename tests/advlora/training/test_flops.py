@@ -24,7 +24,7 @@ BRIEF = evaluation(interval=0, samples={"val": 4, "test": 4}, curve=())
 def counted(values, bench) -> tuple[float, int]:
     """A step per image, measured and by formula, in F."""
     config = trial({**SMALL, **values})
-    steps = _Training(_Trial(config, BRIEF, bench, SOLO, CPU, None), bench, None)
+    steps = _Training(_Trial(config, BRIEF, bench, SOLO, CPU, None, ()), bench, None)
     images = steps.updates.data.images
     return steps.updates.flops() / forward_flops(bench.model(config.model), images), step_forwards(config)
 
