@@ -11,7 +11,7 @@ from advlora.errors import UserError
 from advlora_platform.study.failures import Failure, class_of, overdue, silences
 from tests.platform.execution.test_run import STUDY, Listener, execute, processes
 
-LIMIT = 15
+LIMIT = 20
 """Seconds; a healthy trial of this study reports within a few."""
 BASE = {
     "data": {"train_samples": 32},
@@ -67,7 +67,9 @@ def test_a_worker_that_hangs_is_killed_and_the_study_goes_on_and_ends(tmp_path, 
     assert failure.kind == "stalled"
     assert f"more than {LIMIT} s" in failure.message
     assert records["hanging"].repeated  # the next launch tries it again
-    assert listener.started == ["hanging"] * (1 + class_of(failure).retried) + ["LoRA"]
+    tries = 1 + class_of(failure).retried
+    assert listener.started[:tries] == ["hanging"] * tries
+    assert set(listener.started[tries:]) == {"LoRA"}, "more than once where the machine is busy"
     assert records["LoRA"].status == "done"
     assert len(listener.stopped) == 2
     assert listener.left == []
