@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from benchmarks.chaos.checks import held
 from tests.platform.commands import BASE, PROTOCOL, command, environment, records, settled
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -55,24 +55,8 @@ def address(tmp_path_factory):
     head.wait(60)
 
 
-def held(address: str) -> dict:
-    """Returns what Ray has of groups and actors that are not dead."""
-    code = f"""if True:
-        import json, ray
-        from ray._private.state import actors
-        from ray.util import placement_group_table
-        ray.init("{address}", logging_level="ERROR", log_to_driver=False)
-        groups = [group["state"] for group in placement_group_table().values() if group["state"] != "REMOVED"]
-        alive = [actor["ActorClassName"] for actor in actors().values() if actor["State"] != "DEAD"]
-        print(json.dumps({{"groups": groups, "actors": alive, "cpus": ray.available_resources().get("CPU", 0)}}))"""
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100, env=place()
-    )
-    return json.loads(answer.stdout.splitlines()[-1])
-
-
-@pytest.mark.parametrize("workers", [1])
-def test_the_same_command_goes_on_where_a_killed_driver_held_the_only_core(tmp_path, address, workers):
+def test_the_same_command_goes_on_where_a_killed_driver_held_the_only_core(tmp_path, address, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     (tmp_path / "limit.yaml").write_text(yaml.safe_dump(STUDY))
     joined, folder = place(RAY_ADDRESS=address), tmp_path / "runs" / "limit"
     with (tmp_path / "driver.log").open("w") as log:
