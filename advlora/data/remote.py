@@ -116,7 +116,7 @@ def _download(url: str, sha256: str, file: Path) -> None:
     from fsspec import Callback
 
     system, path = _located(url)
-    progress = Callback()  # type: ignore[no-untyped-call]  # fsspec
+    progress = Callback()
     with draft_of(file) as draft:
         system.get_file(path, str(draft), callback=progress)
         size, told = draft.stat().st_size, progress.size or (None if sha256 else described(url)[1])

@@ -107,6 +107,8 @@ class Chaos:
         if not driver.goes_on():
             return
         killed, pid = kill_someone(self._draw, self._kinds, driver, self._nodes, self._server)
+        if killed not in EVERYONE:
+            return
         begin, before = time.monotonic(), driver.progress()
         self._tally.kills[killed] += 1
         print(f"{self._tally.total:4d} {time.strftime('%H:%M:%S')} {driver.name} {killed} {pid}", flush=True)

@@ -16,7 +16,7 @@ def repository(address: str) -> str:
         ConfigError: If the address is not of this form.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id
 
     name = address.removeprefix(SCHEME)
     if not address.startswith(SCHEME) or name.count("/") != 1:
